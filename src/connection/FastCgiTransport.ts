@@ -1,0 +1,79 @@
+/**
+ * The bytes of one connection, in both directions, as the multiplexer needs them: an array of chunks per read, a batch
+ * per write, and nothing in between. Sockets, in-memory pairs and Effect's `Socket` are made into one of these.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import type * as NetAddress from "effect/net/NetAddress"
+import type * as Option from "effect/Option"
+import type * as Pull from "effect/Pull"
+
+/**
+ * The connection was lost: reset by the peer, or failed below us.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class FastCgiTransportError extends Data.TaggedError("FastCgiTransportError")<{
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+/**
+ * What a transport calls, synchronously, when something happens that nobody is pulling for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiTransportObserver {
+  /** `pendingUnsafe` has fallen to 0 after it had been above. */
+  readonly onDrain: () => void
+  /** The connection is gone in both directions. Called once; no byte moves afterwards. */
+  readonly onClose: () => void
+}
+
+/**
+ * One connection as bytes.
+ *
+ * **Details**
+ *
+ * `pull` reads: everything that has arrived since the last pull, as a non-empty array of non-empty chunks which the
+ * transport never touches again. It waits when nothing has arrived, ends with `Cause.Done` at the peer's half-close and
+ * fails with `FastCgiTransportError` when the connection is lost. While nobody pulls, the transport stops reading once a
+ * bounded amount is waiting, so an unpulled connection holds its peer up. Only one pull may run at a time; interrupting
+ * it loses nothing.
+ *
+ * Writing never waits: `writeUnsafe` takes the chunks, which the caller must not change afterwards, and `pendingUnsafe`
+ * says how much of it the operating system has not accepted yet. Whoever writes watches that number.
+ *
+ * All functions ending in `Unsafe` are synchronous, never throw, and do nothing once the connection is closed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiTransport {
+  /** The other end's address; a UNIX socket peer has none. */
+  readonly peer: Option.Option<NetAddress.SocketAddress>
+  /** Reads. */
+  readonly pull: Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], FastCgiTransportError>
+  /** Sets who is told about room and loss. At most one observer; calls that came too early are made up for. */
+  readonly observeUnsafe: (observer: FastCgiTransportObserver) => void
+  /** Writes the chunks, in order, as one batch. */
+  readonly writeUnsafe: (chunks: ReadonlyArray<Uint8Array>) => void
+  /** How many written bytes the operating system has not accepted yet. */
+  readonly pendingUnsafe: () => number
+  /** Half-closes: the peer reads the end after everything that was written. Reading goes on. */
+  readonly endUnsafe: () => void
+  /** Closes both directions now; what is pending may be lost. */
+  readonly destroyUnsafe: () => void
+}
+
+/**
+ * What `FastCgiTransport.pull` may fail with: its end, or the loss of the connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FastCgiPullError = FastCgiTransportError | Cause.Done

@@ -1,0 +1,13 @@
+/**
+ * FastCGI/1.0 for Effect: the protocol, the multiplexer and the server API, without a platform.
+ *
+ * @since 0.1.0
+ */
+export * as FastCgiChannel from "./connection/FastCgiChannel.ts"
+export * as FastCgiTransport from "./connection/FastCgiTransport.ts"
+export * as FastCgiDecoder from "./protocol/FastCgiDecoder.ts"
+export * as FastCgiEncoder from "./protocol/FastCgiEncoder.ts"
+export * as FastCgiParams from "./protocol/FastCgiParams.ts"
+export * as FastCgiRecord from "./protocol/FastCgiRecord.ts"
+export * as FastCgiAdmission from "./server/FastCgiAdmission.ts"
+export * as FastCgiListener from "./server/FastCgiListener.ts"

@@ -1,0 +1,411 @@
+/**
+ * Name-value pairs (SPEC 3.4): the params of a request, kept as the bytes that came and read when somebody asks, and the
+ * decoder that puts them together whatever the records cut.
+ *
+ * No dictionary is built per request: a lookup walks the pairs (25 of them from nginx) and makes one string.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import { decodeUtf8, latin1, utf8 } from "./internal/text.ts"
+
+/**
+ * What is wrong with encoded name-value pairs:
+ *
+ * - `TooLarge`: the pairs, counting the lengths that they declare, exceed `maxParamsSize`
+ * - `TooMany`: there are more pairs than `maxParamsCount`
+ * - `Truncated`: the stream ends inside a pair
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class FastCgiParamsError extends Data.TaggedError("FastCgiParamsError")<{
+  readonly kind: "TooLarge" | "TooMany" | "Truncated"
+  readonly message: string
+}> {}
+
+/**
+ * Limits on the params of one request.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiParamsLimits {
+  /** The most that all pairs with their lengths may take, in bytes. Default 1 MiB. */
+  readonly maxParamsSize?: number | undefined
+  /** The most pairs. Default 10,000. */
+  readonly maxParamsCount?: number | undefined
+}
+
+/**
+ * The name-value pairs of a request, in the order they came (SPEC 3.4, 5.2).
+ *
+ * **Details**
+ *
+ * Values are bytes. As text they are UTF-8, or Latin-1 where they are not valid UTF-8. A name may occur more than once
+ * (nginx and HAProxy send one `HTTP_COOKIE` per header line): `get` takes the last, `getAll` all of them.
+ *
+ * **Example** (Reading params)
+ *
+ * ```ts
+ * import * as assert from "node:assert"
+ * import { FastCgiParams } from "effect-fastcgi"
+ *
+ * const params = FastCgiParams.fromEntries([["REQUEST_METHOD", "GET"], ["QUERY_STRING", ""]])
+ * assert.strictEqual(params.get("REQUEST_METHOD"), "GET")
+ * assert.strictEqual(params.get("QUERY_STRING"), "")
+ * assert.strictEqual(params.get("CONTENT_TYPE"), undefined)
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiParams extends Iterable<readonly [name: string, value: string]> {
+  /** The pairs as encoded on the wire. */
+  readonly bytes: Uint8Array
+  /** The value of a name as text; the last one where the name occurs more than once. */
+  readonly get: (name: string) => string | undefined
+  /** The value of a name as one character per byte: what HTTP header values are in JavaScript. */
+  readonly getLatin1: (name: string) => string | undefined
+  /** The value of a name as bytes; the last one where the name occurs more than once. */
+  readonly getBytes: (name: string) => Uint8Array | undefined
+  /** All values of a name as text, in the order they came. */
+  readonly getAll: (name: string) => ReadonlyArray<string>
+  /** Whether there is a pair of this name. */
+  readonly has: (name: string) => boolean
+  /**
+   * Calls `f` for every pair in order, with name and value as one character per byte.
+   */
+  readonly forEachLatin1: (f: (name: string, value: string) => void) => void
+  /** All pairs as text, as an object without prototype; the last value where a name occurs more than once. */
+  readonly toRecord: () => Readonly<Record<string, string>>
+}
+
+/**
+ * Encodes pairs. Strings become UTF-8.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromEntries = (
+  entries: Iterable<readonly [name: string | Uint8Array, value: string | Uint8Array]>
+): FastCgiParams => makeParams(encodePairs(entries))
+
+/**
+ * Decodes pairs that are there in one piece, such as the content of GET_VALUES_RESULT. No limit but their size applies.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromBytes = (bytes: Uint8Array): FastCgiParams | FastCgiParamsError => {
+  const decoder = makeDecoder({ maxParamsSize: bytes.length, maxParamsCount: bytes.length })
+  return decoder.push(bytes) ?? decoder.end()
+}
+
+/**
+ * Encodes pairs to bytes: lengths up to 127 take one byte, longer ones four (SPEC 3.4). Strings become UTF-8.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodePairs = (
+  entries: Iterable<readonly [name: string | Uint8Array, value: string | Uint8Array]>
+): Uint8Array => {
+  const parts: Array<Uint8Array> = []
+  let size = 0
+  for (const [name, value] of entries) {
+    const nameBytes = typeof name === "string" ? utf8(name) : name
+    const valueBytes = typeof value === "string" ? utf8(value) : value
+    parts.push(nameBytes, valueBytes)
+    size += lengthSize(nameBytes.length) + lengthSize(valueBytes.length) + nameBytes.length + valueBytes.length
+  }
+  const bytes = new Uint8Array(size)
+  let at = 0
+  for (let i = 0; i < parts.length; i += 2) {
+    at = writeLength(bytes, at, parts[i].length)
+    at = writeLength(bytes, at, parts[i + 1].length)
+    bytes.set(parts[i], at)
+    at += parts[i].length
+    bytes.set(parts[i + 1], at)
+    at += parts[i + 1].length
+  }
+  return bytes
+}
+
+/**
+ * Puts the PARAMS of one request together.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiParamsDecoder {
+  /** Takes the next fragment. Lengths are checked when they are declared, before anything is kept for them. */
+  readonly push: (content: Uint8Array) => FastCgiParamsError | undefined
+  /** Says that the stream has ended. */
+  readonly end: () => FastCgiParams | FastCgiParamsError
+}
+
+/**
+ * Creates a decoder for the PARAMS of one request. Pairs may straddle fragments, even inside a length (SPEC 3.3).
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeDecoder = (limits?: FastCgiParamsLimits): FastCgiParamsDecoder =>
+  new Decoder(limits?.maxParamsSize ?? defaultMaxParamsSize, limits?.maxParamsCount ?? defaultMaxParamsCount)
+
+/**
+ * The default of `maxParamsSize`: 1 MiB.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const defaultMaxParamsSize = 1024 * 1024
+
+/**
+ * The default of `maxParamsCount`.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const defaultMaxParamsCount = 10_000
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const makeParams = (bytes: Uint8Array): FastCgiParams => new Params(bytes)
+
+const lengthSize = (length: number): number => length < 0x80 ? 1 : 4
+
+const writeLength = (bytes: Uint8Array, at: number, length: number): number => {
+  if (length < 0x80) {
+    bytes[at] = length
+    return at + 1
+  }
+  bytes[at] = length >>> 24 | 0x80
+  bytes[at + 1] = length >>> 16
+  bytes[at + 2] = length >>> 8
+  bytes[at + 3] = length
+  return at + 4
+}
+
+const readLength = (bytes: Uint8Array, at: number): number => {
+  const first = bytes[at]
+  return first < 0x80
+    ? first
+    : (first & 0x7f) << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]
+}
+
+// oxlint-disable-next-line no-control-regex -- the point is everything that is not ASCII
+const notAscii = /[^\x00-\x7f]/
+
+// The pairs in `bytes` are complete: the decoder has checked.
+class Params implements FastCgiParams {
+  readonly bytes: Uint8Array
+  // All of `bytes`, one character per byte: values are cheap slices of it.
+  private text: string | undefined
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes
+  }
+
+  get(name: string): string | undefined {
+    const value = this.getLatin1(name)
+    return value === undefined || !notAscii.test(value) ? value : decodeUtf8(this.getBytes(name)!) ?? value
+  }
+
+  getLatin1(name: string): string | undefined {
+    const at = this.find(name)
+    return at === -1 ? undefined : this.latin1().substring(at, at + this.foundLength)
+  }
+
+  getBytes(name: string): Uint8Array | undefined {
+    const at = this.find(name)
+    return at === -1 ? undefined : this.bytes.subarray(at, at + this.foundLength)
+  }
+
+  getAll(name: string): ReadonlyArray<string> {
+    const values: Array<string> = []
+    for (const [key, value] of this) if (key === name) values.push(value)
+    return values
+  }
+
+  has(name: string): boolean {
+    return this.find(name) !== -1
+  }
+
+  forEachLatin1(f: (name: string, value: string) => void): void {
+    const bytes = this.bytes
+    const text = this.latin1()
+    for (let at = 0; at < bytes.length;) {
+      const nameLength = readLength(bytes, at)
+      at += bytes[at] < 0x80 ? 1 : 4
+      const valueLength = readLength(bytes, at)
+      at += bytes[at] < 0x80 ? 1 : 4
+      const valueAt = at + nameLength
+      f(text.substring(at, valueAt), text.substring(valueAt, valueAt + valueLength))
+      at = valueAt + valueLength
+    }
+  }
+
+  toRecord(): Readonly<Record<string, string>> {
+    const record: Record<string, string> = Object.create(null)
+    for (const [name, value] of this) record[name] = value
+    return record
+  }
+
+  *[Symbol.iterator](): Iterator<readonly [name: string, value: string]> {
+    const bytes = this.bytes
+    for (let at = 0; at < bytes.length;) {
+      const nameLength = readLength(bytes, at)
+      at += bytes[at] < 0x80 ? 1 : 4
+      const valueLength = readLength(bytes, at)
+      at += bytes[at] < 0x80 ? 1 : 4
+      const valueAt = at + nameLength
+      const end = valueAt + valueLength
+      yield [this.string(at, valueAt), this.string(valueAt, end)]
+      at = end
+    }
+  }
+
+  private foundLength = 0
+
+  // Where the last value of `name` begins, and its length in `foundLength`; -1 when there is none.
+  private find(name: string): number {
+    const bytes = this.bytes
+    const text = this.latin1()
+    const length = bytes.length
+    const wanted = name.length
+    let found = -1
+    for (let at = 0; at < length;) {
+      let nameLength = bytes[at]
+      if (nameLength < 0x80) at++
+      else {
+        nameLength = readLength(bytes, at)
+        at += 4
+      }
+      let valueLength = bytes[at]
+      if (valueLength < 0x80) at++
+      else {
+        valueLength = readLength(bytes, at)
+        at += 4
+      }
+      const valueAt = at + nameLength
+      if (nameLength === wanted && text.startsWith(name, at)) {
+        found = valueAt
+        this.foundLength = valueLength
+      }
+      at = valueAt + valueLength
+    }
+    return found
+  }
+
+  private latin1(): string {
+    return this.text ??= latin1(this.bytes, 0, this.bytes.length)
+  }
+
+  private string(start: number, end: number): string {
+    const text = this.latin1().substring(start, end)
+    return notAscii.test(text) ? decodeUtf8(this.bytes.subarray(start, end)) ?? text : text
+  }
+}
+
+// A view is copied when it keeps a buffer of this many bytes alive that is mostly something else.
+const pinnedLimit = 16 * 1024
+
+class Decoder implements FastCgiParamsDecoder {
+  private readonly maxSize: number
+  private readonly maxCount: number
+  // One fragment is kept as the view that came; more are gathered in `bytes`, which then has room to grow.
+  private bytes = empty.bytes
+  private size = 0
+  private owned = false
+  // Where the next pair begins, which may be beyond what has arrived.
+  private next = 0
+  private count = 0
+
+  constructor(maxSize: number, maxCount: number) {
+    this.maxSize = maxSize
+    this.maxCount = maxCount
+  }
+
+  push(content: Uint8Array): FastCgiParamsError | undefined {
+    if (this.size + content.length > this.maxSize) return this.tooLarge(this.size + content.length)
+    this.append(content)
+    return this.scan()
+  }
+
+  end(): FastCgiParams | FastCgiParamsError {
+    if (this.next !== this.size) {
+      return new FastCgiParamsError({
+        kind: "Truncated",
+        message: `PARAMS end inside pair ${this.count + (this.next > this.size ? 0 : 1)}, after ${this.size} bytes`
+      })
+    }
+    const bytes = this.bytes.subarray(0, this.size)
+    const pinned = bytes.buffer.byteLength
+    return makeParams(pinned > pinnedLimit && this.size * 4 < pinned ? bytes.slice() : bytes)
+  }
+
+  private scan(): FastCgiParamsError | undefined {
+    const bytes = this.bytes
+    const size = this.size
+    let at = this.next
+    while (at < size) {
+      const pair = at
+      const nameSize = bytes[at] < 0x80 ? 1 : 4
+      if (at + nameSize >= size) break
+      const nameLength = readLength(bytes, at)
+      at += nameSize
+      const valueSize = bytes[at] < 0x80 ? 1 : 4
+      if (at + valueSize > size) {
+        at = pair
+        break
+      }
+      const valueLength = readLength(bytes, at)
+      at += valueSize + nameLength + valueLength
+      if (at > this.maxSize) return this.tooLarge(at)
+      if (++this.count > this.maxCount) {
+        return new FastCgiParamsError({
+          kind: "TooMany",
+          message: `PARAMS hold more than ${this.maxCount} pairs (maxParamsCount)`
+        })
+      }
+    }
+    this.next = at
+    return undefined
+  }
+
+  private append(content: Uint8Array): void {
+    if (this.size === 0) {
+      this.bytes = content
+      this.size = content.length
+      return
+    }
+    const size = this.size + content.length
+    if (!this.owned || size > this.bytes.length) {
+      const grown = new Uint8Array(Math.max(size, Math.min(2 * this.size, this.maxSize)))
+      grown.set(this.bytes.subarray(0, this.size))
+      this.bytes = grown
+      this.owned = true
+    }
+    this.bytes.set(content, this.size)
+    this.size = size
+  }
+
+  private tooLarge(size: number): FastCgiParamsError {
+    return new FastCgiParamsError({
+      kind: "TooLarge",
+      message: `PARAMS take at least ${size} bytes, at most ${this.maxSize} are accepted (maxParamsSize)`
+    })
+  }
+}
+
+/**
+ * No params.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const empty: FastCgiParams = new Params(new Uint8Array(0))

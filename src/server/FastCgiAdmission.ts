@@ -1,0 +1,145 @@
+/**
+ * How much runs at once, as a service: how many connections are read, how many requests are open, how many handlers run.
+ * What FCGI_GET_VALUES reports comes from here, so what is advertised is what is enforced (SPEC 4.1).
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+
+/**
+ * Options of `layer`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiAdmissionOptions {
+  /** Connections that are read at the same time; further ones are held unread. Default `"unbounded"`. */
+  readonly maxConnections?: number | "unbounded" | undefined
+  /** Requests that are open at the same time; further ones are refused. Default 1024. */
+  readonly maxRequests?: number | "unbounded" | undefined
+  /** Handlers that run at the same time; further ones wait, in order. Default `"unbounded"`. */
+  readonly concurrency?: number | "unbounded" | undefined
+}
+
+/**
+ * Counts what is open and says whether more may be. All functions are synchronous: they run between two records.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class FastCgiAdmission extends Context.Service<FastCgiAdmission, {
+  readonly maxConnections: number | "unbounded"
+  readonly maxRequests: number | "unbounded"
+  readonly concurrency: number | "unbounded"
+  /** Requests that are open now. */
+  readonly requestsUnsafe: () => number
+  /** Connections that are read now. */
+  readonly connectionsUnsafe: () => number
+  /**
+   * Calls `start` when the connection may be read: at once, or when another one has closed. Returns what is to be called
+   * once when the connection has closed, started or not.
+   */
+  readonly connectUnsafe: (start: () => void) => () => void
+  /** Counts a request in, or returns false when there are `maxRequests` already. */
+  readonly beginUnsafe: () => boolean
+  /** Counts a request out that `beginUnsafe` counted in. */
+  readonly endUnsafe: () => void
+  /**
+   * Calls `start` when a handler may run: at once, or when another one has ended. Returns what is to be called once when
+   * the handler has ended or will not be started any more.
+   */
+  readonly handleUnsafe: (start: () => void) => () => void
+}>()("effect-fastcgi/FastCgiAdmission") {}
+
+/**
+ * Creates an admission with the given limits.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeUnsafe = (options?: FastCgiAdmissionOptions): FastCgiAdmission["Service"] => {
+  const maxConnections = options?.maxConnections ?? "unbounded"
+  const maxRequests = options?.maxRequests ?? defaultMaxRequests
+  const concurrency = options?.concurrency ?? "unbounded"
+  const connections = new Gate(maxConnections)
+  const handlers = new Gate(concurrency)
+  const most = maxRequests === "unbounded" ? Infinity : maxRequests
+  let requests = 0
+  return FastCgiAdmission.of({
+    maxConnections,
+    maxRequests,
+    concurrency,
+    requestsUnsafe: () => requests,
+    connectionsUnsafe: () => connections.running,
+    connectUnsafe: (start) => connections.enter(start),
+    beginUnsafe() {
+      if (requests >= most) return false
+      requests++
+      return true
+    },
+    endUnsafe() {
+      requests--
+    },
+    handleUnsafe: (start) => handlers.enter(start)
+  })
+}
+
+/**
+ * Provides an admission with the given limits.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: FastCgiAdmissionOptions): Layer.Layer<FastCgiAdmission> =>
+  Layer.effect(FastCgiAdmission, Effect.sync(() => makeUnsafe(options)))
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const defaultMaxRequests = 1024
+
+// Lets `most` in at a time; the others wait in order.
+class Gate {
+  readonly most: number
+  readonly waiting = new Set<() => void>()
+  running = 0
+
+  constructor(most: number | "unbounded") {
+    this.most = most === "unbounded" ? Infinity : most
+  }
+
+  enter(start: () => void): () => void {
+    if (this.most === Infinity) {
+      this.running++
+      start()
+      return this.leaveUnlimited
+    }
+    let state: "waiting" | "running" | "left" = "waiting"
+    const run = () => {
+      state = "running"
+      this.running++
+      start()
+    }
+    if (this.running < this.most) run()
+    else this.waiting.add(run)
+    return () => {
+      if (state === "waiting") this.waiting.delete(run)
+      if (state === "running") {
+        this.running--
+        for (const next of this.waiting) {
+          if (this.running >= this.most) break
+          this.waiting.delete(next)
+          next()
+        }
+      }
+      state = "left"
+    }
+  }
+
+  private readonly leaveUnlimited = () => {
+    this.running--
+  }
+}
