@@ -1,0 +1,222 @@
+/**
+ * Two transports joined back to back in memory. They behave like the two ends of a socket, and deliver on the next turn
+ * of the scheduler, never inside the write, so that neither side ever runs inside the other.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as NetAddress from "effect/net/NetAddress"
+import * as Option from "effect/Option"
+import type * as Scheduler from "effect/Scheduler"
+import {
+  type FastCgiPullError,
+  type FastCgiTransport,
+  FastCgiTransportError,
+  type FastCgiTransportObserver
+} from "../../connection/FastCgiTransport.ts"
+
+/** One end of an in-memory connection, with what a test may do to it. */
+export interface MemoryTransport extends FastCgiTransport {
+  /** How many bytes this end takes from its peer before it pulls; what is more stays pending there. */
+  readonly setCapacityUnsafe: (capacity: number) => void
+  /** Loses the connection at once in both directions, as a RST does. */
+  readonly resetUnsafe: () => void
+  /** Whether this end has been destroyed, reset or closed in both directions. */
+  readonly closedUnsafe: () => boolean
+  /** Whether the peer has half-closed or is gone, whether or not its last bytes have been pulled. */
+  readonly peerEndedUnsafe: () => boolean
+}
+
+/** What `makePair` takes. */
+export interface MemoryTransportOptions {
+  /** Bytes that either end takes before it pulls. Default 64 KiB. */
+  readonly capacity?: number | undefined
+  /** The address that the server end reports for its peer. Default none, as of a UNIX socket. */
+  readonly peer?: NetAddress.SocketAddress | undefined
+}
+
+/** Creates the two ends of a connection. */
+export const makePair = (
+  options?: MemoryTransportOptions
+): Effect.Effect<{ readonly client: MemoryTransport; readonly server: MemoryTransport }> =>
+  Effect.withFiber((fiber) => Effect.succeed(makePairUnsafe(fiber.cache.scheduler.makeDispatcher(), options)))
+
+/** Creates the two ends of a connection, synchronously. */
+export const makePairUnsafe = (
+  dispatcher: Scheduler.SchedulerDispatcher,
+  options?: MemoryTransportOptions
+): { readonly client: MemoryTransport; readonly server: MemoryTransport } => {
+  const capacity = options?.capacity ?? 64 * 1024
+  const client = new End(dispatcher, capacity, Option.none())
+  const server = new End(dispatcher, capacity, Option.fromUndefinedOr(options?.peer))
+  client.other = server
+  server.other = client
+  return { client, server }
+}
+
+type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
+
+class End implements MemoryTransport {
+  readonly peer: Option.Option<NetAddress.SocketAddress>
+  other!: End
+  private readonly dispatcher: Scheduler.SchedulerDispatcher
+  private capacity: number
+  // What the peer wrote: within `capacity` it has been accepted here, beyond it is pending there.
+  private incoming: Array<Uint8Array> = []
+  private unread = 0
+  private ended = false
+  private closed = false
+  private lost = false
+  private reader: ((effect: Effect.Effect<Chunks, FastCgiPullError>) => void) | undefined
+  private observer: FastCgiTransportObserver | undefined
+  private drainOwed = false
+  private closeTold = false
+  private scheduled = false
+
+  constructor(
+    dispatcher: Scheduler.SchedulerDispatcher,
+    capacity: number,
+    peer: Option.Option<NetAddress.SocketAddress>
+  ) {
+    this.dispatcher = dispatcher
+    this.capacity = capacity
+    this.peer = peer
+  }
+
+  readonly pull = Effect.suspend(() =>
+    this.take() ??
+      Effect.callback<Chunks, FastCgiPullError>((resume) => {
+        this.reader = resume
+        return Effect.sync(() => {
+          this.reader = undefined
+        })
+      })
+  )
+
+  observeUnsafe(observer: FastCgiTransportObserver): void {
+    this.observer = observer
+    this.schedule()
+  }
+
+  writeUnsafe(chunks: ReadonlyArray<Uint8Array>): void {
+    if (this.closed) return
+    const other = this.other
+    if (other.closed) {
+      // A socket learns that its peer is gone by writing to it.
+      this.lose()
+      return
+    }
+    for (const chunk of chunks) {
+      if (chunk.length === 0) continue
+      other.incoming.push(chunk)
+      other.unread += chunk.length
+    }
+    if (this.pendingUnsafe() > 0) this.drainOwed = true
+    other.schedule()
+  }
+
+  pendingUnsafe(): number {
+    return this.closed ? 0 : Math.max(0, this.other.unread - this.other.capacity)
+  }
+
+  endUnsafe(): void {
+    if (this.closed) return
+    this.other.ended = true
+    this.other.schedule()
+    if (this.ended && this.unread === 0) this.close()
+  }
+
+  destroyUnsafe(): void {
+    if (this.closed) return
+    // A close with unread bytes is a reset for the peer, as with TCP.
+    if (this.unread > 0) {
+      this.resetUnsafe()
+      return
+    }
+    this.close()
+    this.other.ended = true
+    this.other.schedule()
+  }
+
+  resetUnsafe(): void {
+    if (this.closed) return
+    this.close()
+    this.other.lose()
+  }
+
+  setCapacityUnsafe(capacity: number): void {
+    this.capacity = capacity
+    this.other.schedule()
+  }
+
+  closedUnsafe(): boolean {
+    return this.closed
+  }
+
+  peerEndedUnsafe(): boolean {
+    return this.ended || this.lost
+  }
+
+  private close(): void {
+    this.closed = true
+    this.incoming = []
+    this.unread = 0
+    this.schedule()
+  }
+
+  private lose(): void {
+    if (this.closed) return
+    this.lost = true
+    this.close()
+  }
+
+  private take(): Effect.Effect<Chunks, FastCgiPullError> | undefined {
+    if (this.lost) return Effect.fail(new FastCgiTransportError({ message: "connection reset by peer" }))
+    if (this.closed) return Cause.done()
+    if (this.unread === 0) return this.ended ? Cause.done() : undefined
+    const taken: Array<Uint8Array> = []
+    // What is beyond the capacity has not arrived yet.
+    let room = Math.min(this.unread, this.capacity)
+    if (room === 0) return undefined
+    this.unread -= room
+    while (room > 0) {
+      const chunk = this.incoming[0]
+      if (chunk.length <= room) {
+        taken.push(chunk)
+        this.incoming.shift()
+        room -= chunk.length
+      } else {
+        taken.push(chunk.subarray(0, room))
+        this.incoming[0] = chunk.subarray(room)
+        room = 0
+      }
+    }
+    this.other.schedule()
+    return Effect.succeed(taken as unknown as Chunks)
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return
+    this.scheduled = true
+    this.dispatcher.scheduleTask(this.deliver, 0)
+  }
+
+  private readonly deliver = (): void => {
+    this.scheduled = false
+    if (this.drainOwed && this.pendingUnsafe() === 0) {
+      this.drainOwed = false
+      if (!this.closed) this.observer?.onDrain()
+    }
+    if (this.closed && !this.closeTold && this.observer !== undefined) {
+      this.closeTold = true
+      this.observer.onClose()
+    }
+    const reader = this.reader
+    if (reader !== undefined) {
+      const taken = this.take()
+      if (taken !== undefined) {
+        this.reader = undefined
+        reader(taken)
+      }
+    }
+  }
+}
