@@ -66,8 +66,13 @@ export interface FastCgiTransport {
   readonly pendingUnsafe: () => number
   /** Half-closes: the peer reads the end after everything that was written. Reading goes on. */
   readonly endUnsafe: () => void
-  /** Closes both directions now; what is pending may be lost. */
+  /** Closes both directions now; what is pending may be lost. The peer reads the end, unless it is still sending. */
   readonly destroyUnsafe: () => void
+  /**
+   * Closes both directions now, so that the peer takes what it has read for incomplete where the transport can say so:
+   * by RST over TCP. Elsewhere the same as `destroyUnsafe`.
+   */
+  readonly resetUnsafe: () => void
 }
 
 /**

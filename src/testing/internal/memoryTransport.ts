@@ -18,8 +18,6 @@ import {
 export interface MemoryTransport extends FastCgiTransport {
   /** How many bytes this end takes from its peer before it pulls; what is more stays pending there. */
   readonly setCapacityUnsafe: (capacity: number) => void
-  /** Loses the connection at once in both directions, as a RST does. */
-  readonly resetUnsafe: () => void
   /** Whether this end has been destroyed, reset or closed in both directions. */
   readonly closedUnsafe: () => boolean
   /** Whether the peer has half-closed or is gone, whether or not its last bytes have been pulled. */
@@ -202,9 +200,9 @@ class End implements MemoryTransport {
 
   private readonly deliver = (): void => {
     this.scheduled = false
-    if (this.drainOwed && this.pendingUnsafe() === 0) {
+    if (this.drainOwed && this.observer !== undefined && this.pendingUnsafe() === 0) {
       this.drainOwed = false
-      if (!this.closed) this.observer?.onDrain()
+      if (!this.closed) this.observer.onDrain()
     }
     if (this.closed && !this.closeTold && this.observer !== undefined) {
       this.closeTold = true

@@ -1,0 +1,169 @@
+/**
+ * One input stream of a request (STDIN or DATA) between the records that bring it and the handler that pulls it.
+ *
+ * Plain state, changed by the connection and by one reader. `unread` is what it holds in memory for the handler; the
+ * connection sums it up and decides about pausing.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Pull from "effect/Pull"
+
+// A view keeps the whole read it came with in memory; below this share of it, the bytes are copied.
+const pinShare = 4
+// Small fragments are copied together into blocks of this size.
+const blockSize = 4096
+
+type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
+
+/** The bytes of one input stream. */
+export class InputBuffer<E> {
+  private readonly onConsumed: (size: number) => void
+  private chunks: Array<Uint8Array> = []
+  private block: Uint8Array | undefined
+  private blockSize = 0
+  private ended = false
+  private skipped = false
+  private failure: E | undefined
+  private reader: ((effect: Effect.Effect<Chunks, E | Cause.Done>) => void) | undefined
+  private remaining = Infinity
+  private whenShort: (() => E) | undefined
+  /** Bytes that have arrived and have not been pulled. */
+  unread = 0
+
+  constructor(onConsumed: (size: number) => void) {
+    this.onConsumed = onConsumed
+  }
+
+  /** Whether all of the stream has arrived. */
+  get complete(): boolean {
+    return this.ended
+  }
+
+  /** Whether a reader waits for bytes. */
+  get awaited(): boolean {
+    return this.reader !== undefined
+  }
+
+  /** Whether what arrives is dropped: nobody will pull it. */
+  get dropped(): boolean {
+    return this.skipped
+  }
+
+  /**
+   * Announces how many bytes there are to be: more are not delivered, less end the stream with `whenShort`. Counts from
+   * what has not been pulled yet, so it is set before the first pull.
+   */
+  expect(length: number, whenShort: () => E): void {
+    this.remaining = length
+    this.whenShort = whenShort
+  }
+
+  /** Takes a fragment. Returns by how much `unread` has grown. */
+  offer(content: Uint8Array): number {
+    if (this.skipped || this.ended) return 0
+    const length = content.length
+    if (length * pinShare >= content.buffer.byteLength || length >= blockSize * pinShare) {
+      this.seal()
+      this.chunks.push(content)
+    } else {
+      this.copy(content)
+    }
+    this.unread += length
+    return length
+  }
+
+  /** Says that all of the stream has arrived. */
+  end(): void {
+    this.ended = true
+  }
+
+  /** Hands what has arrived to a waiting reader, once for a whole read. */
+  wake(): void {
+    const reader = this.reader
+    if (reader === undefined) return
+    const taken = this.take()
+    if (taken === undefined) return
+    this.reader = undefined
+    reader(taken)
+  }
+
+  /** Drops what is unread and whatever still comes; a pull fails with `failure`. */
+  fail(failure: E): void {
+    if (this.failure !== undefined || (this.ended && this.unread === 0)) return
+    this.failure = failure
+    this.skip()
+    this.wake()
+  }
+
+  /** Drops what is unread and whatever still comes, because nobody will pull it. */
+  skip(): void {
+    if (this.skipped) return
+    this.skipped = true
+    this.chunks = []
+    this.block = undefined
+    const dropped = this.unread
+    this.unread = 0
+    if (dropped > 0) this.onConsumed(dropped)
+  }
+
+  /** Everything that has arrived since the last pull; waits when that is nothing. One pull at a time. */
+  readonly pull: Pull.Pull<Chunks, E> = Effect.suspend(() =>
+    this.take() ??
+      Effect.callback<Chunks, E | Cause.Done>((resume) => {
+        this.reader = resume
+        return Effect.sync(() => {
+          this.reader = undefined
+        })
+      })
+  )
+
+  private take(): Effect.Effect<Chunks, E | Cause.Done> | undefined {
+    if (this.failure !== undefined) return Effect.fail(this.failure)
+    if (this.unread > 0) {
+      this.seal()
+      let chunks = this.chunks
+      const size = this.unread
+      this.chunks = []
+      this.unread = 0
+      if (size > this.remaining) chunks = trim(chunks, this.remaining)
+      this.remaining -= Math.min(size, this.remaining)
+      this.onConsumed(size)
+      if (chunks.length > 0) return Effect.succeed(chunks as unknown as Chunks)
+    }
+    if (this.remaining === 0 && this.whenShort !== undefined) return Cause.done()
+    if (!this.ended && !this.skipped) return undefined
+    if (this.remaining > 0 && this.whenShort !== undefined) return Effect.fail(this.whenShort())
+    return Cause.done()
+  }
+
+  private copy(content: Uint8Array): void {
+    let at = 0
+    while (at < content.length) {
+      if (this.block === undefined) {
+        this.block = new Uint8Array(blockSize)
+        this.blockSize = 0
+      }
+      const size = Math.min(content.length - at, blockSize - this.blockSize)
+      this.block.set(content.subarray(at, at + size), this.blockSize)
+      this.blockSize += size
+      at += size
+      if (this.blockSize === blockSize) this.seal()
+    }
+  }
+
+  private seal(): void {
+    if (this.block === undefined) return
+    this.chunks.push(this.blockSize === blockSize ? this.block : this.block.slice(0, this.blockSize))
+    this.block = undefined
+  }
+}
+
+const trim = (chunks: Array<Uint8Array>, length: number): Array<Uint8Array> => {
+  const kept: Array<Uint8Array> = []
+  for (const chunk of chunks) {
+    if (length === 0) break
+    kept.push(chunk.length <= length ? chunk : chunk.subarray(0, length))
+    length -= kept[kept.length - 1].length
+  }
+  return kept
+}

@@ -1,0 +1,281 @@
+/**
+ * Everything that a connection sends, in order: records are encoded as they are appended, small content copied behind its
+ * header, large content passed on as a view, and all of it handed to the transport in one batch per turn.
+ *
+ * It never waits. Whoever produces much asks `room` and waits there; waiters go on in order, a share each.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scheduler from "effect/Scheduler"
+import { endRequestLength, paddingTo8, writeEndRequest, writeHeader } from "../../protocol/FastCgiEncoder.ts"
+import { headerLength, maxContentLength, RecordType } from "../../protocol/FastCgiRecord.ts"
+import type { FastCgiTransport } from "../FastCgiTransport.ts"
+
+// Encoded bytes go into slabs that all connections share, and that are replaced when full, never used again: bytes that
+// the transport has taken are not overwritten, and padding, which nobody writes, is zero. One slab per connection would
+// cost every idle connection as much.
+const slabSize = 32 * 1024
+let slab = new Uint8Array(slabSize)
+let slabAt = 0
+
+// Up to here a copy is cheaper than a second buffer in the write (bench/README.md).
+const copyLimit = 2048
+
+// What is queued is handed over at once from here on, so that a long answer is on its way while it is being made.
+const flushSize = 64 * 1024
+
+// HAProxy 2.6 crashes on STDERR records without padding, and on those of 16 KiB and more.
+const maxStderrContent = 8 * 1024
+
+const encoder = new TextEncoder()
+
+/** Encodes what one connection sends. */
+export class OutputQueue {
+  private readonly transport: FastCgiTransport
+  private readonly dispatcher: Scheduler.SchedulerDispatcher
+  private readonly highWaterMark: number
+  private readonly onBlocked: () => void
+  private chunks: Array<Uint8Array> = []
+  private queued = 0
+  // The part of the slab that belongs to the end of `chunks` and is not in there yet.
+  private open: Uint8Array | undefined
+  private openStart = 0
+  private openEnd = 0
+  private batching = false
+  private scheduled = false
+  private readonly waiters = new Set<() => void>()
+
+  constructor(
+    transport: FastCgiTransport,
+    dispatcher: Scheduler.SchedulerDispatcher,
+    options: { readonly highWaterMark: number; readonly onBlocked: () => void }
+  ) {
+    this.transport = transport
+    this.dispatcher = dispatcher
+    this.highWaterMark = options.highWaterMark
+    this.onBlocked = options.onBlocked
+  }
+
+  /** Bytes appended that the operating system has not accepted yet. */
+  get pending(): number {
+    return this.queued + this.transport.pendingUnsafe()
+  }
+
+  /** Whether somebody waits for room. */
+  get blocked(): boolean {
+    return this.waiters.size > 0
+  }
+
+  /** From here until `endBatch`, nothing is handed over. */
+  beginBatch(): void {
+    this.batching = true
+  }
+
+  /** Hands over what the batch has appended. */
+  endBatch(): void {
+    this.batching = false
+    if (this.queued > 0) this.flush()
+  }
+
+  /** Appends content as records of the stream `type`. Empty content appends nothing. */
+  stream(type: RecordType, requestId: number, content: Uint8Array): void {
+    const length = content.length
+    if (length === 0) return
+    if (type === RecordType.Stderr) {
+      for (let at = 0; at < length; at += maxStderrContent) {
+        const end = Math.min(at + maxStderrContent, length)
+        this.record(type, requestId, content, at, end, 8 - ((end - at) & 7))
+      }
+    } else {
+      for (let at = 0; at < length; at += maxContentLength) {
+        const end = Math.min(at + maxContentLength, length)
+        this.record(type, requestId, content, at, end, paddingTo8(end - at))
+      }
+    }
+    this.appended()
+  }
+
+  /** Appends the record that ends the stream `type`. */
+  endStream(type: RecordType, requestId: number): void {
+    const padding = type === RecordType.Stderr ? 8 : 0
+    const at = this.reserve(headerLength + padding)
+    writeHeader(slab, at, type, requestId, 0, padding)
+    this.appended()
+  }
+
+  /** Appends END_REQUEST. */
+  endRequest(requestId: number, appStatus: number, protocolStatus: number): void {
+    const at = this.reserve(endRequestLength)
+    writeEndRequest(slab, at, requestId, appStatus, protocolStatus)
+    this.appended()
+  }
+
+  /**
+   * Appends a header block, one byte per character, and the start of the body, in as few STDOUT records as hold them: one
+   * as a rule. HAProxy 2.6 crashes when a record ends before the header block does.
+   */
+  head(requestId: number, head: string, body: Uint8Array | string | undefined, bodyLength: number): void {
+    const headLength = head.length
+    const length = headLength + bodyLength
+    if (length > copyLimit || length > maxContentLength) {
+      this.longHead(requestId, head, body)
+      return
+    }
+    const padding = paddingTo8(length)
+    let at = this.reserve(headerLength + length + padding)
+    writeHeader(slab, at, RecordType.Stdout, requestId, length, padding)
+    at += headerLength
+    for (let i = 0; i < headLength; i++) slab[at + i] = head.charCodeAt(i)
+    if (bodyLength > 0) {
+      at += headLength
+      if (typeof body === "string") encoder.encodeInto(body, slab.subarray(at, at + bodyLength))
+      else slab.set(body!, at)
+    }
+    this.appended()
+  }
+
+  /** Appends a management record, which is small by nature. */
+  management(type: RecordType, content: Uint8Array): void {
+    this.record(type, 0, content, 0, content.length, paddingTo8(content.length))
+    this.appended()
+  }
+
+  /** Waits until there is room for more. Interrupting gives the place in the queue up. */
+  readonly room: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.pending < this.highWaterMark && this.waiters.size === 0) return Effect.void
+    if (!this.batching && this.queued > 0) {
+      this.flush()
+      if (this.pending < this.highWaterMark && this.waiters.size === 0) return Effect.void
+    }
+    return Effect.callback<void>((resume) => {
+      const wake = () => resume(Effect.void)
+      this.waiters.add(wake)
+      if (this.waiters.size === 1) this.onBlocked()
+      // Nothing is pending below us, so nothing would call `drained`.
+      if (this.transport.pendingUnsafe() === 0) this.schedule()
+      return Effect.sync(() => {
+        this.waiters.delete(wake)
+      })
+    })
+  })
+
+  /** Lets those go on who wait for room, in order, for as long as there is room. */
+  drained(): void {
+    while (this.waiters.size > 0 && this.pending < this.highWaterMark) {
+      const wake = this.waiters.values().next().value!
+      this.waiters.delete(wake)
+      wake()
+    }
+  }
+
+  /** Lets everybody go on who waits for room, because nothing will be sent any more. */
+  release(): void {
+    for (const wake of this.waiters) {
+      this.waiters.delete(wake)
+      wake()
+    }
+  }
+
+  /** Hands over now what is queued. */
+  flush(): void {
+    if (this.queued === 0) return
+    this.seal()
+    const chunks = this.chunks
+    this.chunks = []
+    this.queued = 0
+    this.transport.writeUnsafe(chunks)
+  }
+
+  private longHead(requestId: number, head: string, body: Uint8Array | string | undefined): void {
+    const headBytes = new Uint8Array(head.length)
+    for (let i = 0; i < headBytes.length; i++) headBytes[i] = head.charCodeAt(i)
+    const bodyBytes = body === undefined ? noContent : typeof body === "string" ? encoder.encode(body) : body
+    if (headBytes.length > maxContentLength) {
+      this.stream(RecordType.Stdout, requestId, headBytes)
+      this.stream(RecordType.Stdout, requestId, bodyBytes)
+      return
+    }
+    const share = Math.min(bodyBytes.length, maxContentLength - headBytes.length)
+    const length = headBytes.length + share
+    const padding = paddingTo8(length)
+    const at = this.reserve(headerLength)
+    writeHeader(slab, at, RecordType.Stdout, requestId, length, padding)
+    this.append(headBytes, 0, headBytes.length)
+    this.append(bodyBytes, 0, share)
+    this.reserve(padding)
+    if (share < bodyBytes.length) this.stream(RecordType.Stdout, requestId, bodyBytes.subarray(share))
+    else this.appended()
+  }
+
+  private record(
+    type: RecordType,
+    requestId: number,
+    content: Uint8Array,
+    start: number,
+    end: number,
+    padding: number
+  ): void {
+    const at = this.reserve(headerLength)
+    writeHeader(slab, at, type, requestId, end - start, padding)
+    this.append(content, start, end)
+    this.reserve(padding)
+  }
+
+  // Appends content behind what has been reserved before.
+  private append(content: Uint8Array, start: number, end: number): void {
+    const length = end - start
+    if (length <= copyLimit) {
+      const at = this.reserve(length)
+      if (start === 0 && end === content.length) slab.set(content, at)
+      else slab.set(content.subarray(start, end), at)
+      return
+    }
+    this.seal()
+    this.chunks.push(start === 0 && end === content.length ? content : content.subarray(start, end))
+    this.queued += length
+  }
+
+  // Makes room for `length` bytes at the end, in the slab; returns where.
+  private reserve(length: number): number {
+    if (slabAt + length > slabSize) {
+      slab = new Uint8Array(slabSize)
+      slabAt = 0
+    }
+    if (this.open !== slab || this.openEnd !== slabAt) {
+      this.seal()
+      this.open = slab
+      this.openStart = slabAt
+    }
+    const at = slabAt
+    slabAt += length
+    this.openEnd = slabAt
+    this.queued += length
+    return at
+  }
+
+  // Another queue may use the slab next, so the part that is ours becomes a chunk.
+  private seal(): void {
+    if (this.open === undefined) return
+    if (this.openEnd > this.openStart) this.chunks.push(this.open.subarray(this.openStart, this.openEnd))
+    this.open = undefined
+  }
+
+  private appended(): void {
+    if (this.batching) return
+    if (this.queued >= flushSize) this.flush()
+    else this.schedule()
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return
+    this.scheduled = true
+    this.dispatcher.scheduleTask(this.turnEnded, 0)
+  }
+
+  private readonly turnEnded = (): void => {
+    this.scheduled = false
+    this.flush()
+    this.drained()
+  }
+}
+
+const noContent = new Uint8Array(0)
