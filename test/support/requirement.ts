@@ -47,7 +47,9 @@ export const missing = (commands: ReadonlyArray<string>): ReadonlyArray<string> 
  */
 export const requireCommand = (command: string): string => {
   const file = onPath(command)
-  if (file === undefined) throw new Error(`${command} is not installed: looked on PATH and in ${systemFolders.join(", ")}`)
+  if (file === undefined) {
+    throw new Error(`${command} is not installed: looked on PATH and in ${systemFolders.join(", ")}`)
+  }
   return file
 }
 
