@@ -3,6 +3,9 @@
  *
  * @since 0.1.0
  */
+export * as CgiParams from "./cgi/CgiParams.ts"
+export * as CgiRequest from "./cgi/CgiRequest.ts"
+export * as CgiResponse from "./cgi/CgiResponse.ts"
 export * as FastCgiChannel from "./connection/FastCgiChannel.ts"
 export * as FastCgiTransport from "./connection/FastCgiTransport.ts"
 export * as FastCgiDecoder from "./protocol/FastCgiDecoder.ts"

@@ -77,6 +77,12 @@ export interface FastCgiParams extends Iterable<readonly [name: string, value: s
    * Calls `f` for every pair in order, with name and value as one character per byte.
    */
   readonly forEachLatin1: (f: (name: string, value: string) => void) => void
+  /**
+   * Calls `f` for every pair in order, with a text that has one character per byte, and where in it the name begins, the
+   * value begins (which is where the name ends) and the value ends. For who looks at all pairs and needs few: no string
+   * is made.
+   */
+  readonly scanLatin1: (f: (text: string, nameStart: number, valueStart: number, valueEnd: number) => void) => void
   /** All pairs as text, as an object without prototype; the last value where a name occurs more than once. */
   readonly toRecord: () => Readonly<Record<string, string>>
 }
@@ -236,6 +242,12 @@ class Params implements FastCgiParams {
   }
 
   forEachLatin1(f: (name: string, value: string) => void): void {
+    this.scanLatin1((text, nameStart, valueStart, valueEnd) =>
+      f(text.substring(nameStart, valueStart), text.substring(valueStart, valueEnd))
+    )
+  }
+
+  scanLatin1(f: (text: string, nameStart: number, valueStart: number, valueEnd: number) => void): void {
     const bytes = this.bytes
     const text = this.latin1()
     for (let at = 0; at < bytes.length;) {
@@ -243,9 +255,10 @@ class Params implements FastCgiParams {
       at += bytes[at] < 0x80 ? 1 : 4
       const valueLength = readLength(bytes, at)
       at += bytes[at] < 0x80 ? 1 : 4
-      const valueAt = at + nameLength
-      f(text.substring(at, valueAt), text.substring(valueAt, valueAt + valueLength))
-      at = valueAt + valueLength
+      const valueStart = at + nameLength
+      const valueEnd = valueStart + valueLength
+      f(text, at, valueStart, valueEnd)
+      at = valueEnd
     }
   }
 

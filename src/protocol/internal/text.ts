@@ -38,3 +38,19 @@ export const decodeUtf8 = (bytes: Uint8Array): string | undefined => {
     return undefined
   }
 }
+
+/** The characters of a string as bytes; what is above 0xFF in a character is lost. */
+export const latin1Bytes = (text: string): Uint8Array => {
+  const bytes = new Uint8Array(text.length)
+  for (let at = 0; at < bytes.length; at++) bytes[at] = text.charCodeAt(at)
+  return bytes
+}
+
+/** A string as one character per byte of its UTF-8. */
+export const utf8ToLatin1 = (text: string): string => {
+  const bytes = utf8(text)
+  return latin1(bytes, 0, bytes.length)
+}
+
+/** The same text, one character per byte, in memory of its own: a substring keeps the whole string it was cut from. */
+export const copy = (text: string): string => latin1(latin1Bytes(text), 0, text.length)

@@ -1,0 +1,182 @@
+/**
+ * An HTTP request as the params of a FastCGI request: what nginx sends, for the client's side (RFC 3875 §4.1).
+ *
+ * @since 0.1.0
+ */
+import { latin1Bytes, utf8ToLatin1 } from "../protocol/internal/text.ts"
+import { hopByHop, isFieldName } from "./internal/fields.ts"
+import { decode } from "./internal/percent.ts"
+
+/**
+ * A request to express in params. Only `method` and `url` have to be there.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CgiParamsRequest {
+  /** The method, such as "GET". */
+  readonly method: string
+  /** The target in origin-form, percent-encoded: path and query. */
+  readonly url: string
+  /** The headers: a record, or pairs where a name may come more than once. Values have one character per byte. */
+  readonly headers?: Readonly<Record<string, string>> | Iterable<readonly [name: string, value: string]> | undefined
+  /** The scheme of the client's connection. Default "http". */
+  readonly scheme?: "http" | "https" | undefined
+  /** The Host header, where `headers` have none. */
+  readonly host?: string | undefined
+  /** The length of the body in bytes. Default: the Content-Length header. */
+  readonly contentLength?: number | undefined
+  /** The type of the body. Default: the Content-Type header. */
+  readonly contentType?: string | undefined
+  /** The client's IP address. */
+  readonly remoteAddress?: string | undefined
+  /** The client's port. */
+  readonly remotePort?: number | undefined
+  /** The name of this server. Default: the host without its port. */
+  readonly serverName?: string | undefined
+  /** The port of this server. Default: that of the host, 80 or 443. */
+  readonly serverPort?: number | undefined
+  /** The address the client connected to. */
+  readonly serverAddress?: string | undefined
+  /** The client's protocol. Default "HTTP/1.1". */
+  readonly serverProtocol?: string | undefined
+  /** The directory that files are served from; php-fpm and fcgiwrap need `scriptFilename`. */
+  readonly documentRoot?: string | undefined
+  /** The file that runs the request. Default: `documentRoot` and `SCRIPT_NAME` where there is a `documentRoot`. */
+  readonly scriptFilename?: string | undefined
+  /** The decoded part of the path that names the script. Default: the whole path. */
+  readonly scriptName?: string | undefined
+  /** The decoded rest of the path. Default: what follows `scriptName`, where the path begins with it. */
+  readonly pathInfo?: string | undefined
+  /** More params, or other values of those above: they replace params of the same name. */
+  readonly extra?: Readonly<Record<string, string | Uint8Array>> | undefined
+}
+
+/**
+ * Expresses an HTTP request in params, in the order nginx sends them.
+ *
+ * **Details**
+ *
+ * Headers become `HTTP_*`, one param for each time a name comes; Content-Type and Content-Length become `CONTENT_TYPE`
+ * and `CONTENT_LENGTH` instead, and are left out when there are none. Hop-by-hop headers and `Proxy` are not passed on:
+ * the latter would set the proxy of CGI programs ("httpoxy"). Neither are names with an underscore, which could not be
+ * told from a dash any more, as nginx does it. `SCRIPT_NAME` and `PATH_INFO` are percent-decoded to bytes.
+ *
+ * **Example** (Asking php-fpm for a script)
+ *
+ * ```ts
+ * import { CgiParams, FastCgiParams } from "effect-fastcgi"
+ *
+ * export const params = FastCgiParams.fromEntries(CgiParams.fromRequest({
+ *   method: "GET",
+ *   url: "/index.php?page=2",
+ *   host: "example.com",
+ *   documentRoot: "/srv/www"
+ * }))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromRequest = (
+  request: CgiParamsRequest
+): ReadonlyArray<readonly [name: string, value: string | Uint8Array]> => {
+  const { documentRoot, extra, url } = request
+  const question = url.indexOf("?")
+  // Text with one character per byte from here on: decoded paths may be of any encoding.
+  const path = decode(utf8ToLatin1(question === -1 ? url : url.substring(0, question)))
+  const scriptName = request.scriptName === undefined ? path : utf8ToLatin1(request.scriptName)
+  const pathInfo = request.pathInfo !== undefined
+    ? utf8ToLatin1(request.pathInfo)
+    : path.startsWith(scriptName)
+    ? path.substring(scriptName.length)
+    : ""
+  const scheme = request.scheme ?? "http"
+  const fields = collect(request.headers)
+  const host = fields.host ?? request.host
+  const [, hostName, hostPort] = hostAndPort.exec(host ?? "") ?? []
+
+  const entries: Array<readonly [name: string, value: string | Uint8Array]> = []
+  const add = (name: string, value: string | Uint8Array | undefined): void => {
+    if (value !== undefined && (extra === undefined || !Object.hasOwn(extra, name))) entries.push([name, value])
+  }
+  add(
+    "SCRIPT_FILENAME",
+    request.scriptFilename ??
+      (documentRoot === undefined ? undefined : latin1Bytes(utf8ToLatin1(documentRoot) + scriptName))
+  )
+  add("QUERY_STRING", question === -1 ? "" : url.substring(question + 1))
+  add("REQUEST_METHOD", request.method)
+  add("CONTENT_TYPE", request.contentType ?? fields.contentType)
+  add("CONTENT_LENGTH", request.contentLength === undefined ? fields.contentLength : String(request.contentLength))
+  add("SCRIPT_NAME", latin1Bytes(scriptName))
+  add("PATH_INFO", pathInfo === "" ? undefined : latin1Bytes(pathInfo))
+  add("REQUEST_URI", url)
+  add("DOCUMENT_ROOT", documentRoot)
+  add("SERVER_PROTOCOL", request.serverProtocol ?? "HTTP/1.1")
+  add("REQUEST_SCHEME", scheme)
+  add("HTTPS", scheme === "https" ? "on" : undefined)
+  add("GATEWAY_INTERFACE", "CGI/1.1")
+  add("SERVER_SOFTWARE", "effect-fastcgi")
+  add("REMOTE_ADDR", request.remoteAddress)
+  add("REMOTE_PORT", request.remotePort === undefined ? undefined : String(request.remotePort))
+  add("SERVER_ADDR", request.serverAddress)
+  add(
+    "SERVER_PORT",
+    request.serverPort === undefined
+      ? hostPort ?? (scheme === "https" ? "443" : "80")
+      : String(request.serverPort)
+  )
+  add("SERVER_NAME", request.serverName ?? hostName ?? "localhost")
+  // php-cgi refuses to run without it (cgi.force_redirect).
+  add("REDIRECT_STATUS", "200")
+  add("HTTP_HOST", host)
+  for (const [name, value] of fields.others) add(name, value)
+  if (extra !== undefined) { for (const name of Object.keys(extra)) entries.push([name, extra[name]]) }
+  return entries
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const hostAndPort = /^([^:]+|\[.*\])(?::(\d+))?$/
+
+interface Fields {
+  host: string | undefined
+  contentType: string | undefined
+  contentLength: string | undefined
+  readonly others: Array<readonly [name: string, value: string | Uint8Array]>
+}
+
+const collect = (headers: CgiParamsRequest["headers"]): Fields => {
+  const fields: Fields = { host: undefined, contentType: undefined, contentLength: undefined, others: [] }
+  if (headers === undefined) return fields
+  for (const [name, value] of Symbol.iterator in headers ? headers : Object.entries(headers)) {
+    const lower = name.toLowerCase()
+    switch (lower) {
+      case "host":
+        fields.host ??= value
+        break
+      case "content-type":
+        fields.contentType ??= value
+        break
+      case "content-length":
+        fields.contentLength ??= value
+        break
+      case "proxy":
+        break
+      default:
+        if (!hopByHop.has(lower) && !lower.includes("_") && isFieldName(lower)) {
+          fields.others.push(["HTTP_" + lower.toUpperCase().replaceAll("-", "_"), fieldBytes(value)])
+        }
+    }
+  }
+  return fields
+}
+
+// oxlint-disable-next-line no-control-regex -- the point is what is no byte
+const notLatin1 = /[^\x00-\xff]/
+
+// What is not a byte per character has not come from a wire; as UTF-8 it survives.
+const fieldBytes = (value: string): string | Uint8Array => notLatin1.test(value) ? value : latin1Bytes(value)

@@ -1,0 +1,484 @@
+/**
+ * The params of a request as an HTTP request: method, target, headers and addresses (RFC 3875 §4.1).
+ *
+ * Every function looks up what it needs when it is called; nothing is decoded that nobody asks for. The rules are those
+ * that nginx, lighttpd, Apache, HAProxy, Caddy and h2o force; where they differ, the comment names the server.
+ *
+ * @since 0.1.0
+ */
+import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
+import { copy, utf8ToLatin1 } from "../protocol/internal/text.ts"
+import { isFieldName } from "./internal/fields.ts"
+import { encodePath, encodeTarget } from "./internal/percent.ts"
+import { makeVariables } from "./internal/variables.ts"
+
+/**
+ * The request method in upper case; "GET" when the web server names none.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const method = (params: FastCgiParams): string => {
+  const name = params.getLatin1("REQUEST_METHOD")
+  if (name === undefined || name === "") return "GET"
+  // Upper case already, nearly always: then no string is made.
+  return lowerCase.test(name) ? name.toUpperCase() : name
+}
+
+/**
+ * Options of `url`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface UrlOptions {
+  /**
+   * The path that the web server mounts the application at, such as "/app": removed from the front of the path where it
+   * ends at a segment border. Other paths stay as they are. Default none.
+   */
+  readonly basePath?: string | undefined
+}
+
+/**
+ * The request target in origin-form: path and query, percent-encoded, always beginning with "/". For `OPTIONS *` it is
+ * "*".
+ *
+ * **Details**
+ *
+ * `REQUEST_URI` is what the client sent and the only source that every web server fills undecoded; an absolute-form
+ * target (Apache passes it on) loses its scheme and authority, and bytes that no target may hold (control characters,
+ * space, non-ASCII) are percent-encoded one by one. Without it the target is put together from `SCRIPT_NAME`,
+ * `PATH_INFO` and `QUERY_STRING`. The first two are percent-decoded and may hold anything, CR and LF included, so they
+ * are encoded again; an encoded "/" can not be told from a plain one any more.
+ *
+ * **Example** (Reading the target below a mount point)
+ *
+ * ```ts
+ * import * as assert from "node:assert"
+ * import { CgiRequest, FastCgiParams } from "effect-fastcgi"
+ *
+ * const params = FastCgiParams.fromEntries([["REQUEST_URI", "/app/caf%C3%A9?q=1"]])
+ * assert.strictEqual(CgiRequest.url(params), "/app/caf%C3%A9?q=1")
+ * assert.strictEqual(CgiRequest.url(params, { basePath: "/app" }), "/caf%C3%A9?q=1")
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const url = (params: FastCgiParams, options?: UrlOptions): string => {
+  const target = targetOf(params)
+  const basePath = options?.basePath
+  return basePath === undefined ? target : withoutBasePath(target, basePath)
+}
+
+/**
+ * The scheme the client used with the web server: "https" when `HTTPS` is set to anything but "off", or
+ * `REQUEST_SCHEME` is "https". What the client says in `X-Forwarded-Proto` is not looked at.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const scheme = (params: FastCgiParams): "http" | "https" => {
+  const https = params.getLatin1("HTTPS")
+  if (https !== undefined && https !== "" && https.toLowerCase() !== "off") return "https"
+  return params.getLatin1("REQUEST_SCHEME")?.toLowerCase() === "https" ? "https" : "http"
+}
+
+/**
+ * The host, with the port if one was given: the authority of an absolute-form target, which takes precedence
+ * (RFC 9112 §3.2.2), or the Host header, or `SERVER_NAME` with `SERVER_PORT` unless it is the scheme's default.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const host = (params: FastCgiParams): string | undefined => {
+  const authority = absoluteForm.exec(params.getLatin1("REQUEST_URI") ?? "")
+  if (authority !== null) {
+    const text = authority[1]
+    const named = text.substring(text.lastIndexOf("@") + 1)
+    if (named !== "") return named
+  }
+  const header = firstOf(params, "HTTP_HOST")
+  if (header !== undefined && header !== "") return header
+  const name = params.getLatin1("SERVER_NAME")
+  if (name === undefined || name === "") return undefined
+  const port = params.getLatin1("SERVER_PORT")
+  // HAProxy's SERVER_NAME is the Host header, port included.
+  return port === undefined || port === "" || hasPort.test(name) || port === (scheme(params) === "https" ? "443" : "80")
+    ? name
+    : `${name}:${port}`
+}
+
+/**
+ * The absolute URL of the request: scheme, host and `url`. Only the target when there is no host, or the target is "*".
+ *
+ * The host comes from the client: use it for links only where the web server checks it.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const originalUrl = (params: FastCgiParams): string => {
+  const target = targetOf(params)
+  if (target === "*") return target
+  const authority = host(params)
+  return authority === undefined ? target : `${scheme(params)}://${authority}${target}`
+}
+
+/**
+ * The length of the body in bytes, as far as the web server knows it: digits that make a safe integer. Empty
+ * (nginx, for every GET) and "-1" (Caddy, for a chunked body) mean unknown.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const contentLength = (params: FastCgiParams): number | undefined => {
+  const own = params.getLatin1("CONTENT_LENGTH")
+  const text = own ?? (params.has("HTTP_TRANSFER_ENCODING") ? undefined : firstOf(params, "HTTP_CONTENT_LENGTH"))
+  return text !== undefined && isContentLength(text) ? Number(text) : undefined
+}
+
+/**
+ * The headers of the request in one pass, as a new object with the given prototype: lower-case names, values with one
+ * character per byte as Node has them.
+ *
+ * **Details**
+ *
+ * They come from `HTTP_*`, with "_" read as "-", and from `CONTENT_TYPE` and `CONTENT_LENGTH`, which decide over
+ * `HTTP_CONTENT_TYPE` and `HTTP_CONTENT_LENGTH` where they are present, and mean absent where they are empty or, for the
+ * length, not a number. A header that came more than once (nginx and HAProxy send one param a line) is joined as Node's
+ * http joins it: "; " for cookies, the first for headers of which there can be only one, ", " for all others.
+ *
+ * - `Proxy` is dropped: it would become the proxy of CGI programs ("httpoxy"), and no client has a reason to send it.
+ * - `Transfer-Encoding` is dropped: the web server has decoded the body already. The other hop-by-hop headers tell about
+ *   the connection between client and web server and stay, as Node leaves them; nothing here acts on them.
+ * - `Authorization`, which Apache hides, is also taken from `REDIRECT_HTTP_AUTHORIZATION`, where its rewrite rules put it.
+ * - Apache and Caddy join two Cookie lines with ", ". That is left as it is: a comma may also stand inside a value that
+ *   a browser stored, so that splitting at it would let the text of one cookie become another cookie. Browsers send
+ *   one line, and over HTTP/2 all web servers join with "; ".
+ * - `X_Name` and `X-Name` are the same param. lighttpd, Caddy and h2o let both through: where the web server is to set a
+ *   trusted header, it has to remove both.
+ *
+ * **Example** (Making Effect's `Headers` without a copy)
+ *
+ * ```ts
+ * import * as Headers from "effect/http/Headers"
+ * import { CgiRequest, type FastCgiParams } from "effect-fastcgi"
+ *
+ * const prototype = Object.getPrototypeOf(Headers.empty)
+ *
+ * export const headers = (params: FastCgiParams.FastCgiParams) =>
+ *   CgiRequest.headers(params, prototype) as Headers.Headers
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const headers = (params: FastCgiParams, prototype: object | null = null): Record<string, string> => {
+  const collected: Record<string, string> = Object.create(prototype)
+  let contentType: string | undefined
+  let contentTypeHeader: string | undefined
+  let length: string | undefined
+  let lengthHeader: string | undefined
+  let authorization: string | undefined
+  let redirectedAuthorization: string | undefined
+  let decoded = false
+  params.scanLatin1((text, start, valueStart, end) => {
+    // The name may be shorter than what is looked for, so its end counts too.
+    if (text.charCodeAt(start) !== 0x48 || valueStart - start < 6 || !text.startsWith("HTTP_", start)) {
+      if (isNamed("CONTENT_TYPE", text, start, valueStart)) contentType = text.substring(valueStart, end)
+      else if (isNamed("CONTENT_LENGTH", text, start, valueStart)) length = text.substring(valueStart, end)
+      else if (isNamed("REDIRECT_HTTP_AUTHORIZATION", text, start, valueStart)) {
+        redirectedAuthorization = text.substring(valueStart, end)
+      }
+      return
+    }
+    const header = headerOf(text, start, valueStart)
+    const value = text.substring(valueStart, end)
+    switch (header.rule) {
+      case "first":
+        collected[header.name] ??= value
+        return
+      case "drop":
+        return
+      case "authorization":
+        // Empty is nginx's `fastcgi_param HTTP_AUTHORIZATION $http_authorization` when there is none.
+        if (authorization === undefined && value !== "") collected["authorization"] = authorization = value
+        return
+      case "content-type":
+        contentTypeHeader ??= value
+        return
+      case "content-length":
+        lengthHeader ??= value
+        return
+      case "transfer-encoding":
+        decoded = true
+        return
+      default: {
+        const present = collected[header.name]
+        collected[header.name] = typeof present === "string" ? present + header.rule + value : value
+      }
+    }
+  })
+  if (authorization === undefined && redirectedAuthorization !== undefined && redirectedAuthorization !== "") {
+    collected["authorization"] = redirectedAuthorization
+  }
+  contentType ??= contentTypeHeader
+  if (contentType !== undefined && contentType !== "") collected["content-type"] = contentType
+  // With a Transfer-Encoding the client's own Content-Length says nothing (RFC 9112 §6.3).
+  if (length === undefined && !decoded) length = lengthHeader
+  if (length !== undefined && isContentLength(length)) collected["content-length"] = length
+  return collected
+}
+
+/**
+ * What the web server says about TLS and the client's certificate, under the names that lighttpd, Apache and Caddy use
+ * and that nginx and HAProxy configurations commonly set.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CgiSsl {
+  /** Such as "TLSv1.3": `SSL_PROTOCOL`. */
+  readonly protocol: string | undefined
+  /** Such as "TLS_AES_128_GCM_SHA256": `SSL_CIPHER`. */
+  readonly cipher: string | undefined
+  /** The server name the client asked for: `SSL_TLS_SNI`, `SSL_SERVER_NAME`. */
+  readonly serverName: string | undefined
+  /** "SUCCESS", "NONE", "FAILED:" and a reason, "GENEROUS": `SSL_CLIENT_VERIFY`, `VERIFIED`. */
+  readonly clientVerify: string | undefined
+  /** Whether the web server has verified a certificate of the client: `clientVerify` is "SUCCESS". */
+  readonly clientVerified: boolean
+  /** The subject's distinguished name: `SSL_CLIENT_S_DN`, `SSL_CLIENT_DN`. */
+  readonly clientSubject: string | undefined
+  /** The issuer's distinguished name: `SSL_CLIENT_I_DN`, `SSL_CLIENT_ISSUER_DN`. */
+  readonly clientIssuer: string | undefined
+  /** The serial number in hexadecimal: `SSL_CLIENT_M_SERIAL`, `SSL_CLIENT_SERIAL`. */
+  readonly clientSerial: string | undefined
+  /**
+   * The certificate in PEM: `SSL_CLIENT_CERT`, as it is, with nginx's tab at the start of lines (`$ssl_client_cert`), or
+   * percent-encoded (`$ssl_client_escaped_cert`).
+   */
+  readonly clientCertificate: string | undefined
+}
+
+/**
+ * What the web server says about a request: the variables of RFC 3875 §4.1 and their usual companions, apart from the
+ * headers, which are what the client says. Each is looked up when it is read. Empty means absent.
+ *
+ * **Details**
+ *
+ * All text is UTF-8, or Latin-1 where it is not valid UTF-8. `scriptName`, `pathInfo` and `pathTranslated` are
+ * percent-decoded by the web server and may hold any byte.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CgiVariables {
+  /** Name and version of the web server: `SERVER_SOFTWARE`. */
+  readonly serverSoftware: string | undefined
+  /** The host name of this server, without a port: `SERVER_NAME`. IPv6 addresses are in brackets. */
+  readonly serverName: string | undefined
+  /** The port: `SERVER_PORT`. Apache and Caddy take it from the Host header. */
+  readonly serverPort: number | undefined
+  /** The protocol between client and web server, such as "HTTP/1.1" or "HTTP/2.0": `SERVER_PROTOCOL`. */
+  readonly serverProtocol: string | undefined
+  /** The address the client connected to, without brackets: `SERVER_ADDR`. Not sent by HAProxy and Caddy. */
+  readonly serverAddress: string | undefined
+  /** "CGI/1.1": `GATEWAY_INTERFACE`. */
+  readonly gatewayInterface: string | undefined
+  /** `DOCUMENT_ROOT`. */
+  readonly documentRoot: string | undefined
+  /** The part of the decoded path that names the application: `SCRIPT_NAME`. With nginx that is the whole path. */
+  readonly scriptName: string | undefined
+  /** `SCRIPT_FILENAME`. */
+  readonly scriptFilename: string | undefined
+  /** The rest of the decoded path: `PATH_INFO`. */
+  readonly pathInfo: string | undefined
+  /** `PATH_TRANSLATED`. */
+  readonly pathTranslated: string | undefined
+  /** The query, still encoded: `QUERY_STRING`. */
+  readonly queryString: string | undefined
+  /** What the client asked for, still encoded, before the web server rewrote it: `REQUEST_URI`. */
+  readonly requestUri: string | undefined
+  /** The method as it was sent: `REQUEST_METHOD`. */
+  readonly requestMethod: string | undefined
+  /** The client's IP address, without brackets: `REMOTE_ADDR`. Absent for clients on a UNIX socket and health checks. */
+  readonly remoteAddress: string | undefined
+  /** The client's port: `REMOTE_PORT`. */
+  readonly remotePort: number | undefined
+  /** The client's host name: `REMOTE_HOST`. */
+  readonly remoteHost: string | undefined
+  /**
+   * The user: `REMOTE_USER`. nginx and HAProxy take it from the Authorization header without checking the password,
+   * unless they are configured to.
+   */
+  readonly remoteUser: string | undefined
+  /** `REMOTE_IDENT`. */
+  readonly remoteIdent: string | undefined
+  /** How the user was authenticated, such as "Basic": `AUTH_TYPE`. */
+  readonly authType: string | undefined
+  /** "https" or "http": `HTTPS`, `REQUEST_SCHEME`. */
+  readonly scheme: "http" | "https"
+  /** Whether the client is connected to the web server by TLS. */
+  readonly https: boolean
+  /** TLS and the client's certificate; `undefined` when the web server says nothing about them. */
+  readonly ssl: CgiSsl | undefined
+  /** Any param by its name, empty or not; the last value where the name occurs more than once. */
+  readonly get: (name: string) => string | undefined
+  /** All params. */
+  readonly params: FastCgiParams
+}
+
+/**
+ * A typed view of what the web server says about the request.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const variables = (params: FastCgiParams): CgiVariables => makeVariables(params, scheme)
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const lowerCase = /[a-z]/
+
+// oxlint-disable-next-line no-control-regex -- everything that can not stand in a request target
+const notInTarget = /[^\x21-\x7e]/
+
+const absoluteForm = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
+
+// A port after a name or a bracketed address; the colons of a bare IPv6 address are none.
+const hasPort = /^(?:[^:]*|\[.*\]):\d+$/
+
+const targetOf = (params: FastCgiParams): string => {
+  const uri = params.getLatin1("REQUEST_URI")
+  if (uri !== undefined && uri !== "") {
+    if (uri.charCodeAt(0) === 0x2f) return notInTarget.test(uri) ? encodeTarget(uri) : uri
+    if (uri === "*" && method(params) === "OPTIONS") return uri
+    const absolute = absoluteForm.exec(uri)
+    if (absolute !== null) {
+      const target = encodeTarget(uri.substring(absolute[0].length))
+      return target.charCodeAt(0) === 0x2f ? target : "/" + target
+    }
+  }
+  const path = encodePath((params.getLatin1("SCRIPT_NAME") ?? "") + (params.getLatin1("PATH_INFO") ?? ""))
+  const query = params.getLatin1("QUERY_STRING")
+  const rooted = path.charCodeAt(0) === 0x2f ? path : "/" + path
+  // "#" can not be in a query that a web server took from a request line, but can in one that a rewrite rule made.
+  return query === undefined || query === "" ? rooted : rooted + "?" + encodeTarget(query).replaceAll("#", "%23")
+}
+
+const withoutBasePath = (target: string, basePath: string): string => {
+  const base = encodedBasePath(basePath)
+  if (base === "" || !target.startsWith(base)) return target
+  const rest = target.substring(base.length)
+  if (rest === "") return "/"
+  switch (rest.charCodeAt(0)) {
+    case 0x2f: // "/"
+      return rest
+    case 0x3f: // "?"
+      return "/" + rest
+    default:
+      return target
+  }
+}
+
+// The base path of a server does not change: the last one is remembered.
+let lastBasePath = ""
+let lastEncodedBasePath = ""
+
+const encodedBasePath = (basePath: string): string => {
+  if (basePath !== lastBasePath) {
+    const trimmed = basePath.replace(/\/+$/, "")
+    const rooted = trimmed === "" || trimmed.startsWith("/") ? trimmed : "/" + trimmed
+    lastEncodedBasePath = encodeTarget(utf8ToLatin1(rooted))
+    lastBasePath = basePath
+  }
+  return lastEncodedBasePath
+}
+
+// The first value, one character per byte: of a Host header that came twice Node keeps the first.
+const firstOf = (params: FastCgiParams, wanted: string): string | undefined => {
+  let first: string | undefined
+  params.forEachLatin1((name, value) => {
+    if (first === undefined && name === wanted) first = value
+  })
+  return first
+}
+
+const digits = /^[0-9]+$/
+
+const isContentLength = (text: string): boolean => digits.test(text) && Number.isSafeInteger(Number(text))
+
+const isNamed = (name: string, text: string, start: number, end: number): boolean =>
+  end - start === name.length && text.startsWith(name, start)
+
+// What becomes of a header.
+interface HeaderRule {
+  readonly name: string
+  /** The text that joins it to one that came before, or one of the words that `headers` knows. */
+  readonly rule: HeaderRuleWord | ", " | "; "
+}
+
+type HeaderRuleWord = "first" | "drop" | "authorization" | "content-type" | "content-length" | "transfer-encoding"
+
+const dropped: HeaderRule = { name: "", rule: "drop" }
+
+// Where Node's http.IncomingMessage.headers keeps the first, as far as it concerns requests.
+const single: ReadonlySet<string> = new Set([
+  "age",
+  "etag",
+  "expires",
+  "from",
+  "host",
+  "if-modified-since",
+  "if-unmodified-since",
+  "last-modified",
+  "location",
+  "max-forwards",
+  "proxy-authorization",
+  "referer",
+  "retry-after",
+  "server",
+  "user-agent"
+])
+
+const ruleOf = (name: string): HeaderRule => {
+  switch (name) {
+    case "proxy":
+      return dropped
+    case "cookie":
+      return { name, rule: "; " }
+    case "authorization":
+    case "content-type":
+    case "content-length":
+    case "transfer-encoding":
+      return { name, rule: name }
+    default:
+      return !isFieldName(name) ? dropped : { name, rule: single.has(name) ? "first" : ", " }
+  }
+}
+
+// The rules of the names that came last, by a hash of the name: the strings of a header's name are made once, not once
+// a request. Names come from clients, so what is remembered of them is bounded, in number and in length.
+const rememberedNames = 512
+const rememberedLength = 64
+const remembered: Array<{ readonly param: string; readonly header: HeaderRule } | undefined> = Array.from(
+  { length: rememberedNames },
+  () => undefined
+)
+
+const headerOf = (text: string, start: number, end: number): HeaderRule => {
+  const length = end - start
+  const hash = length * 31 + text.charCodeAt(end - 1) * 17 + text.charCodeAt(start + (length >>> 1)) * 7 +
+    text.charCodeAt(start + 5)
+  const at = hash & (rememberedNames - 1)
+  const known = remembered[at]
+  if (known !== undefined && isNamed(known.param, text, start, end)) return known.header
+  // A copy, because a substring would keep all params of its request in memory.
+  const param = copy(text.substring(start, end))
+  const header = ruleOf(param.substring("HTTP_".length).replaceAll("_", "-").toLowerCase())
+  if (length <= rememberedLength) remembered[at] = { param, header }
+  return header
+}

@@ -1,0 +1,399 @@
+/**
+ * The head of a CGI response, both ways: status and headers to the header block that starts STDOUT (RFC 3875 §6), and
+ * for the client's side the header block back to status and headers.
+ *
+ * Text has one character per byte, in and out.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import { latin1 } from "../protocol/internal/text.ts"
+import { hopByHop, isFieldName, isFieldValue } from "./internal/fields.ts"
+import { reasonOf } from "./internal/reasons.ts"
+
+/**
+ * What is wrong with the head of a response:
+ *
+ * - `InvalidStatus`: a status that is not an integer from 200 to 599, or a `Status` line without one
+ * - `InvalidStatusText`: a reason phrase with a control character, or one that is not a byte
+ * - `InvalidHeaderName`: a header name that is not a token (RFC 9110 §5.1), or a line that has none
+ * - `InvalidHeaderValue`: a header value with CR, LF, NUL or another control character but HTAB, or one that is not a byte
+ * - `HeadTooLarge`: the header block is longer than `maxHeadSize`
+ * - `TruncatedHead`: the output ends before the header block does
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type CgiHeadErrorKind =
+  | "InvalidStatus"
+  | "InvalidStatusText"
+  | "InvalidHeaderName"
+  | "InvalidHeaderValue"
+  | "HeadTooLarge"
+  | "TruncatedHead"
+
+/**
+ * A response head that can not be sent, or that is none.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CgiHeadError extends Data.TaggedError("CgiHeadError")<{
+  readonly kind: CgiHeadErrorKind
+  readonly message: string
+}> {}
+
+/**
+ * Whether a lower-case header name belongs to one hop (RFC 9110 §7.6.1) and so never crosses the gateway: Connection,
+ * Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade and HTTP2-Settings.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isHopByHop = (name: string): boolean => hopByHop.has(name)
+
+/**
+ * Encodes the whole header block with its blank line, one character per byte.
+ *
+ * **Details**
+ *
+ * `Status` is always there, with a reason phrase: web servers grant access or send an empty 200 where it is missing, and
+ * nginx and HAProxy send an empty reason otherwise. `Location` goes before it, because HAProxy 2.6 makes a 302 of every
+ * status that comes first. Hop-by-hop headers and a header named `Status` are left out. Each of `setCookies` becomes a
+ * `Set-Cookie` line of its own.
+ *
+ * Returns a `CgiHeadError`, and encodes nothing, when a name or value could end its line early or be anything but itself.
+ *
+ * **Example** (Encoding a redirect)
+ *
+ * ```ts
+ * import * as assert from "node:assert"
+ * import { CgiResponse } from "effect-fastcgi"
+ *
+ * assert.strictEqual(
+ *   CgiResponse.encodeHead(303, undefined, { location: "/board" }, ["seen=1; Path=/"]),
+ *   "location: /board\r\nStatus: 303 See Other\r\nSet-Cookie: seen=1; Path=/\r\n\r\n"
+ * )
+ * ```
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeHead = (
+  status: number,
+  statusText: string | undefined,
+  headers: Readonly<Record<string, string>>,
+  setCookies: ReadonlyArray<string>
+): string | CgiHeadError => {
+  const line = statusText === undefined || statusText === "" ? statusLine(status) : customStatusLine(status, statusText)
+  if (typeof line !== "string") return line
+  let location = ""
+  let rest = ""
+  for (const name in headers) {
+    const use = useOf(name)
+    if (use === pass) {
+      const value = headers[name]
+      if (!isFieldValue(value)) return invalidValue(name)
+      rest += name + ": " + value + "\r\n"
+    } else if (use === first) {
+      const value = headers[name]
+      if (!isFieldValue(value)) return invalidValue(name)
+      location += name + ": " + value + "\r\n"
+    } else if (use !== leaveOut) {
+      return use
+    }
+  }
+  for (let i = 0; i < setCookies.length; i++) {
+    if (!isFieldValue(setCookies[i])) return invalidValue("Set-Cookie")
+    rest += "Set-Cookie: " + setCookies[i] + "\r\n"
+  }
+  return location + line + rest + "\r\n"
+}
+
+/**
+ * The head of a response, as an application sent it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CgiHead {
+  readonly _tag: "CgiHead"
+  /** The status: of `Status`, of an HTTP status line, otherwise 302 with `Location` and 200 without. */
+  readonly status: number
+  /** The reason phrase; the usual one when the application gave none. */
+  readonly statusText: string
+  /** The headers in order, names as they came, without `Status`. Hop-by-hop headers are among them: see `isHopByHop`. */
+  readonly headers: ReadonlyArray<readonly [name: string, value: string]>
+  /**
+   * The path of a local redirect (RFC 3875 §6.2.2), `Location` without `Status` and beginning with "/": the web server
+   * may run it as a new request. The status is 302, which is what nginx, lighttpd and HAProxy make of it.
+   */
+  readonly localRedirect: string | undefined
+  /** The first bytes of the body: what followed the header block in the chunk that completed it. */
+  readonly rest: Uint8Array
+}
+
+/**
+ * Options of `makeHeadParser`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface CgiHeadParserOptions {
+  /** The longest header block that is accepted, with its blank line, in bytes. Default 64 KiB. */
+  readonly maxHeadSize?: number | undefined
+}
+
+/**
+ * An incremental parser of one response head.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CgiHeadParser {
+  /**
+   * Takes the next bytes of STDOUT. Returns the head when it is complete, `undefined` while it is not. To be called no
+   * more once it has returned something.
+   */
+  readonly push: (chunk: Uint8Array) => CgiHead | CgiHeadError | undefined
+  /** Says that STDOUT has ended. Returns the error that this is while the head is not complete. */
+  readonly end: () => CgiHeadError
+}
+
+/**
+ * Creates a parser for the head of one response.
+ *
+ * **Details**
+ *
+ * It accepts what web servers accept: lines that end in CRLF or LF, names in any case, spaces around values, folded lines
+ * (joined with a space), no header at all before the blank line, and in place of `Status` a line like `HTTP/1.1 200 OK`
+ * (RFC 3875 §5). Interim responses (1xx, but 101) are skipped. What is no header block, such as text without a colon, is
+ * an error, and so are control characters.
+ *
+ * **Example** (Parsing what an application sent)
+ *
+ * ```ts
+ * import * as assert from "node:assert"
+ * import { CgiResponse } from "effect-fastcgi"
+ *
+ * const parser = CgiResponse.makeHeadParser()
+ * const head = parser.push(new TextEncoder().encode("Status: 404 Not Found\r\nX-A: b\r\n\r\nbody"))
+ * assert.ok(head?._tag === "CgiHead")
+ * assert.strictEqual(head.status, 404)
+ * assert.deepStrictEqual(head.headers, [["X-A", "b"]])
+ * assert.strictEqual(new TextDecoder().decode(head.rest), "body")
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeHeadParser = (options?: CgiHeadParserOptions): CgiHeadParser =>
+  new Parser(options?.maxHeadSize ?? 64 * 1024)
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const invalidStatus = (status: unknown): CgiHeadError =>
+  new CgiHeadError({ kind: "InvalidStatus", message: `status ${String(status)} is not an integer from 200 to 599` })
+
+// Values may be secrets, and names may be anything: neither is repeated as it is.
+const invalidValue = (name: string): CgiHeadError =>
+  new CgiHeadError({
+    kind: "InvalidHeaderValue",
+    message: `the value of header ${JSON.stringify(name)} has a control character, or one that is not a byte`
+  })
+
+const invalidName = (name: string): CgiHeadError =>
+  new CgiHeadError({ kind: "InvalidHeaderName", message: `${JSON.stringify(name)} is not a header name` })
+
+const invalidStatusText = (): CgiHeadError =>
+  new CgiHeadError({
+    kind: "InvalidStatusText",
+    message: "the reason phrase has a control character, or one that is not a byte"
+  })
+
+const statusLines: Array<string | undefined> = []
+
+const statusLine = (status: number): string | CgiHeadError => {
+  const known = statusLines[status - 200]
+  if (known !== undefined) return known
+  if (!isStatus(status)) return invalidStatus(status)
+  return statusLines[status - 200] = `Status: ${status} ${reasonOf(status)}\r\n`
+}
+
+const customStatusLine = (status: number, statusText: string): string | CgiHeadError => {
+  if (!isStatus(status)) return invalidStatus(status)
+  if (!isFieldValue(statusText)) return invalidStatusText()
+  return `Status: ${status} ${statusText}\r\n`
+}
+
+const isStatus = (status: number): boolean => Number.isInteger(status) && status >= 200 && status <= 599
+
+// What becomes of a header of this name.
+const pass = 0
+const first = 1
+const leaveOut = 2
+
+// An application has a few dozen header names; one that makes them up does not fill the memory with them.
+const maxKnownNames = 1024
+const knownNames = new Map<string, typeof pass | typeof first | typeof leaveOut>()
+
+const useOf = (name: string): typeof pass | typeof first | typeof leaveOut | CgiHeadError => {
+  const known = knownNames.get(name)
+  if (known !== undefined) return known
+  if (!isFieldName(name)) return invalidName(name)
+  const lower = name.toLowerCase()
+  const use = lower === "location" ? first : lower === "status" || hopByHop.has(lower) ? leaveOut : pass
+  if (knownNames.size >= maxKnownNames) knownNames.clear()
+  knownNames.set(name, use)
+  return use
+}
+
+const LF = 0x0a
+const CR = 0x0d
+
+class Parser implements CgiHeadParser {
+  private readonly maxHeadSize: number
+  // What has come: `bytes` up to `size`. The head begins at `start`, behind interim ones; its end has been looked for up
+  // to `scanned`, in the line that begins at `line`.
+  private bytes: Uint8Array = new Uint8Array(0)
+  private size = 0
+  private start = 0
+  private line = 0
+  private scanned = 0
+
+  constructor(maxHeadSize: number) {
+    this.maxHeadSize = maxHeadSize
+  }
+
+  push(chunk: Uint8Array): CgiHead | CgiHeadError | undefined {
+    this.append(chunk)
+    for (let end = this.findEnd(); end !== -1; end = this.findEnd()) {
+      if (end > this.maxHeadSize) return this.tooLarge()
+      const head = parse(latin1(this.bytes, this.start, end), this.bytes.subarray(end, this.size))
+      if (head !== undefined) return head
+      this.start = end
+    }
+    return this.size > this.maxHeadSize ? this.tooLarge() : undefined
+  }
+
+  end(): CgiHeadError {
+    return new CgiHeadError({
+      kind: "TruncatedHead",
+      message: this.size === 0
+        ? "the output ends without a response head"
+        : `the output ends inside the response head, after ${this.size} bytes`
+    })
+  }
+
+  // Where the head ends: behind the first line with nothing in it. -1 when that has not come yet.
+  private findEnd(): number {
+    const bytes = this.bytes
+    for (;;) {
+      const feed = bytes.subarray(0, this.size).indexOf(LF, this.scanned)
+      if (feed === -1) {
+        this.scanned = this.size
+        return -1
+      }
+      const line = this.line
+      this.line = this.scanned = feed + 1
+      if (feed === line || (feed === line + 1 && bytes[line] === CR)) return feed + 1
+    }
+  }
+
+  private append(chunk: Uint8Array): void {
+    // The usual case is a head that comes in one piece: it is not copied.
+    if (this.size === 0) {
+      this.bytes = chunk
+      this.size = chunk.length
+      return
+    }
+    const size = this.size + chunk.length
+    if (size > this.bytes.length) {
+      const grown = new Uint8Array(Math.max(size, 2 * this.size))
+      grown.set(this.bytes.subarray(0, this.size))
+      this.bytes = grown
+    }
+    this.bytes.set(chunk, this.size)
+    this.size = size
+  }
+
+  private tooLarge(): CgiHeadError {
+    return new CgiHeadError({
+      kind: "HeadTooLarge",
+      message: `the response head is longer than ${this.maxHeadSize} bytes (maxHeadSize)`
+    })
+  }
+}
+
+// The value of a Status field, and what follows the version in an HTTP status line.
+const statusValue = /^(\d{3})(?:[ \t]+(.*))?$/
+const httpStatusLine = /^HTTP\/\d+(?:\.\d+)?[ \t]+(.*)$/
+
+const spaces = /^[ \t]+|[ \t]+$/g
+
+// A complete head with its blank line. `undefined` when it is an interim response.
+const parse = (text: string, rest: Uint8Array): CgiHead | CgiHeadError | undefined => {
+  const headers: Array<[name: string, value: string]> = []
+  let statusField: string | undefined
+  let at = 0
+  for (;;) {
+    const feed = text.indexOf("\n", at)
+    const line = text.substring(at, feed > at && text.charCodeAt(feed - 1) === CR ? feed - 1 : feed)
+    if (line === "") break
+    const httpStatus = at === 0 ? httpStatusLine.exec(line) : null
+    at = feed + 1
+    if (httpStatus !== null) {
+      statusField = httpStatus[1]
+      continue
+    }
+    const folded = line.charCodeAt(0) === 0x20 || line.charCodeAt(0) === 0x09
+    if (folded && headers.length > 0) {
+      const header = headers[headers.length - 1]
+      header[1] = (header[1] + " " + line.replace(spaces, "")).replace(spaces, "")
+      if (!isFieldValue(header[1])) return invalidValue(header[0])
+      continue
+    }
+    const colon = line.indexOf(":")
+    const name = line.substring(0, colon).replace(spaces, "")
+    if (colon === -1 || folded || !isFieldName(name)) return invalidName(line.substring(0, 80))
+    const value = line.substring(colon + 1).replace(spaces, "")
+    if (!isFieldValue(value)) return invalidValue(name)
+    headers.push([name, value])
+  }
+  let location: string | undefined
+  let kept = 0
+  for (const header of headers) {
+    const name = header[0].toLowerCase()
+    if (name === "status") {
+      statusField ??= header[1]
+    } else {
+      if (name === "location") location ??= header[1]
+      headers[kept++] = header
+    }
+  }
+  headers.length = kept
+  if (statusField === undefined) {
+    const status = location === undefined ? 200 : 302
+    const localRedirect = location !== undefined && localPath.test(location) ? location : undefined
+    return { _tag: "CgiHead", status, statusText: reasonOf(status), headers, localRedirect, rest }
+  }
+  const parts = statusValue.exec(statusField)
+  const status = Number(parts?.[1])
+  if (status >= 100 && status < 200 && status !== 101) return undefined
+  if (parts === null || !isStatus(status)) return invalidStatus(JSON.stringify(statusField.substring(0, 80)))
+  const statusText = parts[2] ?? ""
+  if (!isFieldValue(statusText)) return invalidStatusText()
+  return {
+    _tag: "CgiHead",
+    status,
+    statusText: statusText === "" ? reasonOf(status) : statusText,
+    headers,
+    localRedirect: undefined,
+    rest
+  }
+}
+
+// A path on this server; "//host/path" is a URL of another one.
+const localPath = /^\/(?!\/)/
