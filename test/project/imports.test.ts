@@ -24,7 +24,6 @@ const pure = /^effect\/(Data|Result)$/
 const net = /^effect\/net\/[A-Z][A-Za-z]*$/
 const socket = /^effect\/socket\/[A-Z][A-Za-z]*$/
 const http = /^effect\/http\/[A-Z][A-Za-z]*$/
-const httpApi = /^effect\/httpapi\/[A-Z][A-Za-z]*$/
 
 const table: Record<string, Rules> = {
   protocol: { folders: [], packages: [pure] },
