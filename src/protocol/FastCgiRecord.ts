@@ -291,7 +291,7 @@ export type FastCgiRecord =
 
 const keepConnectionFlag = 1 // FCGI_KEEP_CONN, SPEC 5.1
 
-const noContent = new Uint8Array(0)
+const noContent: Uint8Array = new Uint8Array(0)
 
 /**
  * Whether the web server keeps responsibility for the connection after this request: the FCGI_KEEP_CONN flag

@@ -1,0 +1,8 @@
+/**
+ * The web server's side of FastCGI: a client for any FastCGI application, an Effect `HttpClient` over it, and a gateway
+ * that puts HTTP in front of it.
+ *
+ * @since 0.1.0
+ */
+export * as FastCgiClient from "./FastCgiClient.ts"
+export * as FastCgiClientError from "./FastCgiClientError.ts"

@@ -1,0 +1,152 @@
+/**
+ * From a connector to a connection, and from a request to what is sent for it: the part between `Connection` and the
+ * Effects of the public modules.
+ */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
+import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
+import { RecordType, Role } from "../../protocol/FastCgiRecord.ts"
+import type { FastCgiClientBody, FastCgiClientRequest, FastCgiClientResponse } from "../FastCgiClient.ts"
+import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import {
+  type BeginOptions,
+  type ClientRequest,
+  Connection,
+  type ConnectionOptions,
+  fail,
+  notOpen,
+  sameWriteLimit
+} from "./connection.ts"
+
+/** The defaults of `ConnectionOptions`. */
+export const defaults = {
+  maxRequests: 1,
+  maxUnread: 256 * 1024,
+  maxUnreadMultiplexed: 1024 * 1024,
+  stallTimeout: 30_000
+} satisfies ConnectionOptions
+
+/** Opens a connection that is closed with the scope. */
+export const open = Effect.fnUntraced(function*<E, R>(
+  connect: Effect.Effect<FastCgiTransport, E, R>,
+  options: ConnectionOptions
+): Effect.fn.Return<Connection, FastCgiClientError, R | Scope.Scope> {
+  const scope = yield* Effect.scope
+  const transport = yield* Effect.mapError(connect, connectFailed)
+  const connection = new Connection(transport, options)
+  yield* Scope.addFinalizer(scope, Effect.sync(() => connection.closeUnsafe()))
+  yield* Effect.forkIn(connection.run, scope, { startImmediately: true })
+  return connection
+})
+
+/** Begins a request as soon as the connection has room for it, and sends its body in the background. */
+export const request = <E, R>(
+  connection: Connection,
+  options: FastCgiClientRequest<E, R>,
+  keepConnection: boolean
+): Effect.Effect<ClientRequest, FastCgiClientError, R | Scope.Scope> => {
+  const begin = beginOptions(options, keepConnection)
+  return Effect.uninterruptibleMask((restore) => {
+    const start: Effect.Effect<ClientRequest, FastCgiClientError, R | Scope.Scope> = Effect.suspend(() => {
+      if (connection.available) return started(connection, connection.beginUnsafe(begin), options, begin)
+      if (!connection.open) return Effect.fail(notOpen())
+      return Effect.flatMap(restore(connection.untilAvailable), () => start)
+    })
+    return start
+  })
+}
+
+/** What begins a request. */
+export const beginOptions = (options: FastCgiClientRequest<unknown, unknown>, keepConnection: boolean): BeginOptions => {
+  const { params, role = Role.Responder, stdin } = options
+  return {
+    role,
+    params: "bytes" in params ? params.bytes : FastCgiParams.encodePairs(params),
+    keepConnection: options.keepConnection ?? keepConnection,
+    endAtClose: options.endAtClose ?? false,
+    // Of an Authorizer's request there is no STDIN at all (SPEC 6.3); a Filter's is followed by DATA (SPEC 6.4).
+    body: role === Role.Authorizer
+      ? "none"
+      : role === Role.Filter
+      ? undefined
+      : stdin === undefined
+      ? noBody
+      : stdin instanceof Uint8Array && stdin.length <= sameWriteLimit
+      ? stdin
+      : undefined
+  }
+}
+
+/** Ties a request that has just begun to the scope, and sends what `begin` has not sent. To be run uninterruptibly. */
+export const started = <E, R>(
+  connection: Connection,
+  request: ClientRequest,
+  options: FastCgiClientRequest<E, R>,
+  begin: BeginOptions
+): Effect.Effect<ClientRequest, never, R | Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (scope) => {
+    const release = Scope.addFinalizer(scope, Effect.sync(() => connection.releaseUnsafe(request)))
+    if (begin.body !== undefined) return Effect.as(release, request)
+    const send = begin.role === Role.Filter
+      ? Effect.andThen(
+        sendBody(connection, request, RecordType.Stdin, options.stdin ?? noBody, false),
+        sendBody(connection, request, RecordType.Data, options.data ?? noBody, true)
+      )
+      : sendBody(connection, request, RecordType.Stdin, options.stdin ?? noBody, true)
+    const sender = Effect.catchCause(send, (cause) =>
+      Effect.sync(() => {
+        if (Cause.hasInterruptsOnly(cause)) return
+        const error = Cause.squash(cause)
+        connection.abortUnsafe(request, fail({ _tag: "BodyFailed" }, `the request's body failed: ${text(error)}`, error))
+      }))
+    return release.pipe(
+      Effect.andThen(Effect.forkIn(Effect.interruptible(sender), scope, { startImmediately: true })),
+      Effect.map((fiber) => {
+        request.sender = fiber
+        // The answer may have been there before the fiber was.
+        if (request.phase !== "active") fiber.interruptUnsafe()
+        return request
+      })
+    )
+  })
+
+const sendBody = <E, R>(
+  connection: Connection,
+  request: ClientRequest,
+  type: number,
+  body: FastCgiClientBody<E, R>,
+  last: boolean
+): Effect.Effect<void, E, R> =>
+  Effect.andThen(
+    body instanceof Uint8Array
+      ? connection.send(request, type, [body])
+      : Stream.runForEachArray(body, (chunks) => connection.send(request, type, chunks)),
+    Effect.sync(() => connection.sendEndUnsafe(request, type, last))
+  )
+
+/** The public view of a request. */
+export const toResponse = (request: ClientRequest): FastCgiClientResponse => ({
+  requestId: request.id,
+  stdout: Stream.fromPull(Effect.succeed(request.stdout.pull)),
+  stderr: Stream.fromPull(Effect.succeed(request.stderr.pull)),
+  end: Deferred.await(request.end)
+})
+
+/** A connector's failure as a client error. */
+export const connectFailed = (cause: unknown): FastCgiClientError =>
+  fail({ _tag: "ConnectFailed" }, `there is no connection to the application: ${text(cause)}`, cause)
+
+/** What a person can read of an error. */
+export const text = (error: unknown): string =>
+  typeof error === "object" && error !== null && "message" in error && typeof error.message === "string" &&
+    error.message !== ""
+    ? error.message
+    : typeof error === "object" && error !== null && "_tag" in error
+    ? String(error._tag)
+    : String(error)
+
+const noBody = new Uint8Array(0)
