@@ -1,0 +1,582 @@
+/**
+ * The multiplexer: one connection, records in, request fibers, records out (architecture §5, §6).
+ *
+ * It owns the map of requests, decides when reading pauses, and is the only one that closes. Records are dispatched in
+ * plain synchronous code, an array at a time; an Effect runs per read and per wait.
+ *
+ * | record                  | id state          | outcome                                                     |
+ * |-------------------------|-------------------|-------------------------------------------------------------|
+ * | BEGIN_REQUEST           | inactive          | admit, or refuse                                            |
+ * | BEGIN_REQUEST           | active            | connection error: close (SPEC 3.3, the id was still ours)   |
+ * | PARAMS, STDIN, DATA     | inactive          | ignore (SPEC 3.3)                                           |
+ * | STDIN, DATA             | active, in PARAMS | the request is refused with 400                             |
+ * | PARAMS, STDIN, DATA     | after its end     | ignore                                                      |
+ * | DATA to a non-Filter, STDIN to an Authorizer | active | ignore                                            |
+ * | ABORT_REQUEST           | in PARAMS         | END_REQUEST at once                                         |
+ * | ABORT_REQUEST           | running           | interrupt; END_REQUEST when the handler has ended (SPEC 5.4)|
+ * | ABORT_REQUEST           | inactive          | ignore                                                      |
+ * | GET_VALUES              | id 0              | GET_VALUES_RESULT with the names asked that are known       |
+ * | unknown type            | id 0              | UNKNOWN_TYPE                                                |
+ * | unknown type, GET_VALUES| id not 0          | ignore: not a management record                             |
+ * | END_REQUEST, STDOUT, STDERR, UNKNOWN_TYPE, GET_VALUES_RESULT | any | ignore: never answer an answer       |
+ * | not a record            |                   | decode error: close                                         |
+ */
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type * as Scheduler from "effect/Scheduler"
+import * as Stream from "effect/Stream"
+import type { FastCgiDecodeError } from "../../protocol/FastCgiDecoder.ts"
+import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
+import { type FastCgiRecord, keepConnection, ProtocolStatus, RecordType } from "../../protocol/FastCgiRecord.ts"
+import * as FastCgiChannel from "../FastCgiChannel.ts"
+import { FastCgiRequestError } from "../FastCgiRequestError.ts"
+import type { FastCgiTransport } from "../FastCgiTransport.ts"
+import { type AbortReason, ConnectionRequest, type Refusal, type RequestOwner } from "./connectionRequest.ts"
+import type { InputBuffer } from "./inputBuffer.ts"
+import { OutputQueue } from "./outputQueue.ts"
+
+/** Limits of one connection; defaults are in `server/FastCgiServer`. */
+export interface ConnectionLimits extends FastCgiParams.FastCgiParamsLimits {
+  /** Unread bytes of a request at which a connection that is not multiplexed stops reading. */
+  readonly inputHighWaterMark: number
+  /** Unread bytes of all requests at which a multiplexed connection stops reading. */
+  readonly maxBufferedInput: number
+  /** How long a multiplexed connection may stop reading before the stalled request's input is dropped. Milliseconds. */
+  readonly stallTimeout: number
+  /** Pending bytes at which writers wait. */
+  readonly outputHighWaterMark: number
+  /** How long PARAMS may take. Milliseconds. */
+  readonly paramsTimeout: number
+  /** How long a peer that reads or sends nothing more may keep a closing connection open. Milliseconds. */
+  readonly lingerTimeout: number
+  /** Whether the peer's half-close leaves requests alone; otherwise it aborts them. */
+  readonly allowHalfOpen: boolean
+}
+
+/** What the connection asks of the layer above. All synchronous. */
+export interface ConnectionHandler {
+  /** BEGIN_REQUEST: undefined admits; a protocol status ends the request at once; a refusal once its PARAMS have ended. */
+  readonly begin: (role: number, active: number) => ProtocolStatus | Refusal | undefined
+  /** PARAMS have ended: run a handler. It calls `end` or `fail` of the request once. */
+  readonly start: (request: ConnectionRequest) => void
+  /** A request that `begin` admitted has ended. */
+  readonly ended: (request: ConnectionRequest) => void
+  /** GET_VALUES: the variables that are known, of those asked for. */
+  readonly values: (names: ReadonlyArray<string>) => ReadonlyArray<readonly [string, string]>
+  /** Something of the protocol was broken, and what has been done about it. */
+  readonly report: (event: ConnectionEvent) => void
+}
+
+/** What is worth telling somebody. */
+export type ConnectionEvent =
+  | { readonly _tag: "ConnectionError"; readonly message: string }
+  | { readonly _tag: "RequestRefused"; readonly requestId: number; readonly message: string }
+  | { readonly _tag: "InputDiscarded"; readonly requestId: number; readonly message: string }
+
+// Refused requests that have not ended their PARAMS; beyond, they are refused without a word.
+const maxRefused = 1024
+
+// Replies to management records that wait for a peer which sends but does not read.
+const maxPendingReplies = 256 * 1024
+
+const badRequest: Refusal = {
+  head: "Status: 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
+  body: "400 Bad Request: the web server sent FastCGI records out of order\n"
+}
+
+const truncatedParams: Refusal = {
+  head: "Status: 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
+  body: "400 Bad Request: the FastCGI params end inside a name-value pair\n"
+}
+
+const tooLargeParams: Refusal = {
+  head: "Status: 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
+  body: "431 Request Header Fields Too Large\n"
+}
+
+let lastConnectionId = 0
+
+/**
+ * One connection.
+ *
+ *            last request ends, KEEP_CONN=0 or draining            written out
+ *    open ──┬──────────────────────────────────────▶ closing ─────────────────────▶ closed
+ *           ├─ the same, but the peer still sends ─▶ lingering ── peer ends, timeout ─▶ │
+ *           └─ peer ends, connection error, lost ─────────────────────────────────────▶ ┘
+ */
+export class Connection implements RequestOwner {
+  readonly id = ++lastConnectionId
+  readonly transport: FastCgiTransport
+  readonly output: OutputQueue
+  private readonly limits: ConnectionLimits
+  private readonly handler: ConnectionHandler
+  // For what happens beside the reading: timers.
+  private readonly fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
+  private readonly requests = new Map<number, ConnectionRequest>()
+  // Ids of ended requests whose input is still on its way.
+  private readonly sending = new Set<number>()
+  // Inputs that have grown in this read and have a reader.
+  private readonly touched: Array<InputBuffer> = []
+  private phase: "open" | "closing" | "lingering" | "closed" = "open"
+  private dispatching = false
+  private multiplexed = false
+  private closeWhenIdle = false
+  private inParams = 0
+  private unread = 0
+  // Set while reading is paused: lets it go on.
+  private resumeReading: (() => void) | undefined
+  private stallTimer: Fiber.Fiber<void> | undefined
+  private paramsTimer: Fiber.Fiber<void> | undefined
+  private closeTimer: Fiber.Fiber<void> | undefined
+  private whenFinished: (() => void) | undefined
+
+  constructor(
+    transport: FastCgiTransport,
+    handler: ConnectionHandler,
+    limits: ConnectionLimits,
+    dispatcher: Scheduler.SchedulerDispatcher,
+    fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
+  ) {
+    this.transport = transport
+    this.handler = handler
+    this.limits = limits
+    this.fork = fork
+    this.output = new OutputQueue(transport, dispatcher, {
+      highWaterMark: limits.outputHighWaterMark,
+      onBlocked: () => this.reconsiderReading()
+    })
+    transport.observeUnsafe({
+      onDrain: () => {
+        this.output.drained()
+        if (this.phase === "closing" && this.output.pending === 0) this.closed()
+      },
+      onClose: () => this.lost()
+    })
+  }
+
+  /** How many requests are between BEGIN_REQUEST and END_REQUEST. */
+  get active(): number {
+    return this.requests.size
+  }
+
+  /**
+   * Runs the connection until it is closed and all its requests have ended. It is stopped by `drain`, `shutdown` and
+   * `destroy`, not by interruption.
+   */
+  readonly run: Effect.Effect<void> = Effect.suspend(() =>
+    Stream.fromPull(Effect.succeed(this.gatedPull)).pipe(
+      Stream.pipeThroughChannel(FastCgiChannel.decode()),
+      Stream.runForEachArray((records) => {
+        this.dispatch(records)
+        return Effect.void
+      }),
+      Effect.matchEffect({
+        onSuccess: () => {
+          this.peerEnded()
+          return this.finished
+        },
+        onFailure: (error) => {
+          if (error._tag === "FastCgiDecodeError") this.malformed(error)
+          else this.lost()
+          return this.finished
+        }
+      })
+    )
+  )
+
+  /** Closes as soon as no request is active. */
+  drain(): void {
+    this.closeWhenIdle = true
+    this.closeIfIdle()
+  }
+
+  /** Interrupts every handler; what they still answer is sent, then the connection closes. */
+  shutdown(): void {
+    this.closeWhenIdle = true
+    for (const request of [...this.requests.values()]) this.abort(request, "Shutdown")
+    this.closeIfIdle()
+  }
+
+  /** Closes at once; every request is interrupted as if the peer had gone. */
+  destroy(): void {
+    this.transport.destroyUnsafe()
+    this.lost()
+  }
+
+  inputConsumed(size: number): void {
+    this.unread -= size
+    this.reconsiderReading()
+  }
+
+  requestEnded(request: ConnectionRequest): void {
+    this.requests.delete(request.requestId)
+    if (request.paramsDecoder !== undefined) this.paramsEnded(request)
+    if (!request.inputEnded) this.sending.add(request.requestId)
+    if (!request.keepConnection) this.closeWhenIdle = true
+    if (this.requests.size === 0) this.multiplexed = false
+    if (request.admitted) this.handler.ended(request)
+    this.closeIfIdle()
+    this.reconsiderReading()
+    if (this.phase === "closed") this.whenFinished?.()
+  }
+
+  requestFailed(request: ConnectionRequest): void {
+    if (this.requests.size > 1) {
+      request.end(1)
+      return
+    }
+    this.output.flush()
+    this.transport.resetUnsafe()
+    request.leave()
+    this.lost()
+  }
+
+  // --- reading ---------------------------------------------------------------------------------
+
+  private readonly gatedPull: FastCgiTransport["pull"] = Effect.suspend(() =>
+    this.mustPause() ? Effect.flatMap(this.paused, () => this.gatedPull) : this.transport.pull
+  )
+
+  private readonly paused: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    this.resumeReading = () => {
+      this.resumeReading = undefined
+      this.stallTimer?.interruptUnsafe()
+      this.stallTimer = undefined
+      resume(Effect.void)
+    }
+    this.watchStall()
+  })
+
+  private get inputLimit(): number {
+    return this.multiplexed || this.output.blocked ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
+  }
+
+  private mustPause(): boolean {
+    return this.phase === "open" && this.unread >= this.inputLimit
+  }
+
+  private reconsiderReading(): void {
+    if (this.resumeReading === undefined) return
+    // Half of it has to be read before more is taken, or every pull would be answered by one short read.
+    if (this.phase !== "open" || this.unread * 2 <= this.inputLimit) this.resumeReading()
+    else this.watchStall()
+  }
+
+  // A paused connection waits for its handler as long as that takes, unless others are held up by it: requests beside it,
+  // or a peer that reads nothing before it has sent everything (mod_fcgid, Caddy).
+  private watchStall(): void {
+    if (this.stallTimer !== undefined || !(this.multiplexed || this.output.blocked)) return
+    this.stallTimer = this.fork(Effect.delay(Effect.sync(() => this.stalled()), this.limits.stallTimeout))
+  }
+
+  private stalled(): void {
+    this.stallTimer = undefined
+    let victim: ConnectionRequest | undefined
+    for (const request of this.requests.values()) {
+      if (victim === undefined || request.unread > victim.unread) victim = request
+    }
+    if (victim === undefined || victim.unread === 0) return
+    const message = `${victim.unread} bytes of input stood unread for ${this.limits.stallTimeout} ms and held up ` +
+      (this.multiplexed ? "the other requests on the connection" : "the response")
+    this.handler.report({ _tag: "InputDiscarded", requestId: victim.requestId, message })
+    victim.discardInput(() => new FastCgiRequestError({ reason: "InputDiscarded", message }))
+  }
+
+  // --- dispatch --------------------------------------------------------------------------------
+
+  private dispatch(records: ReadonlyArray<FastCgiRecord>): void {
+    if (this.phase !== "open") return
+    this.dispatching = true
+    this.output.beginBatch()
+    for (let i = 0; i < records.length && this.phase === "open"; i++) this.record(records[i])
+    const touched = this.touched
+    for (let i = 0; i < touched.length; i++) touched[i].wake()
+    touched.length = 0
+    this.dispatching = false
+    this.output.endBatch()
+    this.closeIfIdle()
+    if (this.inParams > 0) this.watchParams()
+  }
+
+  private record(record: FastCgiRecord): void {
+    switch (record._tag) {
+      case "BeginRequest":
+        return this.begin(record.requestId, record.role, keepConnection(record))
+      case "Params": {
+        const request = this.requests.get(record.requestId)
+        if (request !== undefined) this.params(request, record.content)
+        return
+      }
+      case "Stdin": {
+        const request = this.requests.get(record.requestId)
+        if (request !== undefined) this.input(request, request.stdin, record.content)
+        else if (record.content.length === 0) this.sending.delete(record.requestId)
+        return
+      }
+      case "Data": {
+        const request = this.requests.get(record.requestId)
+        if (request !== undefined && request.data !== undefined) this.input(request, request.data, record.content)
+        return
+      }
+      case "AbortRequest": {
+        const request = this.requests.get(record.requestId)
+        if (request !== undefined) this.abort(request, "AbortRequest")
+        return
+      }
+      case "GetValues":
+        if (record.requestId === 0) this.getValues(record.content)
+        return
+      case "Unrecognized":
+        if (record.requestId === 0) {
+          this.reply(RecordType.UnknownType, Uint8Array.of(record.type, 0, 0, 0, 0, 0, 0, 0))
+        }
+        return
+      case "EndRequest":
+      case "Stdout":
+      case "Stderr":
+      case "GetValuesResult":
+      case "UnknownType":
+        return
+    }
+  }
+
+  private begin(requestId: number, role: number, keep: boolean): void {
+    if (this.requests.has(requestId)) {
+      this.broken(`BEGIN_REQUEST for request ${requestId}, which has not ended`)
+      return
+    }
+    this.sending.delete(requestId)
+    let decision = this.handler.begin(role, this.requests.size)
+    if (typeof decision === "object" && this.requests.size >= maxRefused) decision = ProtocolStatus.Overloaded
+    if (typeof decision === "number") {
+      this.output.endRequest(requestId, 0, decision)
+      this.sending.add(requestId)
+      if (!keep) this.closeWhenIdle = true
+      return
+    }
+    const request = new ConnectionRequest(this, requestId, role, keep, FastCgiParams.makeDecoder(this.limits))
+    request.refusal = decision
+    request.admitted = decision === undefined
+    this.requests.set(requestId, request)
+    this.inParams++
+    if (this.requests.size > 1) this.multiplexed = true
+  }
+
+  private params(request: ConnectionRequest, content: Uint8Array): void {
+    const decoder = request.paramsDecoder
+    if (decoder === undefined) return
+    if (content.length > 0) {
+      if (request.refusal !== undefined) return
+      const error = decoder.push(content)
+      if (error !== undefined) this.refuse(request, tooLargeParams, error.message)
+      return
+    }
+    this.paramsEnded(request)
+    if (request.refusal === undefined) {
+      const params = decoder.end()
+      if ("_tag" in params) this.refuse(request, truncatedParams, params.message)
+      else request.params = params
+    }
+    if (request.refusal === undefined) {
+      this.handler.start(request)
+    } else {
+      request.head(request.refusal.head, request.refusal.body, request.refusal.body.length)
+      request.end(0)
+    }
+  }
+
+  private input(request: ConnectionRequest, buffer: InputBuffer, content: Uint8Array): void {
+    if (request.paramsDecoder !== undefined) {
+      this.refuse(request, badRequest, "input came before the end of PARAMS")
+      return
+    }
+    if (buffer.complete) return
+    if (content.length === 0) buffer.end()
+    else this.unread += buffer.offer(content)
+    if (buffer.awaited) this.touched.push(buffer)
+  }
+
+  private refuse(request: ConnectionRequest, refusal: Refusal, message: string): void {
+    if (request.refusal !== undefined) return
+    request.refusal = refusal
+    this.handler.report({ _tag: "RequestRefused", requestId: request.requestId, message })
+  }
+
+  private paramsEnded(request: ConnectionRequest): void {
+    request.paramsDecoder = undefined
+    this.inParams--
+    if (this.inParams > 0 || this.paramsTimer === undefined) return
+    this.paramsTimer.interruptUnsafe()
+    this.paramsTimer = undefined
+  }
+
+  // PARAMS come in one read as a rule. Only when they do not is there something to wait for.
+  private watchParams(): void {
+    if (this.paramsTimer !== undefined) return
+    const waiting: Array<ConnectionRequest> = []
+    for (const request of this.requests.values()) if (request.paramsDecoder !== undefined) waiting.push(request)
+    this.paramsTimer = this.fork(Effect.delay(
+      Effect.sync(() => {
+        this.paramsTimer = undefined
+        for (const request of waiting) {
+          if (request.gone || request.paramsDecoder === undefined) continue
+          const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
+          this.handler.report({ _tag: "RequestRefused", requestId: request.requestId, message })
+          request.end(1)
+        }
+        if (this.inParams > 0) this.watchParams()
+      }),
+      this.limits.paramsTimeout
+    ))
+  }
+
+  private getValues(content: Uint8Array): void {
+    const asked = FastCgiParams.fromBytes(content)
+    if ("_tag" in asked) {
+      this.broken(`GET_VALUES content is not name-value pairs: ${asked.message}`)
+      return
+    }
+    const names: Array<string> = []
+    for (const [name] of asked) names.push(name)
+    this.reply(RecordType.GetValuesResult, FastCgiParams.encodePairs(this.handler.values(names)))
+  }
+
+  private reply(type: RecordType, content: Uint8Array): void {
+    if (this.output.pending > maxPendingReplies) {
+      this.broken("the peer sends management records and reads no replies")
+      return
+    }
+    this.output.management(type, content)
+  }
+
+  // --- ends ------------------------------------------------------------------------------------
+
+  private abort(request: ConnectionRequest, reason: AbortReason): void {
+    if (request.aborted || request.gone) return
+    if (request.onAbort === undefined) {
+      request.end(1)
+      return
+    }
+    if (reason !== "Shutdown") request.aborted = true
+    request.onAbort(reason)
+    if (!request.gone) request.discardInput(() => inputAborted(reason))
+    // Whoever waits for room has nobody to wait for any more.
+    if (request.aborted) this.output.drained()
+  }
+
+  private abortAll(): void {
+    for (const request of [...this.requests.values()]) {
+      if (request.onAbort === undefined) request.leave()
+      else this.abort(request, "ConnectionClosed")
+    }
+  }
+
+  private peerEnded(): void {
+    if (this.phase === "closing" || this.phase === "closed") return
+    if (this.phase === "open" && this.limits.allowHalfOpen && this.requests.size > 0) {
+      this.closeWhenIdle = true
+      for (const request of [...this.requests.values()]) {
+        if (request.paramsDecoder !== undefined) request.leave()
+        else if (!request.inputEnded) request.discardInput(() => inputAborted("ConnectionClosed"))
+      }
+      return
+    }
+    this.abortAll()
+    this.close()
+  }
+
+  private malformed(error: FastCgiDecodeError): void {
+    if (this.phase === "open" && (this.requests.size > 0 || error.kind !== "TruncatedRecord")) {
+      this.broken(error.message)
+    } else {
+      this.close()
+    }
+  }
+
+  // A connection error: what has been answered is sent, everything else is given up.
+  private broken(message: string): void {
+    this.handler.report({ _tag: "ConnectionError", message })
+    this.abortAll()
+    this.close()
+  }
+
+  private closeIfIdle(): void {
+    if (this.phase !== "open" || this.dispatching || !this.closeWhenIdle || this.requests.size > 0) return
+    if (this.sending.size === 0) {
+      this.close()
+      return
+    }
+    // Closing with unread input would be a RST, and cost the peer the answer.
+    this.phase = "lingering"
+    this.output.flush()
+    this.transport.endUnsafe()
+    this.watchClosing()
+    this.reconsiderReading()
+  }
+
+  // Closes once everything is written out.
+  private close(): void {
+    if (this.phase === "closing" || this.phase === "closed") return
+    this.output.flush()
+    if (this.output.pending === 0) {
+      this.closed()
+      return
+    }
+    this.phase = "closing"
+    this.watchClosing()
+    this.reconsiderReading()
+  }
+
+  private watchClosing(): void {
+    if (this.closeTimer !== undefined) return
+    const wait = (pending: number): Effect.Effect<void> =>
+      Effect.flatMap(Effect.sleep(this.limits.lingerTimeout), () => {
+        const now = this.output.pending
+        if (this.phase === "closing" && now < pending) return wait(now)
+        this.closeTimer = undefined
+        this.closed()
+        return Effect.void
+      })
+    this.closeTimer = this.fork(wait(this.output.pending))
+  }
+
+  private closed(): void {
+    if (this.phase !== "closed") this.transport.destroyUnsafe()
+    this.lost()
+  }
+
+  // The transport is gone.
+  private lost(): void {
+    this.phase = "closed"
+    this.abortAll()
+    this.output.release()
+    this.closeTimer?.interruptUnsafe()
+    this.stallTimer?.interruptUnsafe()
+    this.paramsTimer?.interruptUnsafe()
+    this.closeTimer = this.stallTimer = this.paramsTimer = undefined
+    this.resumeReading?.()
+    this.whenFinished?.()
+  }
+
+  private readonly finished: Effect.Effect<void> = Effect.suspend(() =>
+    this.phase === "closed" && this.requests.size === 0
+      ? Effect.void
+      : Effect.callback<void>((resume) => {
+        this.whenFinished = () => {
+          if (this.phase !== "closed" || this.requests.size > 0) return
+          this.whenFinished = undefined
+          resume(Effect.void)
+        }
+      })
+  )
+}
+
+const inputAborted = (reason: AbortReason) =>
+  reason === "AbortRequest"
+    ? new FastCgiRequestError({ reason: "Aborted", message: "the web server aborted the request" })
+    : reason === "ConnectionClosed"
+    ? new FastCgiRequestError({
+      reason: "ConnectionClosed",
+      message: "the connection closed before the input was complete"
+    })
+    : new FastCgiRequestError({ reason: "InputDiscarded", message: "the server is shutting down" })

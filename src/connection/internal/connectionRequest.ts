@@ -1,0 +1,165 @@
+/**
+ * One request of a connection, from BEGIN_REQUEST to END_REQUEST: its phase, its input, and the only way to write under
+ * its id. Once it is gone every function does nothing, so a late write can never appear under a reused id.
+ *
+ *               PARAMS end                      END_REQUEST appended
+ *    params ───────────────────▶ running ──────────────────────────▶ gone
+ *      │ ABORT, refused                ▲ │ ABORT, connection lost        ▲
+ *      └───────────────────────────────┼─┼────────────────────────────▶ │
+ *                                      │ └─▶ aborted: the handler is interrupted, its output dropped
+ */
+import * as Effect from "effect/Effect"
+import type * as FastCgiParams from "../../protocol/FastCgiParams.ts"
+import { ProtocolStatus, RecordType, Role } from "../../protocol/FastCgiRecord.ts"
+import { FastCgiRequestError } from "../FastCgiRequestError.ts"
+import { InputBuffer } from "./inputBuffer.ts"
+import type { FastCgiTransport } from "../FastCgiTransport.ts"
+import type { OutputQueue } from "./outputQueue.ts"
+
+/** Why a request's handler is to be interrupted. */
+export type AbortReason = "AbortRequest" | "ConnectionClosed" | "Shutdown"
+
+/** What a request needs of its connection. */
+export interface RequestOwner {
+  /** A number that no other connection of this process has. */
+  readonly id: number
+  readonly transport: FastCgiTransport
+  readonly output: OutputQueue
+  readonly inputConsumed: (size: number) => void
+  readonly requestEnded: (request: ConnectionRequest) => void
+  readonly requestFailed: (request: ConnectionRequest) => void
+}
+
+/** The answer to a request that is refused: sent when its PARAMS have ended (SPEC 6.2), instead of starting a handler. */
+export interface Refusal {
+  readonly head: string
+  readonly body: string
+}
+
+/** One request of a connection. */
+export class ConnectionRequest {
+  readonly requestId: number
+  readonly role: number
+  readonly keepConnection: boolean
+  readonly stdin: InputBuffer
+  readonly data: InputBuffer | undefined
+  params: FastCgiParams.FastCgiParams | undefined
+  paramsDecoder: FastCgiParams.FastCgiParamsDecoder | undefined
+  /** Whether the layer above has admitted it, and is to be told when it has ended. */
+  admitted = false
+  /** Set when the request is refused before it has started. */
+  refusal: Refusal | undefined
+  /** Set by whoever runs the handler: interrupts it. `end` has to follow. */
+  onAbort: ((reason: AbortReason) => void) | undefined
+  /** Whether the output is dropped, because nobody is there to take it. */
+  aborted = false
+  /** Whether END_REQUEST has been appended, or can no longer be. */
+  gone = false
+  /** Whether a STDOUT record has been appended. */
+  headSent = false
+  readonly owner: RequestOwner
+  private stderrUsed = false
+
+  constructor(
+    owner: RequestOwner,
+    requestId: number,
+    role: number,
+    keepConnection: boolean,
+    paramsDecoder: FastCgiParams.FastCgiParamsDecoder
+  ) {
+    this.owner = owner
+    this.requestId = requestId
+    this.role = role
+    this.keepConnection = keepConnection
+    this.paramsDecoder = paramsDecoder
+    this.stdin = new InputBuffer(owner.inputConsumed)
+    this.data = role === Role.Filter ? new InputBuffer(owner.inputConsumed) : undefined
+    // SPEC 6.3: an Authorizer has no STDIN; lighttpd sends an empty one, Apache none.
+    if (role === Role.Authorizer) this.stdin.end()
+  }
+
+  /** Whether writing still means anything. */
+  get open(): boolean {
+    return !this.gone && !this.aborted
+  }
+
+  /** Whether the peer has nothing more to send for this request. Of an Authorizer that is never known. */
+  get inputEnded(): boolean {
+    return this.role !== Role.Authorizer && this.stdin.complete && (this.data === undefined || this.data.complete)
+  }
+
+  /** Bytes of this request that have arrived and have not been pulled. */
+  get unread(): number {
+    return this.stdin.unread + (this.data === undefined ? 0 : this.data.unread)
+  }
+
+  /** Waits until the connection has room for more output; at once when the output is dropped anyway. */
+  readonly room: Effect.Effect<void> = Effect.suspend(() => this.open ? this.owner.output.room : Effect.void)
+
+  /** Appends the header block, and what is ready of the body. */
+  head(head: string, body?: Uint8Array | string | undefined, bodyLength = 0): void {
+    if (!this.open) return
+    this.headSent = true
+    this.owner.output.head(this.requestId, head, body, bodyLength)
+  }
+
+  /** Appends to STDOUT. */
+  stdout(content: Uint8Array): void {
+    if (!this.open) return
+    this.headSent = true
+    this.owner.output.stream(RecordType.Stdout, this.requestId, content)
+  }
+
+  /** Appends to STDERR. */
+  stderr(content: Uint8Array): void {
+    if (!this.open || content.length === 0) return
+    this.stderrUsed = true
+    this.owner.output.stream(RecordType.Stderr, this.requestId, content)
+  }
+
+  /** Ends the streams that have to be ended and the request. The id is free from here on. */
+  end(appStatus: number, protocolStatus: number = ProtocolStatus.RequestComplete): void {
+    if (this.gone) return
+    const output = this.owner.output
+    // SPEC 6.2: no STDOUT before the end of PARAMS.
+    if (this.paramsDecoder === undefined) {
+      if (this.stderrUsed) output.endStream(RecordType.Stderr, this.requestId)
+      output.endStream(RecordType.Stdout, this.requestId)
+    }
+    output.endRequest(this.requestId, appStatus, protocolStatus)
+    this.leave()
+  }
+
+  /** Drops all input that has not been pulled, and what still comes. */
+  discardInput(failure = inputDiscarded): void {
+    this.stdin.discard(failure)
+    this.data?.discard(failure)
+  }
+
+  /**
+   * Ends a request whose output is incomplete and must not look complete: with the connection, if no other request is on
+   * it. `appStatus` alone is ignored by every web server.
+   */
+  fail(): void {
+    if (this.gone) return
+    if (!this.open) {
+      this.end(1)
+      return
+    }
+    this.owner.requestFailed(this)
+  }
+
+  /** Forgets the request without a word, because nobody is there to hear it. */
+  leave(): void {
+    if (this.gone) return
+    this.gone = true
+    this.discardInput()
+    this.owner.requestEnded(this)
+  }
+}
+
+const inputDiscarded = () =>
+  new FastCgiRequestError({
+    reason: "InputDiscarded",
+    message: "the request ended before its input was read"
+  })

@@ -1,0 +1,130 @@
+/**
+ * Effect's `HttpServer` over FastCGI: any `HttpRouter` or `HttpApi` app runs behind a web server, unchanged.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as HttpEffect from "effect/http/HttpEffect"
+import * as HttpServer from "effect/http/HttpServer"
+import { ClientAbort } from "effect/http/HttpServerError"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import { type CgiVariables, variables } from "../cgi/CgiRequest.ts"
+import { Role } from "../protocol/FastCgiRecord.ts"
+import { FastCgiAdmission } from "../server/FastCgiAdmission.ts"
+import { FastCgiListener } from "../server/FastCgiListener.ts"
+import type { Responder } from "../server/FastCgiRequest.ts"
+import type { FastCgiServerOptions } from "../server/FastCgiServerOptions.ts"
+import * as Engine from "../server/internal/engine.ts"
+import { sendResponse } from "./internal/sendResponse.ts"
+import { ServerRequest } from "./internal/serverRequest.ts"
+
+/**
+ * Options of the HTTP server.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiHttpServerOptions extends FastCgiServerOptions {
+  /**
+   * The path that the app is mounted at in the web server, such as `/app`: it is taken off `request.url`. Default none.
+   */
+  readonly basePath?: string | undefined
+}
+
+/**
+ * Creates an `HttpServer` from the listener and the admission in the context.
+ *
+ * **Details**
+ *
+ * Requests with another role than Responder are answered with UNKNOWN_ROLE. A client that goes away interrupts its
+ * request's fiber with `ClientAbort`. Closing the scope of `serve` stops accepting, waits for running requests for at
+ * most `gracefulShutdownTimeout` (default 20 seconds) and interrupts the rest, which are answered with 503.
+ *
+ * `upgrade` fails: a FastCGI request's input ends with its body, so there is no connection to take over.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  options?: FastCgiHttpServerOptions
+): Effect.Effect<HttpServer.HttpServer["Service"], never, FastCgiListener | FastCgiAdmission> =>
+  Effect.gen(function*() {
+    const listener = yield* FastCgiListener
+    const admission = yield* FastCgiAdmission
+    const services = Context.make(FastCgiListener, listener).pipe(Context.add(FastCgiAdmission, admission))
+    return HttpServer.make({
+      address: listener.address,
+      serve: (httpEffect, middleware) => {
+        const handled = HttpEffect.toHandled(httpEffect, sendResponse, middleware)
+        return Engine.serve<Scope.Scope>({
+          ...options,
+          handles: (role) => role === Role.Responder,
+          fork: (request, context) =>
+            Effect.runForkWith(
+              Context.add(context, HttpServerRequest, new ServerRequest(request, options?.basePath))
+            )(handled),
+          abortAnnotations: ClientAbort.annotation
+        }).pipe(Effect.provideContext(services))
+      }
+    })
+  })
+
+/**
+ * Provides an `HttpServer` from the listener and the admission in the context. `NodeFastCgi.layer` brings both.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerServer = (
+  options?: FastCgiHttpServerOptions
+): Layer.Layer<HttpServer.HttpServer, never, FastCgiListener | FastCgiAdmission> =>
+  Layer.effect(HttpServer.HttpServer, make(options))
+
+/**
+ * What a request came with besides HTTP: the FastCGI request, and what the web server says in CGI variables.
+ *
+ * **Details**
+ *
+ * `variables` are the web server's word (REMOTE_ADDR, REMOTE_USER, HTTPS, SSL_*) and can be trusted as far as it can be.
+ * What the client says is in `HttpServerRequest.headers` and never here, except through `request.params`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiOrigin {
+  readonly request: Responder
+  readonly variables: CgiVariables
+}
+
+/**
+ * The origin of the current request, when it came over FastCGI; none over another HTTP server.
+ *
+ * **Example** (Who the web server says is logged in)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ * import { FastCgiHttpServer } from "effect-fastcgi/http"
+ *
+ * export const remoteUser = Effect.map(
+ *   FastCgiHttpServer.origin,
+ *   Option.flatMap(({ variables }) => Option.fromUndefinedOr(variables.remoteUser))
+ * )
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const origin: Effect.Effect<Option.Option<FastCgiOrigin>, never, HttpServerRequest> = Effect.map(
+  HttpServerRequest,
+  (request) => {
+    const source = request instanceof ServerRequest ? request.source : undefined
+    return source === undefined
+      ? Option.none()
+      : Option.some({ request: source, variables: variables(source.params) })
+  }
+)

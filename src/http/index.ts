@@ -1,0 +1,6 @@
+/**
+ * Effect's `HttpServer` over FastCGI.
+ *
+ * @since 0.1.0
+ */
+export * as FastCgiHttpServer from "./FastCgiHttpServer.ts"

@@ -1,0 +1,79 @@
+/**
+ * Requests by role, as handlers see them: typed so that an Authorizer has no body to read (SPEC 6.3) and a Filter has two
+ * (SPEC 6.4).
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import type * as NetAddress from "effect/net/NetAddress"
+import type * as Option from "effect/Option"
+import type * as Stream from "effect/Stream"
+import type { FastCgiRequestError } from "../connection/FastCgiRequestError.ts"
+import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
+
+/**
+ * What requests of all roles have.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RequestBase {
+  /** A number that tells the connections of this process apart. */
+  readonly connectionId: number
+  /** The id on its connection, which is reused after END_REQUEST (SPEC 3.3). */
+  readonly requestId: number
+  /** Whether the web server keeps the connection after this request (SPEC 5.1). */
+  readonly keepConnection: boolean
+  /** The address of the web server; none on a UNIX socket. */
+  readonly peer: Option.Option<NetAddress.SocketAddress>
+  /** The name-value pairs of the request: the CGI variables, and the client's headers as HTTP_* (SPEC 5.2). */
+  readonly params: FastCgiParams
+  /**
+   * Writes to the web server's error log (SPEC 5.3). Waits while the connection has no room. Many web servers log each
+   * record as a line of its own.
+   */
+  readonly stderr: (text: string) => Effect.Effect<void>
+}
+
+/**
+ * An HTTP request to be answered (SPEC 6.2).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Responder extends RequestBase {
+  readonly role: 1
+  /**
+   * The body, in arrays as it arrives; can be run once. At most CONTENT_LENGTH bytes; fails with `TruncatedBody` when
+   * less came. Without CONTENT_LENGTH it goes on until the end of STDIN.
+   */
+  readonly stdin: Stream.Stream<Uint8Array, FastCgiRequestError>
+}
+
+/**
+ * An HTTP request to be allowed or denied (SPEC 6.3). It has no body.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Authorizer extends RequestBase {
+  readonly role: 2
+}
+
+/**
+ * A file to be sent through, for an HTTP request (SPEC 6.4).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Filter extends RequestBase {
+  readonly role: 3
+  /** The body of the HTTP request; arrives before `data`. */
+  readonly stdin: Stream.Stream<Uint8Array, FastCgiRequestError>
+  /** The file, at most `dataLength` bytes; fails with `TruncatedBody` when less came. */
+  readonly data: Stream.Stream<Uint8Array, FastCgiRequestError>
+  /** FCGI_DATA_LENGTH in bytes. */
+  readonly dataLength: Option.Option<number>
+  /** FCGI_DATA_LAST_MOD in seconds since 1970, UTC. */
+  readonly dataLastModified: Option.Option<number>
+}

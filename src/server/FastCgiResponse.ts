@@ -1,0 +1,139 @@
+/**
+ * What a handler returns: status, headers and a body, or for an Authorizer whether access is allowed.
+ *
+ * @since 0.1.0
+ */
+import type * as Stream from "effect/Stream"
+
+/**
+ * A response (SPEC 6.2, RFC 3875 §6).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiResponse {
+  readonly _tag: "FastCgiResponse"
+  /** From 200 to 599. */
+  readonly status: number
+  readonly statusText: string | undefined
+  /** Header values have one character per byte. `Status` and hop-by-hop headers are left out. */
+  readonly headers: Readonly<Record<string, string>>
+  /** The values of Set-Cookie lines. */
+  readonly setCookies: ReadonlyArray<string>
+  /** Text goes out as UTF-8. */
+  readonly body: string | Uint8Array | Stream.Stream<Uint8Array, unknown> | undefined
+  /** What END_REQUEST reports, like the exit code of a CGI program (SPEC 5.5). */
+  readonly appStatus: number
+}
+
+/**
+ * Options of a response.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiResponseOptions {
+  /** Default 200. */
+  readonly status?: number | undefined
+  /** Default: the usual reason phrase of the status. */
+  readonly statusText?: string | undefined
+  /** Default none; `Content-Type` of text is `text/plain; charset=utf-8` where it is not given. */
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly setCookies?: ReadonlyArray<string> | undefined
+  /** Default 0. */
+  readonly appStatus?: number | undefined
+}
+
+/**
+ * Creates a response from text, bytes, a stream of bytes, or without a body.
+ *
+ * **Details**
+ *
+ * A stream is run in the handler's scope while the response is sent and waits while the web server takes nothing. When it
+ * fails, the response is cut off so that it does not look complete, as far as the web server lets it.
+ *
+ * **Example** (A page)
+ *
+ * ```ts
+ * import { FastCgiResponse } from "effect-fastcgi"
+ *
+ * export const page = FastCgiResponse.make("<h1>It works</h1>", { headers: { "Content-Type": "text/html" } })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  body?: string | Uint8Array | Stream.Stream<Uint8Array, unknown>,
+  options?: FastCgiResponseOptions
+): FastCgiResponse => ({
+  _tag: "FastCgiResponse",
+  status: options?.status ?? 200,
+  statusText: options?.statusText,
+  headers: typeof body === "string" && !hasContentType(options?.headers)
+    ? { "Content-Type": "text/plain; charset=utf-8", ...options?.headers }
+    : options?.headers ?? {},
+  setCookies: options?.setCookies ?? [],
+  body,
+  appStatus: options?.appStatus ?? 0
+})
+
+/**
+ * What an Authorizer decides (SPEC 6.3).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FastCgiAuthorization = FastCgiAllow | FastCgiDeny
+
+/**
+ * Access is allowed. Each variable becomes a variable of the requests that the web server makes for the same page.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiAllow {
+  readonly _tag: "FastCgiAllow"
+  readonly variables: Readonly<Record<string, string>>
+}
+
+/**
+ * Access is denied with a response, which the web server passes to its client.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiDeny {
+  readonly _tag: "FastCgiDeny"
+  readonly response: FastCgiResponse
+}
+
+/**
+ * Allows access, with the variables that the web server shall pass on.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const allow = (variables: Readonly<Record<string, string>> = {}): FastCgiAllow => ({
+  _tag: "FastCgiAllow",
+  variables
+})
+
+/**
+ * Denies access. Without a response that is 403. A response with status 200 would allow it, and is sent as 403.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const deny = (response: FastCgiResponse = forbidden): FastCgiDeny => ({ _tag: "FastCgiDeny", response })
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const hasContentType = (headers: Readonly<Record<string, string>> | undefined): boolean => {
+  for (const name in headers) if (name.toLowerCase() === "content-type") return true
+  return false
+}
+
+const forbidden = make("403 Forbidden\n", { status: 403 })

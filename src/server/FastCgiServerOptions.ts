@@ -1,0 +1,70 @@
+/**
+ * The limits and timeouts of a server, with their defaults.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import type { ConnectionLimits } from "../connection/internal/connection.ts"
+import { defaultMaxParamsCount, defaultMaxParamsSize } from "../protocol/FastCgiParams.ts"
+
+/**
+ * Options of a server. Sizes are bytes.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiServerOptions {
+  /** The most that all params of a request may take; beyond, it is answered with 431. Default 1 MiB. */
+  readonly maxParamsSize?: number | undefined
+  /** The most params of a request; beyond, it is answered with 431. Default 10,000. */
+  readonly maxParamsCount?: number | undefined
+  /** Unread input of a request at which a connection that is not multiplexed stops reading. Default 64 KiB. */
+  readonly inputHighWaterMark?: number | undefined
+  /** Unread input of all requests at which a multiplexed connection stops reading. Default 1 MiB. */
+  readonly maxBufferedInput?: number | undefined
+  /**
+   * How long unread input may hold up the other requests on its connection, or a response that the peer does not take
+   * before it has sent everything; then that input is dropped. Default 30 seconds.
+   */
+  readonly stallTimeout?: Duration.Input | undefined
+  /** Output that the peer has not taken at which writers wait. Default 64 KiB. */
+  readonly outputHighWaterMark?: number | undefined
+  /** How long the params of a request may take to arrive. Default 30 seconds. */
+  readonly paramsTimeout?: Duration.Input | undefined
+  /**
+   * How long a connection that is being closed may stay open while the peer takes nothing, or still sends. Default 30
+   * seconds.
+   */
+  readonly lingerTimeout?: Duration.Input | undefined
+  /**
+   * Whether requests go on when the peer half-closes its connection. By default that aborts them: nginx, lighttpd and
+   * Caddy say in no other way that their client is gone. A request that is complete and can be answered at once is
+   * answered in any case.
+   */
+  readonly allowHalfOpen?: boolean | undefined
+  /** Whether a connection may carry more than one request at a time; otherwise CANT_MPX_CONN. Default true. */
+  readonly multiplexing?: boolean | undefined
+  /**
+   * How requests above `maxRequests` are refused: with a complete answer, `Status: 503`, or with the protocol status
+   * OVERLOADED, on which HAProxy closes the connection with all its requests, and lighttpd and Apache grant access to
+   * what an Authorizer guards. Default `"status"`.
+   */
+  readonly overload?: "status" | "protocolStatus" | undefined
+  /** How long shutting down waits for requests that are running before it interrupts them. Default 20 seconds. */
+  readonly gracefulShutdownTimeout?: Duration.Input | undefined
+  /** Interrupts running requests at once when shutting down, and leaves the listener listening. Default false. */
+  readonly disablePreemptiveShutdown?: boolean | undefined
+}
+
+/** @internal */
+export const toLimits = (options: FastCgiServerOptions | undefined): ConnectionLimits => ({
+  maxParamsSize: options?.maxParamsSize ?? defaultMaxParamsSize,
+  maxParamsCount: options?.maxParamsCount ?? defaultMaxParamsCount,
+  inputHighWaterMark: options?.inputHighWaterMark ?? 64 * 1024,
+  maxBufferedInput: options?.maxBufferedInput ?? 1024 * 1024,
+  stallTimeout: Duration.toMillis(options?.stallTimeout ?? Duration.seconds(30)),
+  outputHighWaterMark: options?.outputHighWaterMark ?? 64 * 1024,
+  paramsTimeout: Duration.toMillis(options?.paramsTimeout ?? Duration.seconds(30)),
+  lingerTimeout: Duration.toMillis(options?.lingerTimeout ?? Duration.seconds(30)),
+  allowHalfOpen: options?.allowHalfOpen ?? false
+})

@@ -1,0 +1,294 @@
+/**
+ * What runs a server: takes connections from the listener, counts them and their requests in and out, starts a fiber per
+ * request, and drains. What a request means is the business of its handler.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import { Connection, type ConnectionEvent, type ConnectionHandler } from "../../connection/internal/connection.ts"
+import type { AbortReason, ConnectionRequest, Refusal } from "../../connection/internal/connectionRequest.ts"
+import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
+import { ProtocolStatus, ValueName } from "../../protocol/FastCgiRecord.ts"
+import { FastCgiAdmission } from "../FastCgiAdmission.ts"
+import { FastCgiListener } from "../FastCgiListener.ts"
+import { type FastCgiServerOptions, toLimits } from "../FastCgiServerOptions.ts"
+
+/** What an engine runs. */
+export interface EngineOptions<R> extends FastCgiServerOptions {
+  /** Whether there is a handler for the role. */
+  readonly handles: (role: number) => boolean
+  /**
+   * Starts the fiber that handles a request: answers through its functions and ends it. When the fiber ends without having
+   * ended the request, that is ended with success, or with 500 when it failed.
+   */
+  readonly fork: (request: ConnectionRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
+  /** Annotations of the interruption of a request that the web server has given up. */
+  readonly abortAnnotations?: Context.Context<never> | undefined
+}
+
+/** Serves until the scope closes, then drains. */
+export const serve = <R>(
+  options: EngineOptions<R>
+): Effect.Effect<void, never, FastCgiListener | FastCgiAdmission | Scope.Scope | R> =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<FastCgiListener | FastCgiAdmission | Scope.Scope | R>()
+    const listener = Context.get(context, FastCgiListener)
+    const engine = new Engine<R>(options, context)
+    // Nobody waits for this fiber: the listener stands already, so what can fail here is a socket that fails later.
+    const accepting = Effect.runForkWith(context)(
+      Effect.tapCause(listener.run(engine.accept), (cause) =>
+        Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("the FastCGI listener failed", cause))
+    )
+    yield* Scope.addFinalizer(
+      Context.get(context, Scope.Scope),
+      Effect.suspend(() =>
+        options.disablePreemptiveShutdown === true
+          ? Effect.andThen(Fiber.interrupt(accepting), engine.stop)
+          : listener.stopAccepting.pipe(
+            Effect.andThen(Fiber.interrupt(accepting)),
+            Effect.andThen(engine.drain)
+          )
+      )
+    )
+  })
+
+const plainHead = (status: string): string => `Status: ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n`
+
+const serviceUnavailable: Refusal = {
+  head: plainHead("503 Service Unavailable") + "Retry-After: 1\r\n\r\n",
+  body: "503 Service Unavailable\n"
+}
+
+const internalServerError: Refusal = {
+  head: plainHead("500 Internal Server Error") + "\r\n",
+  body: "500 Internal Server Error\n"
+}
+
+// The same complaint is logged at most once in this time, with a count of what was left out.
+const logInterval = 10_000
+
+class Engine<R> implements ConnectionHandler {
+  private readonly options: EngineOptions<R>
+  private readonly context: Context.Context<R>
+  private readonly admission: FastCgiAdmission["Service"]
+  private readonly limits: ReturnType<typeof toLimits>
+  private readonly fork: <E>(effect: Effect.Effect<void, E, R>) => Fiber.Fiber<void, E>
+  // Connections that run, and those that are held until they may.
+  private readonly connections = new Set<Connection>()
+  private readonly held = new Set<FastCgiTransport>()
+  private readonly handlers = new Set<Fiber.Fiber<void, unknown>>()
+  private readonly logged = new Map<string, { at: number; suppressed: number }>()
+  private draining = false
+  private whenIdle: (() => void) | undefined
+
+  constructor(options: EngineOptions<R>, context: Context.Context<R | FastCgiAdmission>) {
+    this.options = options
+    this.context = context as Context.Context<R>
+    this.admission = Context.get(context as Context.Context<FastCgiAdmission>, FastCgiAdmission)
+    this.limits = toLimits(options)
+    this.fork = Effect.runForkWith(this.context)
+  }
+
+  readonly accept = (transport: FastCgiTransport): void => {
+    let waiting = true
+    const leave = this.admission.connectUnsafe(() => {
+      waiting = false
+      this.held.delete(transport)
+      this.connect(transport, () => leave())
+    })
+    if (waiting) this.held.add(transport)
+  }
+
+  private connect(transport: FastCgiTransport, leave: () => void): void {
+    const fiber = Effect.runForkWith(this.context)(Effect.withFiber<void>((fiber) => {
+      const connection = new Connection(
+        transport,
+        this,
+        this.limits,
+        fiber.cache.scheduler.makeDispatcher(),
+        this.fork
+      )
+      this.connections.add(connection)
+      if (this.draining) connection.drain()
+      return Effect.onExit(connection.run, (exit) =>
+        Effect.sync(() => {
+          this.connections.delete(connection)
+          if (Exit.isFailure(exit)) {
+            this.log("ConnectionDefect", Effect.logError("a FastCGI connection ended with a defect", exit.cause))
+            connection.destroy()
+          }
+        }))
+    }))
+    fiber.addObserver(() => {
+      leave()
+      this.idle()
+    })
+  }
+
+  // --- ConnectionHandler -----------------------------------------------------------------------
+
+  begin(role: number, active: number): ProtocolStatus | Refusal | undefined {
+    if (!this.options.handles(role)) return ProtocolStatus.UnknownRole
+    if (active > 0 && this.options.multiplexing === false) return ProtocolStatus.CantMpxConn
+    if (this.admission.beginUnsafe()) return undefined
+    this.log("Overloaded", Effect.logWarning(`refused a request: ${this.admission.maxRequests} are open (maxRequests)`))
+    return this.options.overload === "protocolStatus" ? ProtocolStatus.Overloaded : serviceUnavailable
+  }
+
+  start(request: ConnectionRequest): void {
+    let state: "waiting" | "running" | "ended" = "waiting"
+    let leave: (() => void) | undefined
+    const ended = () => {
+      state = "ended"
+      leave?.()
+    }
+    leave = this.admission.handleUnsafe(() => {
+      state = "running"
+      this.run(request, ended)
+    })
+    // The handler may have ended before there was anything to call.
+    if ((state as string) === "ended") leave()
+    else if (state === "waiting") {
+      request.onAbort = () => {
+        ended()
+        request.end(1)
+      }
+    }
+  }
+
+  private run(request: ConnectionRequest, ended: () => void): void {
+    const fiber = this.options.fork(request, this.context)
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) {
+      this.handled(request, exit)
+      ended()
+      return
+    }
+    this.handlers.add(fiber)
+    request.onAbort = (reason: AbortReason) =>
+      fiber.interruptUnsafe(undefined, reason === "Shutdown" ? undefined : this.options.abortAnnotations)
+    fiber.addObserver((exit) => {
+      this.handlers.delete(fiber)
+      this.handled(request, exit)
+      ended()
+      this.idle()
+    })
+  }
+
+  private handled(request: ConnectionRequest, exit: Exit.Exit<void, unknown>): void {
+    if (request.gone) return
+    if (Exit.isSuccess(exit)) {
+      request.end(0)
+      return
+    }
+    if (!request.aborted) {
+      const message = Cause.hasInterruptsOnly(exit.cause)
+        ? "a FastCGI request was interrupted before it was answered"
+        : "a FastCGI handler failed"
+      this.fork(Effect.logError(message, exit.cause) as Effect.Effect<void>)
+    }
+    if (request.headSent || request.aborted) {
+      request.fail()
+      return
+    }
+    const answer = Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError
+    request.stderr(handlerFailed)
+    request.head(answer.head, answer.body, answer.body.length)
+    request.end(1)
+  }
+
+  ended(_request: ConnectionRequest): void {
+    this.admission.endUnsafe()
+  }
+
+  values(names: ReadonlyArray<string>): ReadonlyArray<readonly [string, string]> {
+    const { maxConnections, maxRequests } = this.admission
+    const multiplexing = this.options.multiplexing !== false
+    const known = new Map<string, string>([[ValueName.MpxsConns, multiplexing ? "1" : "0"]])
+    // What has no limit is not a number, and so not a value: SPEC 4.1 lets us leave it out.
+    if (maxRequests !== "unbounded") known.set(ValueName.MaxReqs, String(maxRequests))
+    const connections = maxConnections === "unbounded" ? maxRequests : maxConnections
+    if (connections !== "unbounded") known.set(ValueName.MaxConns, String(connections))
+    const values: Array<readonly [string, string]> = []
+    for (const name of new Set(names)) {
+      const value = known.get(name)
+      if (value !== undefined) values.push([name, value])
+    }
+    return values
+  }
+
+  report(event: ConnectionEvent): void {
+    switch (event._tag) {
+      case "ConnectionError":
+        this.log(event._tag, Effect.logWarning(`closed a FastCGI connection: ${event.message}`))
+        return
+      case "RequestRefused":
+        this.log(event._tag, Effect.logWarning(`refused FastCGI request ${event.requestId}: ${event.message}`))
+        return
+      case "InputDiscarded":
+        this.log(event._tag, Effect.logWarning(`FastCGI request ${event.requestId}: ${event.message}`))
+        return
+    }
+  }
+
+  // A peer decides how often these happen, so it must not decide how much is logged.
+  private log(kind: string, message: Effect.Effect<void>): void {
+    this.fork(
+      Effect.clockWith((clock) => {
+        const now = clock.currentTimeMillisUnsafe()
+        const last = this.logged.get(kind)
+        if (last !== undefined && now - last.at < logInterval) {
+          last.suppressed++
+          return Effect.void
+        }
+        this.logged.set(kind, { at: now, suppressed: 0 })
+        return last === undefined || last.suppressed === 0
+          ? message
+          : Effect.annotateLogs(message, { suppressed: last.suppressed })
+      }) as Effect.Effect<void, never, R>
+    )
+  }
+
+  // --- ends ------------------------------------------------------------------------------------
+
+  /** Lets what runs finish, for a time, then interrupts it. */
+  readonly drain: Effect.Effect<void> = Effect.suspend(() => {
+    this.draining = true
+    for (const transport of this.held) transport.destroyUnsafe()
+    this.held.clear()
+    for (const connection of [...this.connections]) connection.drain()
+    if (this.busy === 0) return Effect.void
+    return Effect.andThen(
+      Effect.timeoutOption(this.whenDone, this.options.gracefulShutdownTimeout ?? Duration.seconds(20)),
+      this.stop
+    )
+  })
+
+  /** Interrupts what runs and waits until its finalizers have run. */
+  readonly stop: Effect.Effect<void> = Effect.suspend(() => {
+    this.draining = true
+    for (const connection of [...this.connections]) connection.shutdown()
+    for (const fiber of [...this.handlers]) fiber.interruptUnsafe()
+    return this.whenDone
+  })
+
+  private get busy(): number {
+    return this.connections.size + this.handlers.size
+  }
+
+  private idle(): void {
+    if (this.busy === 0) this.whenIdle?.()
+  }
+
+  private readonly whenDone: Effect.Effect<void> = Effect.suspend(() =>
+    this.busy === 0 ? Effect.void : Effect.callback<void>((resume) => {
+      this.whenIdle = () => resume(Effect.void)
+    })
+  )
+}
+
+const handlerFailed = new TextEncoder().encode("effect-fastcgi: the handler failed, see the application's log")

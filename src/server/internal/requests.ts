@@ -1,0 +1,108 @@
+/**
+ * The requests that handlers see, over those of the connection: views without state of their own.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { contentLength } from "../../cgi/CgiRequest.ts"
+import { FastCgiRequestError } from "../../connection/FastCgiRequestError.ts"
+import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
+import type { InputBuffer } from "../../connection/internal/inputBuffer.ts"
+import { Role } from "../../protocol/FastCgiRecord.ts"
+import type { Authorizer, Filter, RequestBase, Responder } from "../FastCgiRequest.ts"
+
+const encoder = new TextEncoder()
+
+/** What requests of all roles have. */
+class RequestImpl implements RequestBase {
+  protected readonly request: ConnectionRequest
+
+  constructor(request: ConnectionRequest) {
+    this.request = request
+  }
+
+  get connectionId() {
+    return this.request.owner.id
+  }
+
+  get requestId() {
+    return this.request.requestId
+  }
+
+  get keepConnection() {
+    return this.request.keepConnection
+  }
+
+  get peer() {
+    return this.request.owner.transport.peer
+  }
+
+  get params() {
+    return this.request.params!
+  }
+
+  stderr(text: string): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.request.stderr(encoder.encode(text))
+      return this.request.room
+    })
+  }
+}
+
+/** A request of the role Responder. */
+export class ResponderImpl extends RequestImpl implements Responder {
+  readonly role = Role.Responder
+
+  get stdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
+    return Stream.fromPull(Effect.succeed(this.stdinPull))
+  }
+
+  /** The pull that `stdin` is made of. */
+  get stdinPull(): InputBuffer["pull"] {
+    return stdinOf(this.request)
+  }
+}
+
+/** A request of the role Authorizer. */
+export class AuthorizerImpl extends RequestImpl implements Authorizer {
+  readonly role = Role.Authorizer
+}
+
+/** A request of the role Filter. */
+export class FilterImpl extends RequestImpl implements Filter {
+  readonly role = Role.Filter
+
+  get stdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
+    return Stream.fromPull(Effect.succeed(stdinOf(this.request)))
+  }
+
+  get data(): Stream.Stream<Uint8Array, FastCgiRequestError> {
+    const length = Option.getOrUndefined(this.dataLength)
+    return Stream.fromPull(Effect.succeed(inputOf(this.request.data!, length, "FCGI_DATA_LENGTH")))
+  }
+
+  get dataLength(): Option.Option<number> {
+    return number(this.params.get("FCGI_DATA_LENGTH"))
+  }
+
+  get dataLastModified(): Option.Option<number> {
+    return number(this.params.get("FCGI_DATA_LAST_MOD"))
+  }
+}
+
+const number = (text: string | undefined): Option.Option<number> =>
+  text !== undefined && /^\d{1,15}$/.test(text) ? Option.some(Number(text)) : Option.none()
+
+const stdinOf = (request: ConnectionRequest): InputBuffer["pull"] =>
+  inputOf(request.stdin, contentLength(request.params!), "CONTENT_LENGTH")
+
+const inputOf = (input: InputBuffer, length: number | undefined, variable: string): InputBuffer["pull"] => {
+  if (length !== undefined) {
+    input.expect(length, () =>
+      new FastCgiRequestError({
+        reason: "TruncatedBody",
+        message: `the input ended before the ${length} bytes that ${variable} announces`
+      }))
+  }
+  return input.pull
+}
