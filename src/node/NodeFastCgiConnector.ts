@@ -1,0 +1,180 @@
+/**
+ * Connections to FastCGI applications, the way a web server opens them: over a UNIX socket or TCP.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import * as Net from "node:net"
+import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
+import { errorCode, errorText, formatHost, formatPath } from "./internal/listenerError.ts"
+import { fromSocket } from "./internal/socketTransport.ts"
+
+/**
+ * Why there is no connection:
+ *
+ * - `Refused`: nothing listens there (any more)
+ * - `NotFound`: there is no such path or host
+ * - `PermissionDenied`: the socket's mode, or its directory's, keeps this process out
+ * - `Unreachable`: the network says that there is no way to the host
+ * - `Timeout`: no answer within `connectTimeout`
+ * - `Unknown`: anything else; see `cause`
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type FastCgiConnectErrorReason =
+  | "Refused"
+  | "NotFound"
+  | "PermissionDenied"
+  | "Unreachable"
+  | "Timeout"
+  | "Unknown"
+
+/**
+ * The application cannot be reached. `message` says what was tried, what stood in the way and what to do about it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class FastCgiConnectError extends Data.TaggedError("FastCgiConnectError")<{
+  readonly reason: FastCgiConnectErrorReason
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+/**
+ * Where the application listens.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type NodeFastCgiConnectorOptions =
+  & (
+    | {
+      /** A UNIX socket path; on Linux a path that begins with "\0" is an abstract name. */
+      readonly path: string
+    }
+    | {
+      /** Default "127.0.0.1". */
+      readonly host?: string | undefined
+      readonly port: number
+    }
+  )
+  & {
+    /** How long connecting may take. Default 10 seconds. */
+    readonly connectTimeout?: Duration.Input | undefined
+  }
+
+/**
+ * Connects. The connection is closed with the scope; interrupting closes it as well.
+ *
+ * **Example** (Asking an application)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { FastCgiClient } from "effect-fastcgi/client"
+ * import { NodeFastCgiConnector } from "effect-fastcgi/node"
+ *
+ * export const values = Effect.scoped(Effect.gen(function*() {
+ *   const client = yield* FastCgiClient.make({ connect: NodeFastCgiConnector.connect({ path: "/run/app/app.sock" }) })
+ *   return yield* client.getValues(["FCGI_MAX_REQS"])
+ * }))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const connect = (
+  options: NodeFastCgiConnectorOptions
+): Effect.Effect<FastCgiTransport, FastCgiConnectError, Scope.Scope> => {
+  const isPath = "path" in options
+  const name = isPath ? formatPath(options.path) : `${formatHost(options.host ?? "127.0.0.1")}:${options.port}`
+  const timeout = Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
+  const timedOut = () =>
+    new FastCgiConnectError({
+      reason: "Timeout",
+      message: `Cannot connect to ${name}: no answer within ${Duration.format(timeout)}. ` +
+        "Check the address and the firewall, and whether the application hangs."
+    })
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const scope = yield* Effect.scope
+      const socket = yield* Effect.try({
+        try: () =>
+          isPath
+            ? Net.connect({ path: options.path, allowHalfOpen: true })
+            : Net.connect({ host: options.host ?? "127.0.0.1", port: options.port, allowHalfOpen: true }),
+        catch: (cause) => connectError(name, isPath, cause)
+      })
+      const close = Effect.sync(() => socket.destroy())
+      yield* restore(Effect.timeoutOrElse(connected(socket, name, isPath), {
+        duration: timeout,
+        orElse: () => Effect.fail(timedOut())
+      }))
+        .pipe(Effect.onError(() => close))
+      yield* Scope.addFinalizer(scope, close)
+      return fromSocket(socket)
+    })
+  )
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const connected = (
+  socket: Net.Socket,
+  name: string,
+  isPath: boolean
+): Effect.Effect<void, FastCgiConnectError> =>
+  Effect.callback((resume) => {
+    // Stays for good: an error after this wait, or after it was given up, must not become an uncaught exception.
+    socket.on("error", (cause) => resume(Effect.suspend(() => Effect.fail(connectError(name, isPath, cause)))))
+    socket.on("connect", () => resume(Effect.void))
+  })
+
+const connectError = (name: string, isPath: boolean, cause: unknown): FastCgiConnectError => {
+  const error = (reason: FastCgiConnectErrorReason, why: string) =>
+    new FastCgiConnectError({ reason, message: `Cannot connect to ${name}: ${why}`, cause })
+  switch (errorCode(cause)) {
+    case "ECONNREFUSED":
+      return error(
+        "Refused",
+        isPath
+          ? "the socket is there, but nothing listens on it. Start the application."
+          : "nothing listens there. Start the application, or correct the port."
+      )
+    case "ENOENT":
+      return error("NotFound", "there is no such socket. Start the application, or correct the path.")
+    case "ENOTSOCK":
+    case "ENOTDIR":
+      return error("NotFound", "that is not a socket. Correct the path.")
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+    case "EAI_NODATA":
+    case "EAI_NONAME":
+      return error("NotFound", "the host name is not known. Correct it, or give an address.")
+    case "EACCES":
+    case "EPERM":
+      return error(
+        "PermissionDenied",
+        "this process's user may not. Whoever connects needs permission to write to the socket and to enter its " +
+          "directories: see the option mode of the listener."
+      )
+    case "EAGAIN":
+      return error("Refused", "the application accepts nothing, and its backlog is full.")
+    case "EPROTOTYPE":
+      return error("NotFound", "that is a socket of another kind. Correct the path.")
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+    case "EADDRNOTAVAIL":
+      return error("Unreachable", "there is no way to that host. Check the address and the network.")
+    case "ETIMEDOUT":
+      return error("Timeout", "no answer. Check the address and the firewall.")
+    default:
+      return error("Unknown", `${errorText(cause)}.`)
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * Listening sockets of the operating system: the one on file descriptor 0 that web servers and spawn-fcgi start an
+ * application with (SPEC 2.2), a UNIX socket path, a TCP port, or several of them.
+ *
+ * @since 0.1.0
+ */
+import type * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
+import { acceptor } from "./internal/acceptor.ts"
+import { bindInet } from "./internal/inetSocket.ts"
+import { bindFd } from "./internal/inheritedSocket.ts"
+import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
+import { bindUnix } from "./internal/unixSocket.ts"
+
+/**
+ * How many connections the operating system completes and holds until they are accepted, unless told otherwise. What it
+ * makes of the number is its own business: Linux cuts it at `net.core.somaxconn`.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const defaultBacklog = 511
+
+/**
+ * A listening socket that the process was started with.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FdOptions {
+  /** The file descriptor. Default 0, where a web server puts the socket (SPEC 2.2). */
+  readonly fd?: number | undefined
+  /** Replaces the backlog that the socket was created with. Default 511. */
+  readonly backlog?: number | undefined
+}
+
+/**
+ * A UNIX socket to create.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface UnixOptions {
+  /**
+   * The path, of at most 107 bytes (103 on macOS and the BSDs). On Linux a path that begins with "\0" is a name in the
+   * abstract namespace, to which mode, owner and unlink do not apply.
+   */
+  readonly path: string
+  /** The file mode; whoever is to connect needs permission to write. Default what the umask leaves of 0o777. */
+  readonly mode?: number | undefined
+  /** Who the socket shall belong to; giving it to another user takes root. Default this process's user and group. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined
+  /** Default 511. */
+  readonly backlog?: number | undefined
+  /** Whether the socket is removed when the listener closes. A successor's socket at the path never is. Default true. */
+  readonly unlink?: boolean | undefined
+}
+
+/**
+ * A TCP port to listen on.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface TcpOptions {
+  /**
+   * An address of this host or a name for one. Default "127.0.0.1": whoever can connect can set every variable that the
+   * application trusts its web server with, so open it no further than to the web server.
+   */
+  readonly host?: string | undefined
+  /** The port; 0 takes a free one, which the listener's `address` tells. */
+  readonly port: number
+  /** Default 511. */
+  readonly backlog?: number | undefined
+  /** Whether the host "::" leaves IPv4 alone. Default false. */
+  readonly ipv6Only?: boolean | undefined
+}
+
+/**
+ * What to listen on: `{ fd }`, `{ path }` or `{ port }`. `{}` is file descriptor 0.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions
+
+/**
+ * Listens on a socket, or on several as one, until the scope is closed. Without options that is file descriptor 0.
+ *
+ * **Details**
+ *
+ * Connections that arrive before the listener is run, or after its run has been interrupted, are accepted and wait,
+ * unread but for what Node buffers ahead (64 KiB each).
+ *
+ * A socket left over at a UNIX path by a program that has died is replaced; one that a live server listens on is not,
+ * nor is anything else. Nobody can connect before the mode and the owner are set. Closing removes the socket only when
+ * it is still this one.
+ *
+ * Fails with `FastCgiListenerError`, whose message says what to do. Listening on file descriptor 0 makes `process.stdin`
+ * an empty stream: there is nothing to read, and looking at it would throw.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  options: NodeFastCgiListenerOptions | ReadonlyArray<NodeFastCgiListenerOptions> = {}
+): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> =>
+  isSeveral(options)
+    ? Effect.flatMap(
+      Effect.forEach(options, makeOne),
+      (listeners) =>
+        isNonEmpty(listeners)
+          ? Effect.succeed(merge(listeners))
+          : Effect.fail(listenerError("Unknown", "Cannot listen: the list of listeners is empty."))
+    )
+    : makeOne(options)
+
+/**
+ * Makes several listeners one: it has the first one's address, accepts from all, and stops them all.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const merge = (
+  listeners: Arr.NonEmptyReadonlyArray<FastCgiListener["Service"]>
+): FastCgiListener["Service"] =>
+  FastCgiListener.of({
+    address: listeners[0].address,
+    run: (onConnection) =>
+      Effect.andThen(
+        Effect.forEach(listeners, (listener) => listener.run(onConnection), {
+          concurrency: "unbounded",
+          discard: true
+        }),
+        Effect.never
+      ),
+    stopAccepting: Effect.forEach(listeners, (listener) => listener.stopAccepting, {
+      concurrency: "unbounded",
+      discard: true
+    })
+  })
+
+/**
+ * Provides a listener on a socket, or on several: see `make`.
+ *
+ * **Example** (Listening on a UNIX socket for nginx, and on a port for tests)
+ *
+ * ```ts
+ * import { NodeFastCgiListener } from "effect-fastcgi/node"
+ *
+ * export const Listener = NodeFastCgiListener.layer([{ path: "/run/app/app.sock", mode: 0o660 }, { port: 9000 }])
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options?: NodeFastCgiListenerOptions | ReadonlyArray<NodeFastCgiListenerOptions>
+): Layer.Layer<FastCgiListener, FastCgiListenerError> => Layer.effect(FastCgiListener, make(options))
+
+/**
+ * Provides a listener on a socket that the process was started with, by default on file descriptor 0 (SPEC 2.2).
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFd = (options: FdOptions = {}): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
+
+/**
+ * Provides a listener on a UNIX socket path.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerUnix = (options: UnixOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
+
+/**
+ * Provides a listener on a TCP port, by default of the loopback address only.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerTcp = (options: TcpOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const makeOne = (
+  options: NodeFastCgiListenerOptions
+): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> => {
+  const backlog = options.backlog ?? defaultBacklog
+  if ("path" in options && options.path !== undefined) {
+    const { mode, owner, path, unlink = true } = options
+    return acceptor(formatPath(path), (server) => bindUnix(server, { path, mode, owner, backlog, unlink }))
+  }
+  if ("port" in options && options.port !== undefined) {
+    const { host = "127.0.0.1", ipv6Only = false, port } = options
+    return acceptor(`${formatHost(host)}:${port}`, (server) => bindInet(server, { host, port, ipv6Only, backlog }))
+  }
+  const fd = "fd" in options ? options.fd ?? 0 : 0
+  return acceptor(`file descriptor ${fd}`, (server) => bindFd(server, { fd, backlog }))
+}
+
+const isSeveral = (
+  options: NodeFastCgiListenerOptions | ReadonlyArray<NodeFastCgiListenerOptions>
+): options is ReadonlyArray<NodeFastCgiListenerOptions> => Array.isArray(options)
+
+const isNonEmpty = <A>(items: ReadonlyArray<A>): items is Arr.NonEmptyReadonlyArray<A> => items.length > 0

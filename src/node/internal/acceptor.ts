@@ -1,0 +1,163 @@
+/**
+ * A listening `node:net` server as a `FastCgiListener`: accepts, holds what comes before somebody runs it, and stops.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as NetAddress from "effect/net/NetAddress"
+import type * as Scope from "effect/Scope"
+import * as Net from "node:net"
+import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
+import { FastCgiListener, type FastCgiListenerError } from "../../server/FastCgiListener.ts"
+import { listenerError } from "./listenerError.ts"
+import { fromSocket } from "./socketTransport.ts"
+
+/** What a server that listens now is bound to. */
+export interface Bound {
+  readonly address: NetAddress.SocketAddress
+  /** Called before the listening socket is closed: takes its name away, so that no new connection finds it. */
+  readonly unlink?: (() => void) | undefined
+  /** Called after the listening socket has been closed. */
+  readonly closed?: (() => void) | undefined
+}
+
+/** Calls `listen` and waits until the server listens. What it throws and the server's "error" event go to `onError`. */
+export const listen = (
+  server: Net.Server,
+  listen: () => void,
+  onError: (cause: unknown) => FastCgiListenerError
+): Effect.Effect<void, FastCgiListenerError> =>
+  Effect.callback((resume) => {
+    const failed = (cause: unknown) => {
+      server.off("listening", succeeded)
+      resume(Effect.fail(onError(cause)))
+    }
+    const succeeded = () => {
+      server.off("error", failed)
+      resume(Effect.void)
+    }
+    server.once("error", failed)
+    server.once("listening", succeeded)
+    try {
+      listen()
+    } catch (cause) {
+      server.off("error", failed)
+      failed(cause)
+    }
+  })
+
+/** Binds a server by `bind`, and accepts until the scope is closed. `name` is what log messages call the listener. */
+export const acceptor = Effect.fnUntraced(function*(
+  name: string,
+  bind: (server: Net.Server) => Effect.Effect<Bound, FastCgiListenerError>
+): Effect.fn.Return<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> {
+  const context = yield* Effect.context<never>()
+  // A peer that half-closes after its request still gets an answer.
+  const server = new Net.Server({ allowHalfOpen: true })
+
+  // Accepted while nobody ran the listener. Each holds a bounded amount, and one whose peer has gone away is forgotten.
+  const held = new Set<Net.Socket>()
+  let accept: ((transport: FastCgiTransport) => void) | undefined
+  let lastWarning = -Infinity
+  let errorsSince = 0
+
+  const forget = function(this: Net.Socket) {
+    held.delete(this)
+  }
+  const ignore = () => {}
+
+  server.on("connection", (socket) => {
+    if (accept !== undefined) {
+      accept(fromSocket(socket))
+      return
+    }
+    held.add(socket)
+    socket.on("close", forget)
+    socket.on("error", ignore)
+  })
+
+  const release = (socket: Net.Socket, accept: (transport: FastCgiTransport) => void) => {
+    held.delete(socket)
+    socket.off("close", forget)
+    const transport = fromSocket(socket)
+    socket.off("error", ignore)
+    accept(transport)
+  }
+
+  const warn = (cause: Error) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      errorsSince++
+      if (now - lastWarning < warningInterval) return Effect.void
+      const others = errorsSince - 1
+      lastWarning = now
+      errorsSince = 0
+      return Effect.logWarning(
+        `A connection could not be accepted on ${name}: ${cause.message}` +
+          (others > 0 ? ` (and ${others} others since the last such message)` : "")
+      )
+    })
+
+  const bound = yield* Effect.acquireRelease(
+    bind(server).pipe(
+      Effect.onError(() => Effect.sync(() => server.close())),
+      Effect.tap(() =>
+        Effect.sync(() => {
+          server.on("error", (cause) => {
+            Effect.runForkWith(context)(warn(cause))
+          })
+        })
+      )
+    ),
+    () =>
+      Effect.sync(() => {
+        close()
+        for (const socket of held) socket.destroy()
+      })
+  )
+
+  let unlinked = false
+  const unlink = () => {
+    if (unlinked) return
+    unlinked = true
+    bound.unlink?.()
+  }
+  const close = () => {
+    unlink()
+    if (!server.listening) return
+    server.close()
+    bound.closed?.()
+  }
+
+  return FastCgiListener.of({
+    address: bound.address,
+    run: (onConnection) =>
+      Effect.callback<never, FastCgiListenerError>((resume) => {
+        if (accept !== undefined) {
+          resume(Effect.fail(listenerError("Unknown", `The listener on ${name} is being run already.`)))
+          return
+        }
+        accept = onConnection
+        for (const socket of held) release(socket, onConnection)
+        return Effect.sync(() => {
+          accept = undefined
+        })
+      }),
+    // Closing the socket resets the connections that wait in its backlog. Two turns of the event loop poll it at least
+    // once more after its name is gone, and a poll accepts all that wait.
+    stopAccepting: Effect.callback<void>((resume) => {
+      unlink()
+      if (!server.listening) {
+        resume(Effect.void)
+        return
+      }
+      setImmediate(() =>
+        setImmediate(() => {
+          close()
+          resume(Effect.void)
+        })
+      )
+    })
+  })
+})
+
+// In milliseconds. A process out of descriptors fails thousands of times a second.
+const warningInterval = 10_000

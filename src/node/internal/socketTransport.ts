@@ -1,0 +1,223 @@
+/**
+ * A socket of `node:net` as a `FastCgiTransport`. This is the path of every byte of the library, so it is plain
+ * synchronous code: no Effect per chunk, no closure per read, and no error object at a close in good order.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type * as Net from "node:net"
+import {
+  type FastCgiPullError,
+  type FastCgiTransport,
+  FastCgiTransportError,
+  type FastCgiTransportObserver
+} from "../../connection/FastCgiTransport.ts"
+
+/** How many bytes wait for a pull before the socket is paused. Node reads up to as much again before it stops. */
+export const maxUnpulled = 64 * 1024
+
+/**
+ * Makes the socket a transport and becomes its only reader and writer. The socket has to be created with
+ * `allowHalfOpen: true`, or a reply after the peer's half-close is lost. No "error" event of the socket stays unhandled.
+ *
+ * A peer that has closed both directions is noticed although its last bytes have not been pulled: a reset on any socket,
+ * a plain close on UNIX sockets. Over TCP a plain close looks like a half-close until something is written.
+ */
+export const fromSocket = (socket: Net.Socket): FastCgiTransport => new SocketTransport(socket)
+
+/** The address as Node gives it; none for UNIX sockets and for what does not parse. */
+export const inetAddress = (
+  address: string | undefined,
+  port: number | undefined
+): Option.Option<NetAddress.InetAddress> => {
+  if (address === undefined || port === undefined) return Option.none()
+  // A dual-stack listener reports IPv4 peers as ::ffff:192.0.2.1, which no address list would match. The zone of a
+  // link-local address (fe80::1%eth0) means something on this host only.
+  const zone = address.indexOf("%")
+  return Option.map(
+    Result.getSuccess(NetAddress.inetAddressFromIpString(zone === -1 ? address : address.slice(0, zone), port)),
+    NetAddress.toCanonical
+  )
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
+type Pulled = Effect.Effect<Chunks, FastCgiPullError>
+
+const nothing = new Uint8Array(0)
+
+class SocketTransport implements FastCgiTransport {
+  private readonly socket: Net.Socket
+  private chunks: Array<Uint8Array> = []
+  private unpulled = 0
+  private paused = false
+  private reader: ((pulled: Pulled) => void) | undefined
+  // The peer has half-closed; `chunks` may still hold its last bytes.
+  private peerEnded = false
+  // Nothing may be written any more.
+  private writeEnded = false
+  private closed = false
+  private error: Error | undefined
+  private observer: FastCgiTransportObserver | undefined
+  private awaitingDrain = false
+  private drainOwed = false
+  private knownPeer: Option.Option<NetAddress.SocketAddress> | undefined
+
+  constructor(socket: Net.Socket) {
+    this.socket = socket
+    socket.setNoDelay(true)
+    socket.on("data", (chunk: Uint8Array) => this.received(chunk))
+    socket.on("end", () => this.ended())
+    socket.on("error", (error) => {
+      this.error = error
+    })
+    socket.on("close", () => this.lost())
+  }
+
+  // Asked for by few and costs a system call, so it is looked up when asked for. Ask before the connection is closed.
+  get peer(): Option.Option<NetAddress.SocketAddress> {
+    return this.knownPeer ??= inetAddress(this.socket.remoteAddress, this.socket.remotePort)
+  }
+
+  // `reader` is resumed with `take`, not with the chunks: when its fiber has been interrupted meanwhile, `take` is never
+  // evaluated, and the chunks wait for the next pull. So an interrupted wait needs no finalizer.
+  private readonly take: Pulled = Effect.suspend(() => this.available() ?? this.pull)
+
+  readonly pull: Pulled = Effect.callback<Chunks, FastCgiPullError>((resume) => {
+    const available = this.available()
+    if (available === undefined) this.reader = resume
+    else resume(available)
+  })
+
+  observeUnsafe(observer: FastCgiTransportObserver): void {
+    this.observer = observer
+    // Later, so that the observer is never called inside the constructor of whoever observes.
+    if (this.closed) queueMicrotask(() => observer.onClose())
+    else if (this.drainOwed) queueMicrotask(() => observer.onDrain())
+    this.drainOwed = false
+  }
+
+  writeUnsafe(chunks: ReadonlyArray<Uint8Array>): void {
+    if (this.writeEnded || chunks.length === 0) return
+    const socket = this.socket
+    if (chunks.length === 1) {
+      socket.write(chunks[0])
+    } else {
+      socket.cork()
+      for (let i = 0; i < chunks.length; i++) socket.write(chunks[i])
+      socket.uncork()
+    }
+    if (socket.writableLength > 0) this.awaitDrain()
+  }
+
+  pendingUnsafe(): number {
+    return this.writeEnded && this.socket.destroyed ? 0 : this.socket.writableLength
+  }
+
+  endUnsafe(): void {
+    if (this.writeEnded) return
+    this.writeEnded = true
+    this.socket.end()
+  }
+
+  destroyUnsafe(): void {
+    this.abandon()
+    this.socket.destroy()
+  }
+
+  resetUnsafe(): void {
+    if (this.socket.destroyed) return
+    this.abandon()
+    // Only TCP knows it: Node throws for a UNIX socket.
+    if (this.socket.remoteAddress === undefined) this.socket.destroy()
+    else this.socket.resetAndDestroy()
+  }
+
+  // What has arrived, the end, or nothing yet.
+  private available(): Pulled | undefined {
+    if (this.chunks.length > 0) {
+      const chunks = this.chunks as unknown as Chunks
+      this.chunks = []
+      this.unpulled = 0
+      if (this.paused) {
+        this.paused = false
+        this.socket.resume()
+      }
+      return Effect.succeed(chunks)
+    }
+    if (this.peerEnded) return Cause.done()
+    if (!this.closed) return undefined
+    return this.error === undefined ? Cause.done() : Effect.fail(connectionLost(this.error))
+  }
+
+  private received(chunk: Uint8Array): void {
+    this.chunks.push(chunk)
+    this.unpulled += chunk.length
+    if (this.reader !== undefined) this.wake()
+    else if (this.unpulled >= maxUnpulled && !this.paused) {
+      this.paused = true
+      this.socket.pause()
+    }
+  }
+
+  private ended(): void {
+    this.peerEnded = true
+    this.wake()
+    // Node stops polling a socket that has been read to its end, so nothing would tell that the peer, a web server whose
+    // client has gone away for instance, has closed the other direction as well. Writing nothing fails with EPIPE in that
+    // case on a UNIX socket, and has no effect in every other.
+    if (!this.writeEnded && !this.socket.destroyed) this.socket.write(nothing)
+  }
+
+  private lost(): void {
+    this.closed = true
+    this.writeEnded = true
+    this.wake()
+    this.observer?.onClose()
+  }
+
+  private wake(): void {
+    const reader = this.reader
+    if (reader === undefined) return
+    this.reader = undefined
+    reader(this.take)
+  }
+
+  // What nobody will read or write any more.
+  private abandon(): void {
+    this.writeEnded = true
+    this.chunks = []
+    this.unpulled = 0
+  }
+
+  // Node's "drain" event tells of writes above its high-water mark only, and a callback on every write costs a turn of
+  // `nextTick` each. An empty write behind what is pending costs nothing until something is pending.
+  private awaitDrain(): void {
+    if (this.awaitingDrain) return
+    this.awaitingDrain = true
+    this.socket.write(nothing, this.written)
+  }
+
+  private readonly written = (): void => {
+    this.awaitingDrain = false
+    if (this.closed || this.socket.destroyed) return
+    if (this.socket.writableLength > 0) {
+      if (this.writeEnded) this.socket.once("finish", this.written)
+      else this.awaitDrain()
+    } else if (this.observer === undefined) this.drainOwed = true
+    else this.observer.onDrain()
+  }
+}
+
+const connectionLost = (cause: Error): FastCgiTransportError =>
+  new FastCgiTransportError({
+    message: (cause as NodeJS.ErrnoException).code === "ECONNRESET"
+      ? "The peer reset the connection"
+      : `The connection was lost: ${cause.message}`,
+    cause
+  })
