@@ -35,8 +35,10 @@ const notes = HttpApiBuilder.group(
     return handlers
       .handle("list", () => board.notes)
       .handle("create", ({ payload }) => board.addNote(payload))
-      .handle("remove", ({ params }) =>
-        Effect.mapError(board.deleteNote(params.id), () => new HttpApiError.NotFound({})))
+      .handle(
+        "remove",
+        ({ params }) => Effect.mapError(board.deleteNote(params.id), () => new HttpApiError.NotFound({}))
+      )
   })
 )
 

@@ -122,8 +122,7 @@ export const make = Effect.fnUntraced(function*(options?: Options) {
   // Sliding, so that nobody ever waits for a slow watcher; the numbers are how a watcher sees that it missed some.
   const events = yield* PubSub.sliding<{ readonly number: number; readonly event: BoardEvent }>(256)
   let lastNumber = 0
-  const publish = (event: BoardEvent) =>
-    Effect.suspend(() => PubSub.publish(events, { number: ++lastNumber, event }))
+  const publish = (event: BoardEvent) => Effect.suspend(() => PubSub.publish(events, { number: ++lastNumber, event }))
   const newestFirst = <A>(map: Map<number, A>) => Array.from(map.values()).reverse()
   const snapshot = (): BoardEvent => ({ _tag: "Snapshot", notes: newestFirst(notes), files: newestFirst(files) })
 

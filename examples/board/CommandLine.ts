@@ -13,10 +13,12 @@ Options
   --help            this text
 `
 
-export type Options =
-  | { readonly mode: "help" }
-  | { readonly mode: "gateway" | "http"; readonly port: number }
-  | { readonly mode: WebServer.Name; readonly port: number }
+export interface Start {
+  readonly mode: "gateway" | "http" | WebServer.Name
+  readonly port: number
+}
+
+export type Options = Start | { readonly mode: "help" }
 
 /** The options, or a sentence that says what is wrong with them. */
 export const parse = (args: ReadonlyArray<string>): Options | string => {

@@ -50,8 +50,12 @@ const page = (title: string, body: Html, options: { readonly status: number; rea
 <body>
 <div class="wrap">
 ${body}
-</div>${options.script ? html`
-<script>${new Html(script)}</script>` : undefined}
+</div>${
+      options.script ?
+        html`
+<script>${new Html(script)}</script>` :
+        undefined
+    }
 </body>
 </html>
 `.text,
@@ -142,9 +146,7 @@ export const board = (options: BoardPage): HttpServerResponse.HttpServerResponse
 <h2 id="notes-title">Write a note</h2>
 <form class="stack" id="write" method="post" action="/">
 ${alert(options.refused?.because)}
-<label>Your name <input name="author" maxlength="60" autocomplete="nickname" placeholder="Anonymous" value="${
-      options.refused?.author
-    }"></label>
+<label>Your name <input name="author" maxlength="60" autocomplete="nickname" placeholder="Anonymous" value="${options.refused?.author}"></label>
 <label>Note <textarea name="text" maxlength="2000" required>${"\n"}${options.refused?.text}</textarea></label>
 <button type="submit">Post</button>
 </form>
@@ -194,7 +196,9 @@ export const message = (options: {
 <h1>${options.title}</h1>
 <p role="alert">${options.text}</p>
 ${
-      options.id === undefined ? undefined : html`<p class="hint">If you report this, give the number <code>${options.id}</code>: the cause is in the server's log under it.</p>`
+      options.id === undefined
+        ? undefined
+        : html`<p class="hint">If you report this, give the number <code>${options.id}</code>: the cause is in the server's log under it.</p>`
     }
 <a class="button" href="/">Back to the board</a>
 </main>`,

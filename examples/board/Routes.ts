@@ -32,32 +32,44 @@ const formatIssues = SchemaIssue.makeFormatterStandardSchemaV1()
 const notes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const board = yield* Board
 
-  yield* router.add("GET", "/", Effect.gen(function*() {
-    return Pages.board({ notes: yield* board.notes, files: yield* board.files, about: yield* about })
-  }))
+  yield* router.add(
+    "GET",
+    "/",
+    Effect.gen(function*() {
+      return Pages.board({ notes: yield* board.notes, files: yield* board.files, about: yield* about })
+    })
+  )
 
-  yield* router.add("POST", "/", Effect.gen(function*() {
-    const request = yield* HttpServerRequest.HttpServerRequest
-    const form = yield* request.urlParamsBody
-    const sent = (name: string) => Option.getOrElse(UrlParams.getFirst(form, name), () => "")
-    const author = sent("author")
-    const text = sent("text")
-    return yield* Schema.decodeUnknownEffect(NewNote)({ author, text }, { errors: "all" }).pipe(
-      Effect.flatMap(board.addNote),
-      Effect.map((note) => seeOther(`/#note-${note.id}`)),
-      Effect.catchTag("SchemaError", (error) =>
-        Effect.gen(function*() {
-          const because = formatIssues(error.issue).issues.map((issue) => issue.message).join(". ")
-          const refused = { author, text, because }
-          return Pages.board({ notes: yield* board.notes, files: yield* board.files, about: yield* about, refused })
-        }))
-    )
-  }).pipe(Effect.provideService(HttpServerRequest.MaxBodySize, 64n * 1024n)))
+  yield* router.add(
+    "POST",
+    "/",
+    Effect.gen(function*() {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const form = yield* request.urlParamsBody
+      const sent = (name: string) => Option.getOrElse(UrlParams.getFirst(form, name), () => "")
+      const author = sent("author")
+      const text = sent("text")
+      return yield* Schema.decodeUnknownEffect(NewNote)({ author, text }, { errors: "all" }).pipe(
+        Effect.flatMap(board.addNote),
+        Effect.map((note) => seeOther(`/#note-${note.id}`)),
+        Effect.catchTag("SchemaError", (error) =>
+          Effect.gen(function*() {
+            const because = formatIssues(error.issue).issues.map((issue) => issue.message).join(". ")
+            const refused = { author, text, because }
+            return Pages.board({ notes: yield* board.notes, files: yield* board.files, about: yield* about, refused })
+          }))
+      )
+    }).pipe(Effect.provideService(HttpServerRequest.MaxBodySize, 64n * 1024n))
+  )
 
-  yield* router.add("POST", "/notes/:id/delete", Effect.gen(function*() {
-    yield* board.deleteNote(yield* idParam)
-    return seeOther("/")
-  }))
+  yield* router.add(
+    "POST",
+    "/notes/:id/delete",
+    Effect.gen(function*() {
+      yield* board.deleteNote(yield* idParam)
+      return seeOther("/")
+    })
+  )
 }))
 
 // Files
@@ -74,47 +86,59 @@ const files = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const platform = yield* HttpPlatform.HttpPlatform
 
   // Each part goes to disk as it arrives. No limit: the board makes room by deleting the oldest files.
-  yield* router.add("POST", "/files", Effect.gen(function*() {
-    const request = yield* HttpServerRequest.HttpServerRequest
-    const received = yield* request.multipartStream.pipe(
-      // A form without a chosen file sends one part with an empty name.
-      Stream.filter((part) => part._tag === "File" && part.name !== ""),
-      Stream.mapEffect((part) =>
-        part._tag === "File"
-          ? board.receiveFile({
-            // Browsers write a quote in a file name as %22.
-            name: part.name.replaceAll("%22", "\""),
-            contentType: part.contentType,
-            content: part.content
-          })
-          : Effect.undefined
-      ),
-      Stream.runCount
-    )
-    return received > 0 ? seeOther("/#files") : Pages.message({
-      status: 400,
-      title: "No file",
-      text: "Choose a file first, then press Upload."
+  yield* router.add(
+    "POST",
+    "/files",
+    Effect.gen(function*() {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const received = yield* request.multipartStream.pipe(
+        // A form without a chosen file sends one part with an empty name.
+        Stream.filter((part) => part._tag === "File" && part.name !== ""),
+        Stream.mapEffect((part) =>
+          part._tag === "File"
+            ? board.receiveFile({
+              // Browsers write a quote in a file name as %22.
+              name: part.name.replaceAll("%22", "\""),
+              contentType: part.contentType,
+              content: part.content
+            })
+            : Effect.undefined
+        ),
+        Stream.runCount
+      )
+      return received > 0 ? seeOther("/#files") : Pages.message({
+        status: 400,
+        title: "No file",
+        text: "Choose a file first, then press Upload."
+      })
     })
-  }))
+  )
 
-  yield* router.add("GET", "/files/:id", Effect.gen(function*() {
-    const { file, path } = yield* board.file(yield* idParam)
-    return yield* platform.fileResponse(path, {
-      contentType: /^[\w.+-]+\/[\w.+-]+$/.test(file.contentType) ? file.contentType : "application/octet-stream",
-      headers: {
-        "content-disposition": attachment(file.name),
-        // What people uploaded is never run as a page of this site, whatever type they gave it.
-        "content-security-policy": "sandbox; default-src 'none'",
-        "x-content-type-options": "nosniff"
-      }
+  yield* router.add(
+    "GET",
+    "/files/:id",
+    Effect.gen(function*() {
+      const { file, path } = yield* board.file(yield* idParam)
+      return yield* platform.fileResponse(path, {
+        contentType: /^[\w.+-]+\/[\w.+-]+$/.test(file.contentType) ? file.contentType : "application/octet-stream",
+        headers: {
+          "content-disposition": attachment(file.name),
+          // What people uploaded is never run as a page of this site, whatever type they gave it.
+          "content-security-policy": "sandbox; default-src 'none'",
+          "x-content-type-options": "nosniff"
+        }
+      })
     })
-  }))
+  )
 
-  yield* router.add("POST", "/files/:id/delete", Effect.gen(function*() {
-    yield* board.deleteFile(yield* idParam)
-    return seeOther("/#files")
-  }))
+  yield* router.add(
+    "POST",
+    "/files/:id/delete",
+    Effect.gen(function*() {
+      yield* board.deleteFile(yield* idParam)
+      return seeOther("/#files")
+    })
+  )
 }))
 
 // The live stream
@@ -209,14 +233,17 @@ const errorPages = HttpRouter.middleware(
 /** Other sites' pages can make a browser post here; browsers say so, and the answer is no. */
 const refuseForeignPosts = HttpRouter.middleware(
   Effect.succeed((handler) =>
-    Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers, method }) =>
-      method !== "GET" && method !== "HEAD" && headers["sec-fetch-site"] === "cross-site"
-        ? Effect.succeed(Pages.message({
-          status: 403,
-          title: "Not from there",
-          text: "Another site sent this request. Use the board itself."
-        }))
-        : handler)
+    Effect.flatMap(
+      HttpServerRequest.HttpServerRequest,
+      ({ headers, method }) =>
+        method !== "GET" && method !== "HEAD" && headers["sec-fetch-site"] === "cross-site"
+          ? Effect.succeed(Pages.message({
+            status: 403,
+            title: "Not from there",
+            text: "Another site sent this request. Use the board itself."
+          }))
+          : handler
+    )
   ),
   { global: true }
 )

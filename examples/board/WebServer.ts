@@ -116,7 +116,8 @@ const executable = Effect.fnUntraced(function*(name: Name) {
     if (yield* fs.exists(file)) return file
   }
   return yield* new WebServerError({
-    message: `${name} is not installed. On Debian and Ubuntu: apt-get install ${name}; with Homebrew: brew install ${name}`
+    message:
+      `${name} is not installed. On Debian and Ubuntu: apt-get install ${name}; with Homebrew: brew install ${name}`
   })
 })
 
@@ -127,7 +128,9 @@ const freePort = (port: number) =>
     server.once("error", (error: NodeJS.ErrnoException) =>
       resume(Effect.fail(
         new WebServerError({
-          message: error.code === "EADDRINUSE" ? portTaken(port) : `cannot listen on 127.0.0.1:${port}: ${error.message}`
+          message: error.code === "EADDRINUSE"
+            ? portTaken(port)
+            : `cannot listen on 127.0.0.1:${port}: ${error.message}`
         })
       )))
     server.listen(port, "127.0.0.1", () => {
@@ -178,8 +181,10 @@ export const start = Effect.fnUntraced(function*(name: Name, options: Places) {
     Effect.ignore,
     Effect.forkScoped
   )
-  const died = Effect.flatMap(Effect.exit(child.exitCode), () =>
-    Effect.fail(new WebServerError({ message: `${name} ended${lastLine === "" ? "" : `: ${lastLine}`}` })))
+  const died = Effect.flatMap(
+    Effect.exit(child.exitCode),
+    () => Effect.fail(new WebServerError({ message: `${name} ended${lastLine === "" ? "" : `: ${lastLine}`}` }))
+  )
   const accepts = connect(port).pipe(
     Effect.retry(Schedule.spaced("50 millis")),
     Effect.timeoutOrElse({
@@ -188,5 +193,13 @@ export const start = Effect.fnUntraced(function*(name: Name, options: Places) {
     })
   )
   yield* Effect.raceFirst(accepts, died)
-  return { port, pid: child.pid, configuration, died }
+  return {
+    url: `http://127.0.0.1:${port}/`,
+    lines: [
+      `browser --HTTP--> ${name} (process ${child.pid}) --FastCGI--> the app (process ${process.pid})`,
+      `the FastCGI socket is ${options.socket}`,
+      `${name}'s configuration is ${configuration}`
+    ],
+    died
+  }
 })

@@ -1,8 +1,109 @@
-import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+/**
+ * `npm start`: the notes board over FastCGI, and in front of it something that speaks HTTP to browsers.
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { FastCgiGateway } from "effect-fastcgi/client"
+import { NodeFastCgi, NodeFastCgiConnector } from "effect-fastcgi/node"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Path from "effect/Path"
+import type * as Runtime from "effect/Runtime"
 import { createServer } from "node:http"
 import * as App from "./App.ts"
 import * as Board from "./Board.ts"
+import * as CommandLine from "./CommandLine.ts"
+import * as WebServer from "./WebServer.ts"
 
-const server = NodeHttpServer.layer(createServer, { port: 8080, host: "127.0.0.1" })
-Layer.launch(App.endStreamsFirst.pipe(Layer.provide(App.layer), Layer.provide(Board.layer()), Layer.provide(server))).pipe(NodeRuntime.runMain)
+const host = "127.0.0.1"
+
+const main = Effect.fnUntraced(function*({ mode, port }: CommandLine.Start) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "effect-fastcgi-" })
+  const socket = path.join(directory, "board.sock")
+
+  // The app is the same, whatever carries it: only this Layer is another one.
+  const server = mode === "http"
+    ? NodeHttpServer.layer(createServer, { host, port })
+    : NodeFastCgi.layer({ path: socket })
+  const app = yield* Layer.build(App.layer.pipe(Layer.provideMerge(server)))
+
+  const front = mode === "http"
+    ? { url: urlOf(app), lines: ["the app itself, over plain HTTP"], died: Effect.never }
+    : mode === "gateway"
+    ? yield* gateway(socket, port)
+    : yield* WebServer.start(mode, { directory, port, socket })
+  yield* Layer.build(App.endStreamsFirst)
+
+  yield* Console.log(`Notes board: ${front.url}\n`)
+  for (const line of front.lines) yield* Console.log(`  ${line}`)
+  yield* Console.log("\nCtrl-C stops it.")
+  return yield* Effect.onInterrupt(front.died, () => Console.log("\nFinishing what runs, then stopping."))
+})
+
+/** An HTTP server in this process that passes every request on to the app, as a web server would. */
+const gateway = Effect.fnUntraced(function*(socket: string, port: number) {
+  const connect = NodeFastCgiConnector.connect({ path: socket })
+  const http = yield* Layer.build(
+    HttpServer.serve(FastCgiGateway.make({ connect })).pipe(
+      Layer.provideMerge(NodeHttpServer.layer(createServer, { host, port }))
+    )
+  )
+  return {
+    url: urlOf(http),
+    lines: [
+      "browser --HTTP--> gateway --FastCGI--> the app, all in this process",
+      `the FastCGI socket is ${socket}`
+    ],
+    died: Effect.never
+  }
+})
+
+const urlOf = (context: Context.Context<HttpServer.HttpServer>) =>
+  `${HttpServer.formatAddress(Context.get(context, HttpServer.HttpServer).address)}/`
+
+// Only what went wrong is logged, and not between the lines above.
+const logger = Logger.make(({ cause, date, logLevel, message }) => {
+  const text = Array.isArray(message) ? message.join(" ") : String(message)
+  const details = cause.reasons.length === 0 ? "" : `\n${Cause.pretty(cause)}`
+  process.stderr.write(`${date.toISOString().slice(11, 19)} ${logLevel}: ${text}${details}\n`)
+})
+
+const expected = (error: unknown, port: number): string | undefined => {
+  if (!(error instanceof Error) || !("_tag" in error)) return undefined
+  if (error._tag !== "ServeError") return error.message
+  const cause = error.cause as NodeJS.ErrnoException
+  return cause.code === "EADDRINUSE" ? WebServer.portTaken(port) : cause.message
+}
+
+const teardown = (port: number): Runtime.Teardown => (exit, onExit) => {
+  // A signal is the way to stop it, so it is a success.
+  if (exit._tag === "Success" || Cause.hasInterruptsOnly(exit.cause)) return onExit(0)
+  const message = expected(Cause.squash(exit.cause), port) ?? Cause.pretty(exit.cause)
+  process.stderr.write(`board: ${message}\n`)
+  onExit(1)
+}
+
+const options = CommandLine.parse(process.argv.slice(2))
+if (typeof options === "string") {
+  process.stderr.write(`board: ${options}\n\n${CommandLine.usage}`)
+  process.exitCode = 2
+} else if (options.mode === "help") {
+  process.stdout.write(CommandLine.usage)
+} else {
+  main(options).pipe(
+    Effect.scoped,
+    Effect.provide(Board.layer()),
+    Effect.provide(Logger.layer([logger])),
+    Effect.provide(NodeServices.layer),
+    NodeRuntime.runMain({ disableErrorReporting: true, teardown: teardown(options.port) })
+  )
+}
