@@ -42,8 +42,8 @@ export interface FastCgiEncoderOptions {
  */
 export const encode = (record: FastCgiRecord, options?: FastCgiEncoderOptions): Uint8Array => {
   const requestId = record.requestId
-  if (!(requestId >= 0 && requestId <= 0xffff)) {
-    throw new RangeError(`request id ${requestId} is not within 0..65535`)
+  if ((requestId & 0xffff) !== requestId) {
+    throw new RangeError(`request id ${requestId} is not an integer within 0..65535`)
   }
   switch (record._tag) {
     case "Params":

@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
-import { decodeUtf8, latin1, utf8 } from "./internal/text.ts"
+import { decodeUtf8, latin1, utf8, utf8ToLatin1 } from "./internal/text.ts"
 
 /**
  * What is wrong with encoded name-value pairs:
@@ -98,13 +98,14 @@ export const fromEntries = (
 ): FastCgiParams => makeParams(encodePairs(entries))
 
 /**
- * Decodes pairs that are there in one piece, such as the content of GET_VALUES_RESULT. No limit but their size applies.
+ * Decodes pairs that are there in one piece, such as the content of GET_VALUES_RESULT. No limit applies.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const fromBytes = (bytes: Uint8Array): FastCgiParams | FastCgiParamsError => {
-  const decoder = makeDecoder({ maxParamsSize: bytes.length, maxParamsCount: bytes.length })
+  // Nothing is allocated for declared lengths, so what exceeds the bytes is only cut short.
+  const decoder = makeDecoder({ maxParamsSize: Infinity, maxParamsCount: Infinity })
   return decoder.push(bytes) ?? decoder.end()
 }
 
@@ -284,8 +285,14 @@ class Params implements FastCgiParams {
 
   private foundLength = 0
 
-  // Where the last value of `name` begins, and its length in `foundLength`; -1 when there is none.
+  // Where the last value of `name` begins, and its length in `foundLength`; -1 when there is none. Names are nearly always
+  // ASCII; another one may have come in Latin-1 or in UTF-8, and is listed by the same text in both cases.
   private find(name: string): number {
+    const at = this.findLatin1(name)
+    return at === -1 && notAscii.test(name) ? this.findLatin1(utf8ToLatin1(name)) : at
+  }
+
+  private findLatin1(name: string): number {
     const bytes = this.bytes
     const text = this.latin1()
     const length = bytes.length
