@@ -4,34 +4,9 @@
  * pass for a tested one.
  */
 import { describe, it } from "@effect/vitest"
-import * as Fs from "node:fs"
-import * as Path from "node:path"
+import { onPath, systemFolders } from "./programs.ts"
 
-/** Debian installs web servers in /usr/sbin, which the PATH of an ordinary user does not name. */
-const systemFolders = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"]
-
-const isExecutable = (file: string): boolean => {
-  try {
-    Fs.accessSync(file, Fs.constants.X_OK)
-    return Fs.statSync(file).isFile()
-  } catch {
-    return false
-  }
-}
-
-/**
- * The absolute path of a program, looked for on PATH and then in the folders where Debian installs servers; `undefined` when it
- * is not there. A command with a slash is taken as a path.
- */
-export const onPath = (command: string): string | undefined => {
-  if (command.includes("/")) return isExecutable(command) ? Path.resolve(command) : undefined
-  const folders = (process.env["PATH"] ?? "").split(Path.delimiter).filter((folder) => folder !== "")
-  for (const folder of [...folders, ...systemFolders]) {
-    const file = Path.join(folder, command)
-    if (isExecutable(file)) return file
-  }
-  return undefined
-}
+export { onPath } from "./programs.ts"
 
 /** Whether a missing program is a failure (`CI=true` or `REQUIRE_SERVERS=1`) rather than a reason to skip. */
 export const serversRequired: boolean = ["1", "true"].includes(process.env["REQUIRE_SERVERS"] ?? "") ||

@@ -1,0 +1,184 @@
+/**
+ * The two load generators and what they say of one measurement.
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import { cpuSeconds, output } from "./processes.ts"
+
+const folder = fileURLToPath(new URL("..", import.meta.url))
+
+/** Replies a request is counted by are checked: status, length, and the text where it is short. */
+export interface Sample {
+  readonly requests: number
+  /** Requests answered correctly in a second. */
+  readonly rate: number
+  /** CPU of the server process, microseconds a request. */
+  readonly cpu: number
+  /** Microseconds. */
+  readonly p50: number
+  readonly p99: number
+  /** Requests that failed, or were answered wrongly, or broke the protocol. */
+  readonly errors: number
+  /** Which errors, for a person. */
+  readonly complaint: string
+}
+
+export interface Workload {
+  readonly name: string
+  readonly path: "/bench/hello" | "/bench/upload" | "/bench/download"
+  readonly connections: number
+  /** Requests in flight on each connection. */
+  readonly multiplex: number
+  readonly keepConnection: boolean
+  /** Bytes of request body. */
+  readonly body: number
+  readonly expect: { readonly body: string } | { readonly bytes: number }
+}
+
+/** Compiles fcgi-load.c unless that has been done since it was changed, and returns the program's path. */
+export const compileGenerator = async (): Promise<string> => {
+  const source = Path.join(folder, "fcgi-load.c")
+  const target = Path.join(folder, "../.bench/fcgi-load")
+  const built = Fs.statSync(target, { throwIfNoEntry: false })
+  if (built === undefined || built.mtimeMs < Fs.statSync(source).mtimeMs) {
+    Fs.mkdirSync(Path.dirname(target), { recursive: true })
+    await output("cc", ["-O2", "-Wall", "-Wextra", "-o", target, source])
+  }
+  return target
+}
+
+interface Report {
+  readonly good: number
+  readonly errors: number
+  readonly violations: number
+  readonly seconds: number
+  readonly p50_us: number
+  readonly p99_us: number
+  readonly server_cpu_us_per_request: number
+  readonly [counter: string]: number | string
+}
+
+const counters = [
+  "connect_failed",
+  "connect_backlog_full",
+  "eof_before_reply",
+  "eof_in_reply",
+  "reset",
+  "unfinished",
+  "bad_version",
+  "unexpected_type",
+  "unknown_id",
+  "data_after_end",
+  "data_after_stdout_eof",
+  "bad_end_length",
+  "protocol_status",
+  "truncated_head",
+  "bad_status",
+  "bad_body_length",
+  "bad_body",
+  "no_close"
+]
+
+/** FastCGI straight to a UNIX socket: fcgi-load plays the web server. */
+export const fastCgi = async (
+  generator: string,
+  workload: Workload,
+  target: { readonly socket: string; readonly pid: number },
+  seconds: number
+): Promise<Sample> => {
+  const expect = "body" in workload.expect
+    ? ["--expect-body", workload.expect.body]
+    : ["--expect-bytes", String(workload.expect.bytes)]
+  const printed = await output(generator, [
+    "--unix",
+    target.socket,
+    "--uri",
+    `${workload.path}?name=world&page=2`,
+    "--method",
+    workload.body > 0 ? "POST" : "GET",
+    "--connections",
+    String(workload.connections),
+    "--multiplex",
+    String(workload.multiplex),
+    "--interleave",
+    workload.multiplex > 1 ? "1" : "0",
+    "--keep-conn",
+    workload.keepConnection ? "1" : "0",
+    "--body",
+    String(workload.body),
+    ...expect,
+    "--seconds",
+    String(seconds),
+    "--warmup",
+    String(Math.min(1, seconds / 3)),
+    "--timeout",
+    "5",
+    "--max-errors",
+    "1000",
+    "--pid",
+    String(target.pid),
+    "--json"
+  ], [0, 1])
+  const report = JSON.parse(printed) as Report
+  return {
+    requests: report.good,
+    rate: report.good / report.seconds,
+    cpu: report.server_cpu_us_per_request,
+    p50: report.p50_us,
+    p99: report.p99_us,
+    errors: report.errors + report.violations,
+    complaint: counters.filter((name) => report[name] !== 0).map((name) => `${name} ${report[name]}`).join(", ")
+  }
+}
+
+interface WrkReport {
+  readonly requests: number
+  readonly microseconds: number
+  readonly bytes: number
+  readonly p50: number
+  readonly p99: number
+  readonly errors: Record<"connect" | "read" | "write" | "status" | "timeout", number>
+}
+
+const runWrk = async (wrk: string, workload: Workload, port: number, seconds: number): Promise<WrkReport> => {
+  const printed = await output(wrk, [
+    "--threads",
+    "1",
+    "--connections",
+    String(workload.connections),
+    "--duration",
+    `${Math.max(1, Math.round(seconds))}s`,
+    "--script",
+    Path.join(folder, "wrk.lua"),
+    `http://127.0.0.1:${port}${workload.path}?name=world&page=2`,
+    "--",
+    String(workload.body)
+  ])
+  return JSON.parse(printed.slice(printed.indexOf("{"))) as WrkReport
+}
+
+/** HTTP through the web server: wrk plays the browsers, and the CPU is that of the server behind. */
+export const http = async (
+  wrk: string,
+  workload: Workload,
+  target: { readonly port: number; readonly pid: number },
+  seconds: number
+): Promise<Sample> => {
+  await runWrk(wrk, workload, target.port, 1)
+  const before = cpuSeconds(target.pid)
+  const report = await runWrk(wrk, workload, target.port, seconds)
+  const cpu = cpuSeconds(target.pid) - before
+  const failed = Object.values(report.errors).reduce((sum, count) => sum + count, 0)
+  const good = Math.max(0, report.requests - report.errors.status)
+  return {
+    requests: good,
+    rate: good / (report.microseconds / 1e6),
+    cpu: good === 0 ? 0 : cpu * 1e6 / good,
+    p50: report.p50,
+    p99: report.p99,
+    errors: failed,
+    complaint: Object.entries(report.errors).filter(([, count]) => count > 0).map(([name, count]) => `${name} ${count}`)
+      .join(", ")
+  }
+}

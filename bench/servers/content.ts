@@ -1,0 +1,22 @@
+/**
+ * What every server of the benchmark answers, whatever it is written with.
+ *
+ * - `GET /bench/hello`: `hello`, as text/plain.
+ * - `POST /bench/upload`: reads the body and answers how many bytes it had, as text/plain.
+ * - `GET /bench/download`: `large`, as application/octet-stream, with its length.
+ */
+
+export const hello = "Hello world!"
+
+/** 1 MiB that does not compress to nothing. */
+export const large: Uint8Array = Uint8Array.from(
+  { length: 1024 * 1024 },
+  (_, index) => (index * 31 + (index >> 8)) & 0xff
+)
+
+/** The UNIX socket to listen on: the first argument of every server. */
+export const socketPath = (): string => {
+  const path = process.argv[2]
+  if (path === undefined) throw new Error("usage: node SERVER.ts SOCKET")
+  return path
+}
