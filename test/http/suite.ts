@@ -4,9 +4,11 @@
  */
 import { describe } from "@effect/vitest"
 import type * as Layer from "effect/Layer"
+import { apps } from "./suite/apps.ts"
 import { failures } from "./suite/failures.ts"
 import { lifecycle } from "./suite/lifecycle.ts"
 import { middleware } from "./suite/middleware.ts"
+import { multipart } from "./suite/multipart.ts"
 import { requestBodies } from "./suite/requestBodies.ts"
 import { responses } from "./suite/responses.ts"
 import { routing } from "./suite/routing.ts"
@@ -21,9 +23,11 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>, capab
     const test = makeTest(layer)
     describe("routing", () => routing(test, capabilities))
     describe("request bodies", () => requestBodies(test, capabilities))
+    describe("multipart", () => multipart(test, capabilities))
     describe("responses", () => responses(test, capabilities))
     describe("failures", () => failures(test, capabilities))
     describe("lifecycle", () => lifecycle(test, capabilities))
     describe("middleware", () => middleware(test, capabilities))
+    describe("apps", () => apps(test, capabilities))
   })
 }

@@ -163,13 +163,21 @@ export const middleware: Cases = (test, capabilities) => {
       }))
   }
 
+  const brokenHandler = route(
+    "GET",
+    "/",
+    Effect.as(HttpEffect.appendPreResponseHandler(() => Effect.die("broken handler")), HttpServerResponse.text("ok"))
+  )
+
+  test("answers 500 when a pre-response handler dies, with the default middleware", () =>
+    Effect.gen(function*() {
+      yield* serveLogged(brokenHandler)
+      assert.strictEqual(yield* status(get("/")), 500)
+    }))
+
   testUnless(test, capabilities.unansweredPreResponseFailure)("answers 500 when a pre-response handler dies", () =>
     Effect.gen(function*() {
-      yield* serve(route(
-        "GET",
-        "/",
-        Effect.as(HttpEffect.appendPreResponseHandler(() => Effect.die("broken handler")), HttpServerResponse.text("ok"))
-      ))
+      yield* serve(brokenHandler)
       assert.strictEqual(yield* status(get("/")), 500)
     }))
 
