@@ -72,8 +72,9 @@ export class ConnectionRequest {
     this.role = role
     this.keepConnection = keepConnection
     this.paramsDecoder = paramsDecoder
-    this.stdin = new InputBuffer(owner.inputConsumed)
-    this.data = role === Role.Filter ? new InputBuffer(owner.inputConsumed) : undefined
+    const consumed = (size: number) => owner.inputConsumed(size)
+    this.stdin = new InputBuffer(consumed)
+    this.data = role === Role.Filter ? new InputBuffer(consumed) : undefined
     // SPEC 6.3: an Authorizer has no STDIN; lighttpd sends an empty one, Apache none.
     if (role === Role.Authorizer) this.stdin.end()
   }
