@@ -31,11 +31,17 @@ const table: Record<string, Rules> = {
   cgi: { folders: [], types: ["protocol"], files: ["protocol/internal/text.ts"], packages: [pure] },
   connection: { folders: ["protocol"], packages: [core, /^effect\/socket\/Socket$/, /^effect\/net\/NetAddress$/] },
   server: { folders: ["protocol", "connection", "cgi"], internals: ["connection"], packages: [core, net, socket] },
-  http: { folders: ["server", "cgi"], packages: [core, net, http] },
+  // The adapter runs on the same engine as FastCgiServer, and sees of a connection only the errors and the type of a request.
+  http: {
+    folders: ["server", "cgi", "protocol"],
+    internals: ["server"],
+    types: ["connection"],
+    packages: [core, net, http, /^effect\/socket\/Socket$/]
+  },
   client: {
     folders: ["protocol", "connection", "cgi"],
     internals: ["connection"],
-    packages: [core, net, http]
+    packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
   node: {
     folders: ["server", "http", "client", "connection"],
