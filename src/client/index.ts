@@ -6,3 +6,5 @@
  */
 export * as FastCgiClient from "./FastCgiClient.ts"
 export * as FastCgiClientError from "./FastCgiClientError.ts"
+export * as FastCgiGateway from "./FastCgiGateway.ts"
+export * as FastCgiHttpClient from "./FastCgiHttpClient.ts"

@@ -56,6 +56,9 @@ const writeShare = 128 * 1024
 /** A body that is there and not longer than this leaves in the same write as the params. */
 export const sameWriteLimit = 64 * 1000
 
+// What an application may send beyond the end of its answer before its request is aborted.
+const maxExcess = 64 * 1024
+
 // STDERR that nobody reads is kept up to this many bytes and dropped beyond: it must not hold up an answer.
 const maxStderrUnread = 64 * 1024
 
@@ -77,6 +80,10 @@ export class ClientRequest {
   received = 0
   /** Whether the last record of the request, the empty STDIN or DATA, has been written. */
   sent = false
+  /** Whether the answer is complete for its reader, and the request is left to end by itself. */
+  left = false
+  /** STDOUT bytes that came after that. */
+  excess = 0
   sender: Fiber.Fiber<unknown, unknown> | undefined
   /** What `end` is to be completed with. */
   outcome: RequestEnd | FastCgiClientError | undefined
@@ -175,7 +182,8 @@ export class Connection {
         if (record.content.length === 0) request.stdout.end()
         else {
           request.received += record.content.length
-          this.unread += request.stdout.append(record.content)
+          if (request.left) this.exceed(request, record.content.length)
+          else this.unread += request.stdout.append(record.content)
         }
         return
       }
@@ -201,6 +209,13 @@ export class Connection {
         // but nginx does.
         return
     }
+  }
+
+  // Output behind the end of an answer, such as a body in the answer to HEAD, is dropped, but not without end.
+  private exceed(request: ClientRequest, size: number): void {
+    request.excess += size
+    if (request.excess <= maxExcess || request.phase !== "active") return
+    this.abort(request, fail({ _tag: "Aborted" }, "the application went on sending after the end of its answer"))
   }
 
   private ended(request: ClientRequest, record: FastCgiRecord.EndRequest): void {
@@ -328,6 +343,11 @@ export class Connection {
   /** Gives a request up, unless it has ended. */
   abortUnsafe(request: ClientRequest, error: FastCgiClientError): void {
     if (request.phase !== "active") return
+    this.abort(request, error)
+    this.wake()
+  }
+
+  private abort(request: ClientRequest, error: FastCgiClientError): void {
     this.detach(request, "aborted", error)
     request.stdout.discard()
     request.stderr.discard()
@@ -335,14 +355,25 @@ export class Connection {
     if (this.live > 0) this.transport.writeUnsafe([encode(FastCgiRecord.abortRequest(request.id))])
     else this.close(closedHere)
     this.changed = true
-    this.wake()
   }
 
-  /** Drops what has arrived for a request whose scope is closed. */
+  /** Gives a request up whose scope is closed, unless it has ended or been left. */
   releaseUnsafe(request: ClientRequest): void {
-    this.abortUnsafe(request, fail({ _tag: "Aborted" }, "the request was given up before its end"))
+    if (!request.left) {
+      this.abortUnsafe(request, fail({ _tag: "Aborted" }, "the request was given up before its end"))
+      request.stderr.discard()
+    }
     request.stdout.discard()
-    request.stderr.discard()
+  }
+
+  /**
+   * Leaves a request whose answer is complete to end by itself, so that its connection can be kept. Not while it is still
+   * sending its body, which nobody may ever read.
+   */
+  leaveUnsafe(request: ClientRequest): void {
+    if (!request.sent) return
+    request.left = true
+    request.stdout.discard()
   }
 
   /** A reader has pulled `size` bytes of STDOUT. */

@@ -1,0 +1,236 @@
+/**
+ * HTTP in front of FastCGI: an Effect HTTP app that passes every request on to a FastCGI application, as a web server
+ * would. Meant for development, where installing a web server is too much to ask; it serves no files and trusts nobody.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Cookies from "effect/http/Cookies"
+import * as HttpServer from "effect/http/HttpServer"
+import { HttpServerError } from "effect/http/HttpServerError"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as CgiParams from "../cgi/CgiParams.ts"
+import type { FastCgiClientError } from "./FastCgiClientError.ts"
+import type { FastCgiUpstreamOptions } from "./FastCgiHttpClient.ts"
+import { type Exchange, exchange } from "./internal/exchange.ts"
+import { errorPage } from "./internal/errorPage.ts"
+import * as Pool from "./internal/pool.ts"
+import { concat } from "./internal/requestBody.ts"
+import { setCookies } from "./internal/response.ts"
+
+/**
+ * Options of `make` and `layer`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiGatewayOptions<E = never, R = never> extends FastCgiUpstreamOptions<E, R> {
+  /** The name of this server that the application is told: SERVER_NAME. Default: the host that the client asked. */
+  readonly serverName?: string | undefined
+}
+
+/**
+ * An HTTP app, to be served by any `HttpServer` or mounted in a router.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FastCgiGateway = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  HttpServerError,
+  HttpServerRequest.HttpServerRequest | Scope.Scope
+>
+
+/**
+ * Creates the HTTP app. Its connections are closed with the scope.
+ *
+ * **Details**
+ *
+ * Bodies are streamed in both directions, as they come and no faster than they are taken. The application is told the
+ * request's `url` (without a prefix that a router took off), its headers but those of one hop, and the addresses of the
+ * client's connection as far as the server tells them. Of the response, headers of one hop and `X-Accel-*`, which are
+ * for nginx, are dropped; each `Set-Cookie` stays a line of its own. What the application writes to STDERR is logged as
+ * warnings.
+ *
+ * A client that goes away aborts its request, usually by closing the connection to the application. A response that is cut
+ * after its head is cut for the client as well.
+ *
+ * Where there is no response, the client gets a page that says why in plain words: 503 when the application is overloaded,
+ * 504 when it takes longer than `connectTimeout` or `headTimeout`, otherwise 502.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <E = never, R = never>(
+  options: FastCgiGatewayOptions<E, R>
+): Effect.Effect<FastCgiGateway, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
+  const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultHeadTimeout)
+  return Effect.map(Pool.make(options), (pool) =>
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+      const { method } = request
+      return Effect.flatMap(body(request, options.gatherBody === true), ({ contentLength, stdin }) =>
+        exchange(pool, {
+          params: params(request, contentLength, options),
+          stdin,
+          endAtClose: options.endAtClose
+        }, {
+          method,
+          endAtClose: options.endAtClose ?? false,
+          headTimeout,
+          maxHeadSize: options.maxHeadSize
+        })).pipe(
+          Effect.map(toResponse),
+          Effect.catchTag("FastCgiClientError", (error) => failed(request, error))
+        )
+    }))
+}
+
+/**
+ * Serves the gateway with the `HttpServer` of the context.
+ *
+ * **Example** (An HTTP server in front of an application)
+ *
+ * ```ts
+ * import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+ * import { FastCgiGateway } from "effect-fastcgi/client"
+ * import { NodeFastCgiConnector } from "effect-fastcgi/node"
+ * import * as Layer from "effect/Layer"
+ * import { createServer } from "node:http"
+ *
+ * const connect = NodeFastCgiConnector.connect({ path: "/run/app/app.sock" })
+ *
+ * export const gateway = FastCgiGateway.layer({ connect }).pipe(
+ *   Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 8080 }))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <E = never, R = never>(
+  options: FastCgiGatewayOptions<E, R>
+): Layer.Layer<never, never, HttpServer.HttpServer | Exclude<R, Scope.Scope>> =>
+  Layer.unwrap(Effect.map(make(options), (gateway) => HttpServer.serve(gateway)))
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const defaultHeadTimeout = 60_000
+
+// What is known of the client's connection, where the server is one of node:http.
+interface NodeSource {
+  readonly httpVersion?: unknown
+  readonly socket?: {
+    readonly remotePort?: unknown
+    readonly localAddress?: unknown
+    readonly localPort?: unknown
+  } | null
+}
+
+const params = (
+  request: HttpServerRequest.HttpServerRequest,
+  contentLength: number | undefined,
+  options: FastCgiGatewayOptions<unknown, unknown>
+) => {
+  const { httpVersion, socket } = request.source as NodeSource
+  return CgiParams.fromRequest({
+    method: request.method,
+    url: request.url,
+    headers: request.headers,
+    scheme: request.protocol ?? (request.originalUrl.startsWith("https:") ? "https" : "http"),
+    contentLength,
+    remoteAddress: address(Option.getOrUndefined(request.remoteAddress)),
+    remotePort: typeof socket?.remotePort === "number" ? socket.remotePort : undefined,
+    serverAddress: typeof socket?.localAddress === "string" ? address(socket.localAddress) : undefined,
+    serverPort: typeof socket?.localPort === "number" ? socket.localPort : undefined,
+    serverName: options.serverName,
+    serverProtocol: typeof httpVersion === "string" ? `HTTP/${httpVersion}` : undefined,
+    documentRoot: options.documentRoot,
+    scriptFilename: options.scriptFilename,
+    scriptName: options.scriptName,
+    extra: options.params
+  })
+}
+
+// A socket that listens on IPv6 and IPv4 shows IPv4 clients as IPv6 ones.
+const address = (address: string | undefined): string | undefined =>
+  address !== undefined && address.startsWith("::ffff:") ? address.slice(7) : address
+
+const body = (
+  request: HttpServerRequest.HttpServerRequest,
+  gather: boolean
+): Effect.Effect<{
+  readonly contentLength: number | undefined
+  readonly stdin: Uint8Array | Stream.Stream<Uint8Array, HttpServerError> | undefined
+}, HttpServerError> => {
+  const length = request.headers["content-length"]
+  const chunked = request.headers["transfer-encoding"] !== undefined
+  if (!chunked && (length === undefined || length === "0")) {
+    return Effect.succeed({ contentLength: undefined, stdin: undefined })
+  }
+  return chunked && gather
+    ? Effect.map(Stream.runCollect(request.stream), (chunks) => {
+      const stdin = concat(chunks)
+      return { contentLength: stdin.length, stdin }
+    })
+    : Effect.succeed({ contentLength: undefined, stdin: request.stream })
+}
+
+const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerResponse => {
+  const headers: Record<string, string> = Object.create(null)
+  for (const [name, value] of exchange.headers) {
+    if (name === "set-cookie" || name.startsWith("x-accel-")) continue
+    headers[name] = name in headers ? `${headers[name]}, ${value}` : value
+  }
+  const options = {
+    status: exchange.status,
+    statusText: exchange.statusText,
+    headers,
+    cookies: toCookies(setCookies(exchange))
+  }
+  return exchange.contentLength === 0
+    ? HttpServerResponse.empty(options)
+    // An empty content type adds none where the application sent none.
+    : HttpServerResponse.stream(Stream.fromPull(Effect.succeed(exchange.pull)), {
+      ...options,
+      contentType: headers["content-type"] ?? ""
+    })
+}
+
+// Response headers are a record, so lines of Set-Cookie have to go as cookies. Keyed by their number and with everything
+// behind the first "=" as the value, they leave as they came: twice the same name, unknown attributes and all.
+const toCookies = (lines: ReadonlyArray<string>): Cookies.Cookies | undefined => {
+  if (lines.length === 0) return undefined
+  const cookies: Record<string, Cookies.Cookie> = {}
+  lines.forEach((line, i) => {
+    for (const cookie of Object.values(Cookies.fromSetCookie(line).cookies)) {
+      const valueEncoded = line.slice(line.indexOf("=") + 1).trim()
+      cookies[i] = Object.assign(Object.create(Object.getPrototypeOf(cookie)), { ...cookie, valueEncoded, options: undefined })
+    }
+  })
+  return Cookies.fromReadonlyRecord(cookies)
+}
+
+const failed = (
+  request: HttpServerRequest.HttpServerRequest,
+  error: FastCgiClientError
+): Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError> => {
+  // The client's own doing: gone, or too large.
+  if (error.reason._tag === "BodyFailed" && error.cause instanceof HttpServerError) return Effect.fail(error.cause)
+  const page = errorPage(error)
+  return Effect.as(
+    Effect.logWarning(`${request.method} ${request.url}: ${page.status}: ${error.message}`),
+    HttpServerResponse.text(page.html, {
+      status: page.status,
+      contentType: "text/html; charset=utf-8",
+      headers: { "cache-control": "no-store" }
+    })
+  )
+}

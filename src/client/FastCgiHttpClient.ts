@@ -1,0 +1,203 @@
+/**
+ * Effect's `HttpClient` over FastCGI: requests go straight into an application, php-fpm or one of this library, without a
+ * web server in between. Connections are pooled.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as CgiParams from "../cgi/CgiParams.ts"
+import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
+import { exchange } from "./internal/exchange.ts"
+import * as Pool from "./internal/pool.ts"
+import * as RequestBody from "./internal/requestBody.ts"
+import { FastCgiHttpResponse } from "./internal/response.ts"
+
+/**
+ * How an application is reached and what it is told, common to `FastCgiHttpClient` and `FastCgiGateway`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiUpstreamOptions<E = never, R = never> {
+  /** Opens a connection. Each is closed with the scope of the pool, or when it is of no more use. */
+  readonly connect: Effect.Effect<FastCgiTransport, E, R>
+  /**
+   * Whether connections are kept for further requests (SPEC 5.1). php-fpm gives a worker to each of them, idle or not.
+   * Default false.
+   */
+  readonly keepConnection?: boolean | undefined
+  /** How many requests a connection may carry at the same time; above 1 the application must multiplex. Default 1. */
+  readonly maxRequests?: number | undefined
+  /** How many idle connections are kept. Default 16. */
+  readonly maxIdle?: number | undefined
+  /** How long an idle connection is kept, give or take as much again. Default 60 seconds. */
+  readonly idleTimeout?: Duration.Input | undefined
+  /** How long connecting may take. Default 10 seconds. */
+  readonly connectTimeout?: Duration.Input | undefined
+  /** How long the response's head may take once the request has been sent. Default 60 seconds for the gateway, else for ever. */
+  readonly headTimeout?: Duration.Input | undefined
+  /** The longest response head, in bytes. Default 64 KiB. */
+  readonly maxHeadSize?: number | undefined
+  /**
+   * Whether a response without Content-Length also ends where the application closes the connection without
+   * END_REQUEST, as web servers take it. Default false: reading it fails.
+   */
+  readonly endAtClose?: boolean | undefined
+  /**
+   * Whether a request's body of unknown length is gathered in memory, so that CONTENT_LENGTH can be told. php-fpm and CGI
+   * programs read nothing without it. Default false: it is streamed.
+   */
+  readonly gatherBody?: boolean | undefined
+  /** The directory that files are served from: php-fpm and fcgiwrap run `documentRoot` with the path behind it. */
+  readonly documentRoot?: string | undefined
+  /** The file that runs every request, such as a front controller. */
+  readonly scriptFilename?: string | undefined
+  /** The part of the path that names the script: SCRIPT_NAME. Default: the whole path. */
+  readonly scriptName?: string | undefined
+  /** More params, or other values of the usual ones. */
+  readonly params?: Readonly<Record<string, string | Uint8Array>> | undefined
+}
+
+/**
+ * Options of `make` and `layer`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiUpstreamOptions<E, R> {
+  /** The client's address that the application is told: REMOTE_ADDR. Default "127.0.0.1". */
+  readonly remoteAddress?: string | undefined
+  /** The client's port that the application is told: REMOTE_PORT. Default none. */
+  readonly remotePort?: number | undefined
+}
+
+/**
+ * Creates an `HttpClient` whose requests go to a FastCGI application. Scheme, host, path and query of the URL become
+ * params; they do not choose where to connect.
+ *
+ * **Details**
+ *
+ * A response's body is streamed. Interrupting a request, or stopping to read a response, gives it up: its connection is
+ * closed. What the application writes to STDERR is logged as warnings.
+ *
+ * A request without body or with bytes in memory, and a method that may run twice (RFC 9110 §9.2.2), is sent again on a
+ * new connection when a kept one was closed before anything came back.
+ *
+ * Fails with `TransportError` when there is no response; reading a response that is cut fails with `DecodeError`. Their
+ * `cause` is the `FastCgiClientError`.
+ *
+ * **Example** (Running a PHP script)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { FastCgiHttpClient } from "effect-fastcgi/client"
+ * import { NodeFastCgiConnector } from "effect-fastcgi/node"
+ *
+ * export const page = Effect.gen(function*() {
+ *   const client = yield* FastCgiHttpClient.make({
+ *     connect: NodeFastCgiConnector.connect({ path: "/run/php/php-fpm.sock" }),
+ *     documentRoot: "/srv/www"
+ *   })
+ *   const response = yield* client.get("http://example.com/index.php?page=2")
+ *   return yield* response.text
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <E = never, R = never>(
+  options: FastCgiHttpClientOptions<E, R>
+): Effect.Effect<HttpClient.HttpClient, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
+  const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? Duration.infinity)
+  return Effect.map(Pool.make(options), (pool) =>
+    HttpClient.make((request, url, signal, fiber) => {
+      const scope = Scope.makeUnsafe()
+      const abort = () => {
+        Effect.runForkWith(fiber.context)(Scope.close(scope, Exit.void))
+      }
+      const close = Effect.suspend(() => {
+        signal.removeEventListener("abort", abort)
+        return Scope.close(scope, Exit.void)
+      })
+      signal.addEventListener("abort", abort)
+      return toRequest(request, url, options).pipe(
+        Effect.flatMap((fastCgiRequest) =>
+          exchange(pool, fastCgiRequest, {
+            method: request.method,
+            endAtClose: options.endAtClose ?? false,
+            headTimeout,
+            maxHeadSize: options.maxHeadSize
+          })
+        ),
+        Scope.provide(scope),
+        Effect.map((exchange) => new FastCgiHttpResponse(request, url.href.split("#")[0], exchange, close)),
+        Effect.mapError((error) =>
+          error instanceof RequestBody.RequestBodyError
+            ? new HttpClientError.HttpClientError({
+              reason: new HttpClientError.EncodeError({ request, cause: error, description: error.message })
+            })
+            : new HttpClientError.HttpClientError({
+              reason: error.reason._tag === "BodyFailed"
+                ? new HttpClientError.EncodeError({ request, cause: error, description: error.message })
+                : new HttpClientError.TransportError({ request, cause: error, description: error.message })
+            })
+        ),
+        Effect.onExit((exit) => Exit.isFailure(exit) ? close : Effect.void)
+      )
+    }))
+}
+
+/**
+ * Provides an `HttpClient` whose requests go to a FastCGI application. See `make`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <E = never, R = never>(
+  options: FastCgiHttpClientOptions<E, R>
+): Layer.Layer<HttpClient.HttpClient, never, Exclude<R, Scope.Scope>> =>
+  Layer.effect(HttpClient.HttpClient, make(options))
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// Methods whose requests have a body, so that its absence is worth a CONTENT_LENGTH of 0 (RFC 9110 §8.6).
+const expectsBody = new Set(["POST", "PUT", "PATCH"])
+
+const toRequest = (
+  request: HttpClientRequest.HttpClientRequest,
+  url: URL,
+  options: FastCgiHttpClientOptions<unknown, unknown>
+) =>
+  RequestBody.fromHttpBody(request.body).pipe(
+    Effect.flatMap((body) => options.gatherBody === true ? RequestBody.gather(body) : Effect.succeed(body)),
+    Effect.map((body) => ({
+      params: CgiParams.fromRequest({
+        method: request.method,
+        url: url.pathname + url.search,
+        headers: request.headers,
+        scheme: url.protocol === "https:" ? "https" : "http",
+        host: url.host,
+        contentType: request.body._tag === "FormData" ? body.contentType : request.headers["content-type"] ?? body.contentType,
+        contentLength: body.contentLength ??
+          (body.stdin === undefined && expectsBody.has(request.method) ? 0 : undefined),
+        remoteAddress: options.remoteAddress ?? "127.0.0.1",
+        remotePort: options.remotePort,
+        documentRoot: options.documentRoot,
+        scriptFilename: options.scriptFilename,
+        scriptName: options.scriptName,
+        extra: options.params
+      }),
+      stdin: body.stdin,
+      endAtClose: options.endAtClose
+    }))
+  )

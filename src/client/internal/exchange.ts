@@ -1,0 +1,239 @@
+/**
+ * One HTTP request and its response over a pool: the response's head parsed, its body cut where HTTP says that it ends,
+ * what the application writes to STDERR in the log.
+ */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Pull from "effect/Pull"
+import type * as Scope from "effect/Scope"
+import * as CgiResponse from "../../cgi/CgiResponse.ts"
+import type { FastCgiClientRequest } from "../FastCgiClient.ts"
+import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import { fail } from "./connection.ts"
+import type { Begun, Pool } from "./pool.ts"
+import type { Chunks } from "./streamBuffer.ts"
+
+export interface ExchangeOptions {
+  readonly method: string
+  readonly endAtClose: boolean
+  /** How long to wait for the head once the request has been sent. */
+  readonly headTimeout: Duration.Duration
+  readonly maxHeadSize: number | undefined
+}
+
+export interface Exchange {
+  readonly status: number
+  readonly statusText: string
+  /** The headers without those of one hop, names in lower case, in order. */
+  readonly headers: ReadonlyArray<readonly [name: string, value: string]>
+  /** The length of the body where the head declares it. 0 where there is none. */
+  readonly contentLength: number | undefined
+  /** Whether a body is allowed at all: not in the answer to HEAD, nor with 204, 205 and 304. */
+  readonly hasBody: boolean
+  /** Everything that is left of the body. Nothing has been dropped so far. */
+  readonly pull: Pull.Pull<Chunks, FastCgiClientError>
+}
+
+/**
+ * Sends a request and waits for the head of the response. The request is given up with the scope, unless the response is
+ * complete by then.
+ */
+export const exchange = <E, R, RP>(
+  pool: Pool<RP>,
+  request: FastCgiClientRequest<E, R>,
+  options: ExchangeOptions
+): Effect.Effect<Exchange, FastCgiClientError, R | Scope.Scope> => {
+  const attempt = (fresh: boolean) =>
+    Effect.flatMap(pool.request(request, fresh), (begun) =>
+      Effect.withFiber<Exchange, FastCgiClientError, R | Scope.Scope>((fiber) => {
+        pool.fork(logStderr(begun), fiber.context)
+        return Effect.catch(head(begun, options), (error) =>
+          !fresh && begun.reused && repeatable(request, options.method) && diedIdle(error)
+            ? attemptFresh
+            : Effect.fail(error))
+      }))
+  const attemptFresh: Effect.Effect<Exchange, FastCgiClientError, R | Scope.Scope> = Effect.suspend(() => attempt(true))
+  return attempt(false)
+}
+
+// A kept connection may be closed by the application while the request is on its way. Nobody can tell whether it was read
+// all the same, so only what may run twice is sent again (RFC 9110 §9.2.2), as nginx does it.
+const idempotent = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"])
+
+const repeatable = (request: FastCgiClientRequest<unknown, unknown>, method: string): boolean =>
+  idempotent.has(method) && (request.stdin === undefined || request.stdin instanceof Uint8Array)
+
+const diedIdle = (error: FastCgiClientError): boolean =>
+  error.reason._tag === "ConnectionLost" && error.reason.received === 0
+
+const head = (begun: Begun, options: ExchangeOptions): Effect.Effect<Exchange, FastCgiClientError> => {
+  const { request } = begun
+  const parser = CgiResponse.makeHeadParser(
+    options.maxHeadSize === undefined ? undefined : { maxHeadSize: options.maxHeadSize }
+  )
+  const read: Effect.Effect<Exchange, FastCgiClientError> = Effect.suspend(() =>
+    Pull.matchEffect(request.stdout.pull, {
+      onSuccess: (chunks) => {
+        for (let i = 0; i < chunks.length; i++) {
+          const result = parser.push(chunks[i])
+          if (result === undefined) continue
+          if (result instanceof CgiResponse.CgiHeadError) {
+            return giveUp(begun, badHead(`the application's answer is not a CGI response: ${result.message}`, result))
+          }
+          const rest = result.rest.length > 0 ? [result.rest, ...chunks.slice(i + 1)] : chunks.slice(i + 1)
+          return toExchange(begun, result, rest, options)
+        }
+        return read
+      },
+      onFailure: (cause) => Effect.failCause(cause),
+      onDone: () => Effect.flatMap(Deferred.await(request.end), (end) => {
+        const error = parser.end()
+        const status = end.appStatus === 0 ? "" : ` (appStatus ${end.appStatus})`
+        return Effect.fail(fail(
+          { _tag: "BadHead", appStatus: end.appStatus },
+          request.received === 0
+            ? `the application ended the request without an answer${status}`
+            : `the application ended the request inside its response head${status}: ${error.message}`,
+          error
+        ))
+      })
+    })
+  )
+  if (!Duration.isFinite(options.headTimeout)) return read
+  const message = `the application did not answer within ${Duration.format(options.headTimeout)}`
+  // An upload takes as long as it takes.
+  const sent = request.sender === undefined ? Effect.void : Fiber.await(request.sender)
+  const timeout = Effect.andThen(sent, Effect.sleep(options.headTimeout))
+  return Effect.raceFirst(read, Effect.flatMap(timeout, () => giveUp(begun, fail({ _tag: "Timeout" }, message))))
+}
+
+const giveUp = (begun: Begun, error: FastCgiClientError): Effect.Effect<never, FastCgiClientError> =>
+  Effect.suspend(() => {
+    begun.connection.abortUnsafe(begun.request, error)
+    return Effect.fail(error)
+  })
+
+const badHead = (message: string, cause?: unknown): FastCgiClientError => fail({ _tag: "BadHead" }, message, cause)
+
+const decimal = /^\d{1,15}$/
+
+const toExchange = (
+  begun: Begun,
+  head: CgiResponse.CgiHead,
+  first: ReadonlyArray<Uint8Array>,
+  options: ExchangeOptions
+): Effect.Effect<Exchange, FastCgiClientError> => {
+  const headers: Array<readonly [string, string]> = []
+  let length: string | undefined
+  for (const [name, value] of head.headers) {
+    const lower = name.toLowerCase()
+    if (CgiResponse.isHopByHop(lower)) continue
+    if (lower === "content-length") {
+      if (!decimal.test(value) || (length !== undefined && length !== value)) {
+        return giveUp(begun, badHead("the application's answer has a Content-Length that is no length, or two of them"))
+      }
+      if (length !== undefined) continue
+      length = value
+    }
+    headers.push([lower, value])
+  }
+  const { status } = head
+  if (status < 200 || status > 599) {
+    return giveUp(begun, badHead(`the application answered with status ${status}, which is none for a final response`))
+  }
+  const hasBody = options.method !== "HEAD" && status !== 204 && status !== 205 && status !== 304
+  const contentLength = hasBody ? length === undefined ? undefined : Number(length) : 0
+  return Effect.succeed({
+    status,
+    statusText: head.statusText,
+    headers,
+    contentLength,
+    hasBody,
+    pull: bodyPull(begun, first, contentLength, options.endAtClose)
+  })
+}
+
+// The body up to its declared length. What the application sends beyond is dropped, as nginx does it; and where it ends,
+// the response is complete, whatever becomes of the connection.
+const bodyPull = (
+  begun: Begun,
+  first: ReadonlyArray<Uint8Array>,
+  contentLength: number | undefined,
+  endAtClose: boolean
+): Pull.Pull<Chunks, FastCgiClientError> => {
+  const { connection, request } = begun
+  let left = contentLength ?? Infinity
+  const completeUnsafe = () => connection.leaveUnsafe(request)
+  const take = (chunks: ReadonlyArray<Uint8Array>): Chunks | undefined => {
+    let size = 0
+    for (let i = 0; i < chunks.length; i++) {
+      size += chunks[i].length
+      if (size > left) {
+        const cut = chunks[i].subarray(0, chunks[i].length - (size - left))
+        chunks = cut.length === 0 ? chunks.slice(0, i) : [...chunks.slice(0, i), cut]
+        size = left
+        break
+      }
+    }
+    left -= size
+    if (left === 0) completeUnsafe()
+    return size === 0 ? undefined : chunks as unknown as Chunks
+  }
+  let pending: Chunks | undefined = take(first)
+  if (left === 0) completeUnsafe()
+  const pull: Pull.Pull<Chunks, FastCgiClientError> = Effect.suspend(() => {
+    if (pending !== undefined) {
+      const chunks = pending
+      pending = undefined
+      return Effect.succeed(chunks)
+    }
+    if (left === 0) return Cause.done()
+    return Pull.matchEffect(request.stdout.pull, {
+      onSuccess: (chunks): Pull.Pull<Chunks, FastCgiClientError> => {
+        const taken = take(chunks)
+        return taken === undefined ? pull : Effect.succeed(taken)
+      },
+      onFailure: (cause) => Effect.failCause(cause),
+      onDone: (): Pull.Pull<Chunks, FastCgiClientError> => {
+        if (left === Infinity || endAtClose) {
+          completeUnsafe()
+          return Cause.done()
+        }
+        const received = contentLength! - left
+        return Effect.fail(fail(
+          { _tag: "Truncated", received: request.received },
+          `the application's answer ended after ${received} of ${contentLength} bytes (Content-Length)`
+        ))
+      }
+    })
+  })
+  return pull
+}
+
+// A line of STDERR is a warning; what is left without a line end comes last.
+const logStderr = (begun: Begun): Effect.Effect<void> => {
+  const decoder = new TextDecoder()
+  let text = ""
+  const log = (line: string) => Effect.annotateLogs(Effect.logWarning(line), "fastcgi", "stderr")
+  const read: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.matchCauseEffect(begun.request.stderr.pull, {
+      onSuccess: (chunks) => {
+        for (const chunk of chunks) text += decoder.decode(chunk, { stream: true })
+        const lines = text.split(/\r?\n/)
+        text = lines.pop()!
+        if (text.length > maxLine) {
+          lines.push(text)
+          text = ""
+        }
+        return Effect.andThen(Effect.forEach(lines.filter((line) => line !== ""), log, { discard: true }), read)
+      },
+      onFailure: () => text === "" ? Effect.void : log(text)
+    })
+  )
+  return read
+}
+
+const maxLine = 8192

@@ -1,0 +1,215 @@
+/**
+ * Connections to one application, reused last in first out. A request takes one that has room, or opens another.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
+import type { FastCgiClientRequest } from "../FastCgiClient.ts"
+import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import { type BeginOptions, type ClientRequest, Connection, type ConnectionOptions, fail } from "./connection.ts"
+import { beginOptions, defaults, open, started } from "./request.ts"
+
+/** The part of the options that `FastCgiHttpClient` and `FastCgiGateway` have in common. */
+export interface PoolOptions<E, R> {
+  readonly connect: Effect.Effect<FastCgiTransport, E, R>
+  readonly keepConnection?: boolean | undefined
+  readonly maxRequests?: number | undefined
+  readonly maxIdle?: number | undefined
+  readonly idleTimeout?: Duration.Input | undefined
+  readonly connectTimeout?: Duration.Input | undefined
+}
+
+/** A request that has been begun, and where. */
+export interface Begun {
+  readonly connection: Connection
+  readonly request: ClientRequest
+  /** Whether the connection has carried a request before. */
+  readonly reused: boolean
+}
+
+interface Entry {
+  readonly connection: Connection
+  readonly scope: Scope.Closeable
+  used: boolean
+  idleSince: number
+}
+
+const defaultMaxIdle = 16
+const defaultIdleTimeout = 60_000
+const defaultConnectTimeout = 10_000
+
+export class Pool<R> {
+  readonly keepConnection: boolean
+  private readonly options: PoolOptions<unknown, R>
+  private readonly connectionOptions: ConnectionOptions
+  private readonly scope: Scope.Scope
+  private readonly context: Context.Context<R | Scope.Scope>
+  private readonly maxIdle: number
+  private readonly idleTimeout: Duration.Duration
+  private readonly connectTimeout: Duration.Duration
+  // Least recently used first.
+  private entries: Array<Entry> = []
+  private connecting = 0
+  private waiting = new Set<() => void>()
+  private reaping = false
+
+  constructor(options: PoolOptions<unknown, R>, scope: Scope.Scope, context: Context.Context<R | Scope.Scope>) {
+    this.options = options
+    this.connectionOptions = { ...defaults, maxRequests: options.maxRequests ?? defaults.maxRequests }
+    this.keepConnection = options.keepConnection ?? false
+    this.scope = scope
+    this.context = context
+    this.maxIdle = options.maxIdle ?? defaultMaxIdle
+    this.idleTimeout = Duration.fromInputUnsafe(options.idleTimeout ?? defaultIdleTimeout)
+    this.connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? defaultConnectTimeout)
+  }
+
+  /** Begins a request on a connection that has room, or, if that is none or `fresh`, on a new one. */
+  request<E, R2>(
+    request: FastCgiClientRequest<E, R2>,
+    fresh: boolean
+  ): Effect.Effect<Begun, FastCgiClientError, R2 | Scope.Scope> {
+    const begin = beginOptions(request, this.keepConnection)
+    return Effect.uninterruptibleMask((restore) => {
+      const attempt: Effect.Effect<Begun, FastCgiClientError, R2 | Scope.Scope> = Effect.suspend(() => {
+        const entry = fresh ? undefined : this.available()
+        if (entry !== undefined) return this.begin(entry, request, begin)
+        // One connection may be enough for all of them: the first opens it, the others look again.
+        if (this.connectionOptions.maxRequests > 1 && this.connecting > 0 && !fresh) {
+          return Effect.flatMap(restore(this.untilConnected), () => attempt)
+        }
+        return Effect.flatMap(restore(this.connect()), (entry) => this.begin(entry, request, begin))
+      })
+      return attempt
+    })
+  }
+
+  private begin<E, R2>(
+    entry: Entry,
+    request: FastCgiClientRequest<E, R2>,
+    options: BeginOptions
+  ): Effect.Effect<Begun, FastCgiClientError, R2 | Scope.Scope> {
+    const { connection } = entry
+    // It was there a moment ago.
+    if (!connection.available) {
+      return Effect.fail(
+        fail({ _tag: "ConnectionLost", received: 0 }, "the application closed the connection as soon as it was opened")
+      )
+    }
+    const reused = entry.used
+    entry.used = true
+    return Effect.map(
+      started(connection, connection.beginUnsafe(options), request, options),
+      (request) => ({ connection, request, reused })
+    )
+  }
+
+  private available(): Entry | undefined {
+    for (let i = this.entries.length - 1; i >= 0; i--) {
+      if (this.entries[i].connection.available) return this.entries[i]
+    }
+    return undefined
+  }
+
+  private connect(): Effect.Effect<Entry, FastCgiClientError> {
+    return Effect.suspend(() => {
+      const scope = Scope.forkUnsafe(this.scope)
+      this.connecting++
+      let entry: Entry | undefined
+      return open(this.options.connect, {
+        ...this.connectionOptions,
+        onChange: () => entry !== undefined && this.changed(entry)
+      }).pipe(
+        Effect.timeoutOrElse({
+          duration: this.connectTimeout,
+          orElse: () =>
+            Effect.fail(
+              fail({ _tag: "Timeout" }, `no connection to the application within ${Duration.format(this.connectTimeout)}`)
+            )
+        }),
+        Effect.provide(Context.add(this.context, Scope.Scope, scope)),
+        Effect.map((connection) => {
+          entry = { connection, scope, used: false, idleSince: this.now() }
+          this.entries.push(entry)
+          return entry
+        }),
+        Effect.onExit((exit) => {
+          this.connecting--
+          const waiting = this.waiting
+          this.waiting = new Set()
+          for (const wake of waiting) wake()
+          return Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void
+        })
+      )
+    })
+  }
+
+  private readonly untilConnected: Effect.Effect<void> = Effect.callback((resume) => {
+    const wake = () => resume(Effect.void)
+    this.waiting.add(wake)
+    return Effect.sync(() => {
+      this.waiting.delete(wake)
+    })
+  })
+
+  // A request has ended on the connection, or it is closed.
+  private changed(entry: Entry): void {
+    const { connection } = entry
+    if (connection.active > 0) return
+    const at = this.entries.indexOf(entry)
+    if (at === -1) return
+    if (!connection.open) {
+      this.entries.splice(at, 1)
+      this.fork(Scope.close(entry.scope, Exit.void))
+      return
+    }
+    entry.idleSince = this.now()
+    // To the end, where it is taken from first.
+    this.entries.splice(at, 1)
+    this.entries.push(entry)
+    const idle = this.entries.filter(isIdle)
+    if (idle.length > this.maxIdle) idle[0].connection.closeUnsafe()
+    if (!this.reaping && Duration.isFinite(this.idleTimeout)) {
+      this.reaping = true
+      this.fork(this.reap)
+    }
+  }
+
+  private readonly reap: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.flatMap(Effect.sleep(this.idleTimeout), () => {
+      const due = this.now() - Duration.toMillis(this.idleTimeout)
+      for (const entry of this.entries.slice()) {
+        if (isIdle(entry) && entry.idleSince <= due) entry.connection.closeUnsafe()
+      }
+      if (this.entries.some(isIdle)) return this.reap
+      this.reaping = false
+      return Effect.void
+    })
+  )
+
+  /** Runs an Effect in the background, for as long as the pool lives. */
+  fork(effect: Effect.Effect<unknown>, context: Context.Context<never> = this.context): void {
+    Fiber.runIn(Effect.runForkWith(context)(effect), this.scope)
+  }
+
+  private now(): number {
+    return Context.get(this.context, Clock.Clock).currentTimeMillisUnsafe()
+  }
+}
+
+const isIdle = ({ connection }: Entry): boolean => connection.open && connection.active === 0
+
+/** Creates a pool whose connections are closed with the scope. */
+export const make = <E, R>(
+  options: PoolOptions<E, R>
+): Effect.Effect<Pool<R>, never, Exclude<R, Scope.Scope> | Scope.Scope> =>
+  Effect.map(
+    Effect.context<Exclude<R, Scope.Scope> | Scope.Scope>(),
+    // Each connection gets a scope of its own.
+    (context) => new Pool<R>(options, Context.get(context, Scope.Scope), context as Context.Context<R | Scope.Scope>)
+  )

@@ -1,0 +1,164 @@
+/**
+ * The body of an `HttpClientRequest` as STDIN, with its type and length as far as they are known.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type * as HttpBody from "effect/http/HttpBody"
+import * as Stream from "effect/Stream"
+import { text } from "./request.ts"
+
+/** A body that cannot be sent. */
+export class RequestBodyError extends Data.TaggedError("RequestBodyError")<{
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+export interface RequestBody {
+  /** `undefined`: no body. */
+  readonly stdin: Uint8Array | Stream.Stream<Uint8Array, RequestBodyError> | undefined
+  readonly contentType: string | undefined
+  readonly contentLength: number | undefined
+}
+
+type Bytes = Stream.Stream<Uint8Array, RequestBodyError>
+
+/** What is sent for a body. A stream of a declared length fails when it has another. */
+export const fromHttpBody = (body: HttpBody.HttpBody): Effect.Effect<RequestBody, RequestBodyError> => {
+  switch (body._tag) {
+    case "Empty":
+      return Effect.succeed({ stdin: undefined, contentType: undefined, contentLength: undefined })
+    case "Uint8Array":
+      return Effect.succeed(whole(body.body, body.contentType))
+    case "Stream":
+      return Effect.succeed(streamed(
+        Stream.mapError(body.stream, (cause) => new RequestBodyError({ message: text(cause), cause })),
+        body.contentType,
+        body.contentLength
+      ))
+    case "FormData":
+      return Effect.succeed(multipart(body.formData))
+    case "Raw":
+      return fromRaw(body)
+  }
+}
+
+/** Gathers a body of unknown length, so that its length can be told. */
+export const gather = (body: RequestBody): Effect.Effect<RequestBody, RequestBodyError> =>
+  body.stdin === undefined || body.stdin instanceof Uint8Array || body.contentLength !== undefined
+    ? Effect.succeed(body)
+    : Effect.map(Stream.runCollect(body.stdin), (chunks) => whole(concat(chunks), body.contentType))
+
+export const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
+  let size = 0
+  for (const chunk of chunks) size += chunk.length
+  const bytes = new Uint8Array(size)
+  let at = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, at)
+    at += chunk.length
+  }
+  return bytes
+}
+
+const whole = (bytes: Uint8Array, contentType: string | undefined): RequestBody => ({
+  stdin: bytes,
+  contentType,
+  contentLength: bytes.length
+})
+
+const streamed = (stream: Bytes, contentType: string | undefined, contentLength: number | undefined): RequestBody => ({
+  stdin: contentLength === undefined ? stream : exactly(stream, contentLength),
+  contentType,
+  contentLength
+})
+
+const exactly = (stream: Bytes, length: number): Bytes =>
+  Stream.suspend(() => {
+    let size = 0
+    const wrong = (how: string) =>
+      new RequestBodyError({ message: `the body is ${how} than its declared length of ${length} bytes` })
+    return Stream.concat(
+      Stream.mapArrayEffect(stream, (chunks) => {
+        for (const chunk of chunks) size += chunk.length
+        return size > length ? Effect.fail(wrong("longer")) : Effect.succeed(chunks)
+      }),
+      Stream.suspend(() => size < length ? Stream.fail(wrong("shorter")) : Stream.empty)
+    )
+  })
+
+// What `fetch` takes as a body, and Node's readable streams.
+const fromRaw = (raw: HttpBody.Raw): Effect.Effect<RequestBody, RequestBodyError> =>
+  Effect.suspend(() => {
+    const { body, contentLength, contentType } = raw
+    if (body === null || body === undefined) {
+      return Effect.succeed({ stdin: undefined, contentType, contentLength: undefined })
+    }
+    if (typeof body === "string") return Effect.succeed(whole(new TextEncoder().encode(body), contentType ?? "text/plain;charset=UTF-8"))
+    if (body instanceof URLSearchParams) {
+      return Effect.succeed(
+        whole(new TextEncoder().encode(body.toString()), contentType ?? "application/x-www-form-urlencoded;charset=UTF-8")
+      )
+    }
+    if (body instanceof Uint8Array) return Effect.succeed(whole(body, contentType))
+    if (body instanceof ArrayBuffer) return Effect.succeed(whole(new Uint8Array(body), contentType))
+    if (ArrayBuffer.isView(body)) {
+      return Effect.succeed(whole(new Uint8Array(body.buffer, body.byteOffset, body.byteLength), contentType))
+    }
+    if (body instanceof FormData) return Effect.succeed(multipart(body))
+    if (body instanceof Blob) {
+      return Effect.succeed(streamed(fromBlob(body), contentType ?? (body.type === "" ? undefined : body.type), body.size))
+    }
+    if (body instanceof ReadableStream) {
+      return Effect.succeed(streamed(fromReadableStream(() => body), contentType, contentLength))
+    }
+    if (typeof body === "object" && Symbol.asyncIterator in body) {
+      const chunks = Stream.fromAsyncIterable(body as AsyncIterable<unknown>, bodyError)
+      return Effect.succeed(streamed(Stream.mapEffect(chunks, toBytes), contentType, contentLength))
+    }
+    return Effect.fail(new RequestBodyError({ message: "the body is of no type that can be sent" }))
+  })
+
+const bodyError = (cause: unknown) => new RequestBodyError({ message: text(cause), cause })
+
+const toBytes = (chunk: unknown): Effect.Effect<Uint8Array, RequestBodyError> =>
+  chunk instanceof Uint8Array
+    ? Effect.succeed(chunk)
+    : typeof chunk === "string"
+    ? Effect.succeed(new TextEncoder().encode(chunk))
+    : Effect.fail(new RequestBodyError({ message: "the body has a chunk that is neither bytes nor text" }))
+
+const fromReadableStream = (evaluate: () => ReadableStream<Uint8Array>): Bytes =>
+  Stream.fromReadableStream({ evaluate, onError: bodyError })
+
+const fromBlob = (blob: Blob): Bytes => fromReadableStream(() => blob.stream())
+
+// multipart/form-data as browsers write it (HTML "multipart/form-data encoding algorithm"), so that its length is known
+// and files are not read before they are sent.
+const multipart = (formData: FormData): RequestBody => {
+  const boundary = `----effect-fastcgi-${globalThis.crypto.randomUUID()}`
+  const encoder = new TextEncoder()
+  const parts: Array<Bytes> = []
+  let length = 0
+  const add = (string: string) => {
+    const bytes = encoder.encode(string)
+    length += bytes.length
+    parts.push(Stream.succeed(bytes))
+  }
+  for (const [name, value] of formData) {
+    const disposition = `--${boundary}\r\nContent-Disposition: form-data; name="${escapeName(normalize(name))}"`
+    if (typeof value === "string") {
+      add(`${disposition}\r\n\r\n${normalize(value)}\r\n`)
+    } else {
+      add(`${disposition}; filename="${escapeName(value.name)}"\r\nContent-Type: ${value.type || "application/octet-stream"}\r\n\r\n`)
+      length += value.size
+      parts.push(fromBlob(value))
+      add("\r\n")
+    }
+  }
+  add(`--${boundary}--\r\n`)
+  return streamed(Stream.flatten(Stream.fromArray(parts)), `multipart/form-data; boundary=${boundary}`, length)
+}
+
+const normalize = (text: string): string => text.replace(/\r\n|\r|\n/g, "\r\n")
+
+const escapeName = (name: string): string => name.replace(/\r/g, "%0D").replace(/\n/g, "%0A").replace(/"/g, "%22")

@@ -1,0 +1,161 @@
+/**
+ * The response of an exchange as Effect's `HttpClientResponse`: nothing is read before somebody asks for it, and then
+ * once.
+ */
+import * as Effect from "effect/Effect"
+import * as Cookies from "effect/http/Cookies"
+import * as Headers from "effect/http/Headers"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
+import * as UrlParams from "effect/http/UrlParams"
+import * as Inspectable from "effect/Inspectable"
+import * as Option from "effect/Option"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import type * as Schema from "effect/Schema"
+import type * as Socket from "effect/socket/Socket"
+import * as Stream from "effect/Stream"
+import type { Exchange } from "./exchange.ts"
+import { concat } from "./requestBody.ts"
+import { text } from "./request.ts"
+
+export class FastCgiHttpResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse, Pipeable {
+  readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
+  readonly [HttpClientResponse.TypeId]: typeof HttpClientResponse.TypeId = HttpClientResponse.TypeId
+  readonly request: HttpClientRequest.HttpClientRequest
+  readonly url: string
+  private readonly exchange: Exchange
+  // Ends the exchange: at the end of the body, or where its reader stops.
+  private readonly close: Effect.Effect<void>
+  private taken = false
+  private cachedHeaders: Headers.Headers | undefined
+  private cachedCookies: Cookies.Cookies | undefined
+  private cachedArrayBuffer: Effect.Effect<ArrayBuffer, HttpClientError.HttpClientError> | undefined
+  private cachedText: Effect.Effect<string, HttpClientError.HttpClientError> | undefined
+  private cachedFormData: Effect.Effect<FormData, HttpClientError.HttpClientError> | undefined
+
+  constructor(
+    request: HttpClientRequest.HttpClientRequest,
+    url: string,
+    exchange: Exchange,
+    close: Effect.Effect<void>
+  ) {
+    super()
+    this.request = request
+    this.url = url
+    this.exchange = exchange
+    this.close = close
+  }
+
+  get status(): number {
+    return this.exchange.status
+  }
+
+  get headers(): Headers.Headers {
+    if (this.cachedHeaders !== undefined) return this.cachedHeaders
+    const headers: Record<string, string> = Object.create(null)
+    for (const [name, value] of this.exchange.headers) {
+      headers[name] = name in headers ? `${headers[name]}, ${value}` : value
+    }
+    return this.cachedHeaders = Headers.fromInput(headers)
+  }
+
+  get cookies(): Cookies.Cookies {
+    return this.cachedCookies ??= Cookies.fromSetCookie(setCookies(this.exchange))
+  }
+
+  get remoteAddress(): Option.Option<string> {
+    return Option.none()
+  }
+
+  get stream(): Stream.Stream<Uint8Array, HttpClientError.HttpClientError> {
+    return Stream.suspend(() => {
+      if (this.taken) return Stream.fail(this.decodeError(undefined, "the body has been read already"))
+      this.taken = true
+      return Stream.fromPull(Effect.succeed(this.exchange.pull)).pipe(
+        Stream.mapError((cause) => this.decodeError(cause)),
+        Stream.ensuring(this.close)
+      )
+    })
+  }
+
+  get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpClientError.HttpClientError> {
+    return this.cachedArrayBuffer ??= Stream.runCollect(this.stream).pipe(
+      Effect.map((chunks) => concat(chunks).buffer),
+      Effect.cached,
+      Effect.runSync
+    )
+  }
+
+  get text(): Effect.Effect<string, HttpClientError.HttpClientError> {
+    return this.cachedText ??= Effect.map(this.arrayBuffer, (bytes) => new TextDecoder().decode(bytes))
+  }
+
+  get json(): Effect.Effect<Schema.Json, HttpClientError.HttpClientError> {
+    return Effect.flatMap(this.text, (text) =>
+      Effect.try({
+        try: () => text === "" ? null : JSON.parse(text),
+        catch: (cause) => this.decodeError(cause)
+      }))
+  }
+
+  get urlParamsBody(): Effect.Effect<UrlParams.UrlParams, HttpClientError.HttpClientError> {
+    return Effect.flatMap(this.arrayBuffer, (bytes) =>
+      Effect.try({
+        // A leading "?" is data; URLSearchParams would take it for the mark of a query.
+        try: () => UrlParams.fromInput(new URLSearchParams(formDecoder.decode(bytes).replace(/^\?/, "%3F"))),
+        catch: (cause) => this.decodeError(cause)
+      }))
+  }
+
+  get formData(): Effect.Effect<FormData, HttpClientError.HttpClientError> {
+    return this.cachedFormData ??= Effect.flatMap(this.arrayBuffer, (bytes) =>
+      Effect.tryPromise({
+        try: () =>
+          new globalThis.Response(bytes, { headers: { "content-type": this.headers["content-type"] ?? "" } }).formData(),
+        catch: (cause) => this.decodeError(cause)
+      })).pipe(Effect.cached, Effect.runSync)
+  }
+
+  get upgrade(): Effect.Effect<Socket.Socket, HttpClientError.HttpClientError> {
+    return Effect.suspend(() =>
+      Effect.fail(
+        new HttpClientError.HttpClientError({
+          reason: new HttpClientError.StatusCodeError({
+            request: this.request,
+            response: this,
+            description: "FastCGI cannot hand over the connection of an HTTP upgrade"
+          })
+        })
+      )
+    )
+  }
+
+  toJSON(): unknown {
+    return HttpIncomingMessage.inspect(this, {
+      _id: "effect/http/HttpClientResponse",
+      request: this.request.toJSON(),
+      status: this.status
+    })
+  }
+
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+
+  private decodeError(cause: unknown, description = text(cause)): HttpClientError.HttpClientError {
+    return new HttpClientError.HttpClientError({
+      reason: new HttpClientError.DecodeError({ request: this.request, response: this, cause, description })
+    })
+  }
+}
+
+const formDecoder = new TextDecoder("utf-8", { ignoreBOM: true })
+
+/** The lines of Set-Cookie, as they came. */
+export const setCookies = (exchange: Exchange): Array<string> => {
+  const lines: Array<string> = []
+  for (const [name, value] of exchange.headers) if (name === "set-cookie") lines.push(value)
+  return lines
+}
