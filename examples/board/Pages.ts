@@ -117,9 +117,7 @@ ${facts(about.facts)}
 ${
     about.variables.length === 0 ? undefined : html`<details>
 <summary>${about.variables.length} CGI variables</summary>
-<div class="scroll"><table>${
-      about.variables.map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${value}</td></tr>`)
-    }</table></div>
+<table>${about.variables.map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${value}</td></tr>`)}</table>
 </details>`
   }
 </section>`

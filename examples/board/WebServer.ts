@@ -4,6 +4,7 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import * as ChildProcess from "effect/process/ChildProcess"
@@ -46,11 +47,13 @@ http {
 
   server {
     listen 127.0.0.1:${port};
+    server_name localhost;
     client_max_body_size 0;         # uploads of any size
     fastcgi_request_buffering off;  # and the app gets them while they arrive
     fastcgi_buffering off;          # server-sent events leave at once
     fastcgi_keep_conn on;           # together with keepalive above
-    fastcgi_buffer_size 16k;        # room for the headers of a response
+    fastcgi_buffer_size 16k;        # room for the headers of a response; the default is 4k
+    fastcgi_buffers 8 16k;
 
     location / {
       fastcgi_pass board;
@@ -147,7 +150,10 @@ const connect = (port: number) =>
   Effect.callback<void, Error>((resume) => {
     const socket = createConnection(port, "127.0.0.1")
     socket.once("error", (error) => resume(Effect.fail(error)))
-    socket.once("connect", () => resume(Effect.void))
+    socket.once("connect", () => {
+      socket.destroy()
+      resume(Effect.void)
+    })
     return Effect.sync(() => socket.destroy())
   })
 
@@ -169,21 +175,18 @@ export const start = Effect.fnUntraced(function*(name: Name, options: Places) {
     killSignal: server.stop,
     forceKillAfter: "12 seconds"
   })
-  // What it says is shown as it is, and its last line is the reason when it dies.
-  let lastLine = ""
-  yield* child.all.pipe(
+  // What it says is shown as it is: when it ends by itself, that is the reason.
+  const output = yield* child.all.pipe(
     Stream.decodeText,
     Stream.splitLines,
-    Stream.runForEach((line) => {
-      lastLine = line
-      return Effect.sync(() => process.stderr.write(`${name}: ${line}\n`))
-    }),
+    Stream.filter((line) => !/server (started|stopped)|graceful shutdown/.test(line)),
+    Stream.runForEach((line) => Effect.sync(() => process.stderr.write(`${name}: ${line}\n`))),
     Effect.ignore,
     Effect.forkScoped
   )
-  const died = Effect.flatMap(
-    Effect.exit(child.exitCode),
-    () => Effect.fail(new WebServerError({ message: `${name} ended${lastLine === "" ? "" : `: ${lastLine}`}` }))
+  const died = Effect.exit(child.exitCode).pipe(
+    Effect.andThen(Fiber.await(output)),
+    Effect.andThen(Effect.fail(new WebServerError({ message: `${name} ended` })))
   )
   const accepts = connect(port).pipe(
     Effect.retry(Schedule.spaced("50 millis")),

@@ -53,7 +53,7 @@ const main = Effect.fnUntraced(function*({ mode, port }: CommandLine.Start) {
 const gateway = Effect.fnUntraced(function*(socket: string, port: number) {
   const connect = NodeFastCgiConnector.connect({ path: socket })
   const http = yield* Layer.build(
-    HttpServer.serve(FastCgiGateway.make({ connect })).pipe(
+    FastCgiGateway.layer({ connect }).pipe(
       Layer.provideMerge(NodeHttpServer.layer(createServer, { host, port }))
     )
   )

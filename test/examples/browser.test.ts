@@ -4,42 +4,24 @@
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import * as ChildProcess from "node:child_process"
 import { createHash } from "node:crypto"
-import { once } from "node:events"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { type Browser, chromium, type Page } from "playwright-core"
 import { projectRoot } from "../support/files.ts"
 import { describeWith, onPath } from "../support/requirement.ts"
+import * as Board from "./support/board.ts"
 
 const browserName = [process.env["CHROMIUM"], "chromium", "chromium-browser", "google-chrome"]
   .find((name) => name !== undefined && onPath(name) !== undefined) ?? "chromium"
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex")
 
-/** Starts the example and waits for the address that it prints. */
-const start = async (...args: ReadonlyArray<string>) => {
-  const child = ChildProcess.spawn(process.execPath, ["examples/board/main.ts", ...args], { cwd: projectRoot })
-  let output = ""
-  let errors = ""
-  child.stderr.on("data", (bytes) => errors += bytes)
-  const exited = once(child, "exit").then(([code, signal]) => ({ code, signal }))
-  await new Promise<void>((resolve, reject) => {
-    child.stdout.on("data", (bytes) => {
-      output += bytes
-      if (output.includes("Ctrl-C")) resolve()
-    })
-    void exited.then(({ code }) => reject(new Error(`the example ended with ${code}: ${errors}`)))
-  })
-  const url = /http:\/\/127\.0\.0\.1:\d+\//.exec(output)?.[0]
-  const socket = /the FastCGI socket is (.*)/.exec(output)?.[1]
-  if (url === undefined || socket === undefined) throw new Error(`no address in: ${output}`)
-  return { child, exited, url, socket, errors: () => errors }
-}
-
 describeWith([browserName], "npm start in a browser", (executablePath) => {
   const scratch = Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-fastcgi-test-"))
-  let app: Awaited<ReturnType<typeof start>>
+  let app: Board.BoardProcess
+  let url: string
+  let socket: string
   let browser: Browser
   let page: Page
   const complaints: Array<string> = []
@@ -48,7 +30,10 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
     // What `npm start` does first.
     const build = ChildProcess.spawnSync("npm", ["run", "--silent", "build"], { cwd: projectRoot, encoding: "utf8" })
     assert.strictEqual(build.status, 0, build.stdout + build.stderr)
-    app = await start("--port", "0")
+    app = Board.spawn(["--port", "0"])
+    const at = await Board.ready(app)
+    url = at.url
+    socket = at.socket!
     browser = await chromium.launch({
       executablePath: executablePath!,
       args: [
@@ -76,7 +61,7 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
   })
 
   it("shows the board and how it was reached", async () => {
-    await page.goto(app.url)
+    await page.goto(url)
     assert.strictEqual(await page.title(), "Notes board")
     await page.locator("#status.live").waitFor()
     const about = page.locator("section", { has: page.locator("#about") })
@@ -105,7 +90,7 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
     assert.include(await note.innerText(), "Ada")
     assert.strictEqual(await page.getByLabel("Note", { exact: true }).inputValue(), "")
 
-    const response = await fetch(app.url, {
+    const response = await fetch(url, {
       method: "POST",
       body: new URLSearchParams({ author: "Grace", text: "from elsewhere" }),
       redirect: "manual"
@@ -122,7 +107,7 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
   it("works without JavaScript", async () => {
     const context = await browser.newContext({ javaScriptEnabled: false })
     const plain = await context.newPage()
-    await plain.goto(app.url)
+    await plain.goto(url)
     await plain.getByLabel("Note", { exact: true }).fill("by a plain form")
     await plain.getByRole("button", { name: "Post" }).click()
     await plain.waitForURL(/#note-\d+$/)
@@ -179,7 +164,7 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
 
   it("shows an error page with an id that the log knows", async () => {
     const other = await browser.newPage()
-    await other.goto(app.url)
+    await other.goto(url)
     await other.getByRole("link", { name: "A page that fails" }).click()
     await other.getByRole("heading", { name: "Something went wrong" }).waitFor()
     const id = await other.locator("code").innerText()
@@ -192,11 +177,11 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
   })
 
   it("ends at Ctrl-C with 0 and leaves nothing behind, though pages are open", async () => {
-    assert.strictEqual(Fs.statSync(app.socket).isSocket(), true)
+    assert.strictEqual(Fs.statSync(socket).isSocket(), true)
     app.child.kill("SIGINT")
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null })
-    assert.strictEqual(Fs.existsSync(app.socket), false)
-    assert.strictEqual(Fs.existsSync(Path.dirname(app.socket)), false)
+    assert.strictEqual(Fs.existsSync(socket), false)
+    assert.strictEqual(Fs.existsSync(Path.dirname(socket)), false)
     await page.locator("#status.lost").waitFor()
   })
 })
