@@ -195,14 +195,18 @@ const makeOne = (
   const backlog = options.backlog ?? defaultBacklog
   if ("path" in options && options.path !== undefined) {
     const { mode, owner, path, unlink = true } = options
-    return acceptor(formatPath(path), (server) => bindUnix(server, { path, mode, owner, backlog, unlink }))
+    return acceptor(formatPath(path), backlog, (server) => bindUnix(server, { path, mode, owner, backlog, unlink }))
   }
   if ("port" in options && options.port !== undefined) {
     const { host = "127.0.0.1", ipv6Only = false, port } = options
-    return acceptor(`${formatHost(host)}:${port}`, (server) => bindInet(server, { host, port, ipv6Only, backlog }))
+    return acceptor(
+      `${formatHost(host)}:${port}`,
+      backlog,
+      (server) => bindInet(server, { host, port, ipv6Only, backlog })
+    )
   }
   const fd = "fd" in options ? options.fd ?? 0 : 0
-  return acceptor(`file descriptor ${fd}`, (server) => bindFd(server, { fd, backlog }))
+  return acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }))
 }
 
 const isSeveral = (

@@ -45,9 +45,13 @@ export const listen = (
     }
   })
 
-/** Binds a server by `bind`, and accepts until the scope is closed. `name` is what log messages call the listener. */
+/**
+ * Binds a server by `bind`, and accepts until the scope is closed. `name` is what log messages call the listener, and
+ * `backlog` what the server listens with.
+ */
 export const acceptor = Effect.fnUntraced(function*(
   name: string,
+  backlog: number,
   bind: (server: Net.Server) => Effect.Effect<Bound, FastCgiListenerError>
 ): Effect.fn.Return<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> {
   const context = yield* Effect.context<never>()
@@ -57,6 +61,7 @@ export const acceptor = Effect.fnUntraced(function*(
   // Accepted while nobody ran the listener. Each holds a bounded amount, and one whose peer has gone away is forgotten.
   const held = new Set<Net.Socket>()
   let accept: ((transport: FastCgiTransport) => void) | undefined
+  let accepted = 0
   let lastWarning = -Infinity
   let errorsSince = 0
 
@@ -66,6 +71,7 @@ export const acceptor = Effect.fnUntraced(function*(
   const ignore = () => {}
 
   server.on("connection", (socket) => {
+    accepted++
     if (accept !== undefined) {
       accept(fromSocket(socket))
       return
@@ -141,20 +147,25 @@ export const acceptor = Effect.fnUntraced(function*(
           accept = undefined
         })
       }),
-    // Closing the socket resets the connections that wait in its backlog. Two turns of the event loop poll it at least
-    // once more after its name is gone, and a poll accepts all that wait.
+    // Closing the socket resets the connections that wait in its backlog. Node accepts one in a turn of the event loop, so
+    // the socket is closed after two turns that brought none. On a port the next ones may come for ever.
     stopAccepting: Effect.callback<void>((resume) => {
       unlink()
-      if (!server.listening) {
+      let quiet = 0
+      let left = backlog
+      let before = accepted
+      const turn = () => {
+        quiet = accepted === before ? quiet + 1 : 0
+        before = accepted
+        if (quiet < 2 && left-- > 0 && server.listening) {
+          setImmediate(turn)
+          return
+        }
+        close()
         resume(Effect.void)
-        return
       }
-      setImmediate(() =>
-        setImmediate(() => {
-          close()
-          resume(Effect.void)
-        })
-      )
+      if (server.listening) setImmediate(turn)
+      else resume(Effect.void)
     })
   })
 })
