@@ -88,7 +88,7 @@ export const fromRequest = (
   const scriptName = request.scriptName === undefined ? path : utf8ToLatin1(request.scriptName)
   const pathInfo = request.pathInfo !== undefined
     ? utf8ToLatin1(request.pathInfo)
-    : path.startsWith(scriptName)
+    : path.startsWith(scriptName + "/")
     ? path.substring(scriptName.length)
     : ""
   const scheme = request.scheme ?? "http"

@@ -102,11 +102,13 @@ export const host = (params: FastCgiParams): string | undefined => {
   if (header !== undefined && header !== "") return header
   const name = params.getLatin1("SERVER_NAME")
   if (name === undefined || name === "") return undefined
-  const port = params.getLatin1("SERVER_PORT")
   // HAProxy's SERVER_NAME is the Host header, port included.
-  return port === undefined || port === "" || hasPort.test(name) || port === (scheme(params) === "https" ? "443" : "80")
-    ? name
-    : `${name}:${port}`
+  if (hasPort.test(name)) return name
+  const bracketed = name.includes(":") && !name.startsWith("[") ? `[${name}]` : name
+  const port = params.getLatin1("SERVER_PORT")
+  return port === undefined || port === "" || port === (scheme(params) === "https" ? "443" : "80")
+    ? bracketed
+    : `${bracketed}:${port}`
 }
 
 /**
