@@ -24,16 +24,14 @@
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type * as Scheduler from "effect/Scheduler"
-import * as Stream from "effect/Stream"
-import type { FastCgiDecodeError } from "../../protocol/FastCgiDecoder.ts"
+import * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { type FastCgiRecord, keepConnection, ProtocolStatus, RecordType } from "../../protocol/FastCgiRecord.ts"
-import * as FastCgiChannel from "../FastCgiChannel.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { FastCgiTransport } from "../FastCgiTransport.ts"
+import type { FastCgiPullError, FastCgiTransport, FastCgiTransportObserver } from "../FastCgiTransport.ts"
 import { type AbortReason, ConnectionRequest, type Refusal, type RequestOwner } from "./connectionRequest.ts"
 import type { InputBuffer } from "./inputBuffer.ts"
-import { OutputQueue } from "./outputQueue.ts"
+import { type OutputObserver, OutputQueue } from "./outputQueue.ts"
 
 /** Limits of one connection; defaults are in `server/FastCgiServer`. */
 export interface ConnectionLimits extends FastCgiParams.FastCgiParamsLimits {
@@ -104,7 +102,7 @@ let lastConnectionId = 0
  *           ├─ the same, but the peer still sends ─▶ lingering ── peer ends, timeout ─▶ │
  *           └─ peer ends, connection error, lost ─────────────────────────────────────▶ ┘
  */
-export class Connection implements RequestOwner {
+export class Connection implements RequestOwner, OutputObserver, FastCgiTransportObserver {
   readonly id = ++lastConnectionId
   readonly transport: FastCgiTransport
   readonly output: OutputQueue
@@ -141,17 +139,21 @@ export class Connection implements RequestOwner {
     this.handler = handler
     this.limits = limits
     this.fork = fork
-    this.output = new OutputQueue(transport, dispatcher, {
-      highWaterMark: limits.outputHighWaterMark,
-      onBlocked: () => this.reconsiderReading()
-    })
-    transport.observeUnsafe({
-      onDrain: () => {
-        this.output.drained()
-        if (this.phase === "closing" && this.output.pending === 0) this.closed()
-      },
-      onClose: () => this.lost()
-    })
+    this.output = new OutputQueue(transport, dispatcher, limits.outputHighWaterMark, this)
+    transport.observeUnsafe(this)
+  }
+
+  onDrain(): void {
+    this.output.drained()
+    if (this.phase === "closing" && this.output.pending === 0) this.closed()
+  }
+
+  onClose(): void {
+    this.lost()
+  }
+
+  onBlocked(): void {
+    this.reconsiderReading()
   }
 
   /** How many requests are between BEGIN_REQUEST and END_REQUEST. */
@@ -163,26 +165,27 @@ export class Connection implements RequestOwner {
    * Runs the connection until it is closed and all its requests have ended. It is stopped by `drain`, `shutdown` and
    * `destroy`, not by interruption.
    */
-  readonly run: Effect.Effect<void> = Effect.suspend(() =>
-    Stream.fromPull(Effect.succeed(this.gatedPull)).pipe(
-      Stream.pipeThroughChannel(FastCgiChannel.decode()),
-      Stream.runForEachArray((records) => {
+  get run(): Effect.Effect<void> {
+    const decoder = FastCgiDecoder.make()
+    const next = Effect.suspend(() => this.mustPause() ? Effect.flatMap(this.paused, () => read) : read)
+    const read: Effect.Effect<never, FastCgiPullError | FastCgiDecoder.FastCgiDecodeError> = Effect.flatMap(
+      this.transport.pull,
+      (chunks) => {
+        const records: Array<FastCgiRecord> = []
+        let error: FastCgiDecoder.FastCgiDecodeError | undefined
+        for (let i = 0; i < chunks.length && error === undefined; i++) error = decoder.push(chunks[i], records)
         this.dispatch(records)
-        return Effect.void
-      }),
-      Effect.matchEffect({
-        onSuccess: () => {
-          this.peerEnded()
-          return this.finished
-        },
-        onFailure: (error) => {
-          if (error._tag === "FastCgiDecodeError") this.malformed(error)
-          else this.lost()
-          return this.finished
-        }
-      })
+        return error === undefined ? (this.mustPause() ? next : read) : Effect.fail(error)
+      }
     )
-  )
+    return Effect.catch(read, (error) => {
+      const malformed = error._tag === "Done" ? decoder.end() : error._tag === "FastCgiDecodeError" ? error : undefined
+      if (malformed !== undefined) this.malformed(malformed)
+      else if (error._tag === "Done") this.peerEnded()
+      else this.lost()
+      return this.finished
+    })
+  }
 
   /** Closes as soon as no request is active. */
   drain(): void {
@@ -233,19 +236,17 @@ export class Connection implements RequestOwner {
 
   // --- reading ---------------------------------------------------------------------------------
 
-  private readonly gatedPull: FastCgiTransport["pull"] = Effect.suspend(() =>
-    this.mustPause() ? Effect.flatMap(this.paused, () => this.gatedPull) : this.transport.pull
-  )
-
-  private readonly paused: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    this.resumeReading = () => {
-      this.resumeReading = undefined
-      this.stallTimer?.interruptUnsafe()
-      this.stallTimer = undefined
-      resume(Effect.void)
-    }
-    this.watchStall()
-  })
+  private get paused(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      this.resumeReading = () => {
+        this.resumeReading = undefined
+        this.stallTimer?.interruptUnsafe()
+        this.stallTimer = undefined
+        resume(Effect.void)
+      }
+      this.watchStall()
+    })
+  }
 
   private get inputLimit(): number {
     return this.multiplexed || this.output.blocked ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
@@ -485,7 +486,7 @@ export class Connection implements RequestOwner {
     this.close()
   }
 
-  private malformed(error: FastCgiDecodeError): void {
+  private malformed(error: FastCgiDecoder.FastCgiDecodeError): void {
     if (this.phase === "open" && (this.requests.size > 0 || error.kind !== "TruncatedRecord")) {
       this.broken(error.message)
     } else {
@@ -558,8 +559,8 @@ export class Connection implements RequestOwner {
     this.whenFinished?.()
   }
 
-  private readonly finished: Effect.Effect<void> = Effect.suspend(() =>
-    this.phase === "closed" && this.requests.size === 0
+  private get finished(): Effect.Effect<void> {
+    return this.phase === "closed" && this.requests.size === 0
       ? Effect.void
       : Effect.callback<void>((resume) => {
         this.whenFinished = () => {
@@ -568,7 +569,7 @@ export class Connection implements RequestOwner {
           resume(Effect.void)
         }
       })
-  )
+  }
 }
 
 const inputAborted = (reason: AbortReason) =>

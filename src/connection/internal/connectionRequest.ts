@@ -95,7 +95,9 @@ export class ConnectionRequest {
   }
 
   /** Waits until the connection has room for more output; at once when the output is dropped anyway. */
-  readonly room: Effect.Effect<void> = Effect.suspend(() => this.open ? this.owner.output.room : Effect.void)
+  get room(): Effect.Effect<void> {
+    return this.open ? this.owner.output.room : Effect.void
+  }
 
   /** Appends the header block, and what is ready of the body. */
   head(head: string, body?: Uint8Array | string | undefined, bodyLength = 0): void {

@@ -109,15 +109,17 @@ export class InputBuffer {
   }
 
   /** Everything that has arrived since the last pull; waits when that is nothing. One pull at a time. */
-  readonly pull: Pull.Pull<Chunks, FastCgiRequestError> = Effect.suspend(() =>
-    this.take() ??
-      Effect.callback<Chunks, FastCgiRequestError | Cause.Done>((resume) => {
-        this.reader = resume
-        return Effect.sync(() => {
-          this.reader = undefined
+  get pull(): Pull.Pull<Chunks, FastCgiRequestError> {
+    return Effect.suspend(() =>
+      this.take() ??
+        Effect.callback<Chunks, FastCgiRequestError | Cause.Done>((resume) => {
+          this.reader = resume
+          return Effect.sync(() => {
+            this.reader = undefined
+          })
         })
-      })
-  )
+    )
+  }
 
   private take(): Effect.Effect<Chunks, FastCgiRequestError | Cause.Done> | undefined {
     if (this.failure !== undefined) return Effect.fail(this.failure())

@@ -28,12 +28,17 @@ const maxStderrContent = 8 * 1024
 
 const encoder = new TextEncoder()
 
+/** Who is told that a writer has begun to wait for room. */
+export interface OutputObserver {
+  readonly onBlocked: () => void
+}
+
 /** Encodes what one connection sends. */
 export class OutputQueue {
   private readonly transport: FastCgiTransport
   private readonly dispatcher: Scheduler.SchedulerDispatcher
   private readonly highWaterMark: number
-  private readonly onBlocked: () => void
+  private readonly observer: OutputObserver
   private chunks: Array<Uint8Array> = []
   private queued = 0
   // The part of the slab that belongs to the end of `chunks` and is not in there yet.
@@ -47,12 +52,13 @@ export class OutputQueue {
   constructor(
     transport: FastCgiTransport,
     dispatcher: Scheduler.SchedulerDispatcher,
-    options: { readonly highWaterMark: number; readonly onBlocked: () => void }
+    highWaterMark: number,
+    observer: OutputObserver
   ) {
     this.transport = transport
     this.dispatcher = dispatcher
-    this.highWaterMark = options.highWaterMark
-    this.onBlocked = options.onBlocked
+    this.highWaterMark = highWaterMark
+    this.observer = observer
   }
 
   /** Bytes appended that the operating system has not accepted yet. */
@@ -127,8 +133,9 @@ export class OutputQueue {
     for (let i = 0; i < headLength; i++) slab[at + i] = head.charCodeAt(i)
     if (bodyLength > 0) {
       at += headLength
-      if (typeof body === "string") encoder.encodeInto(body, slab.subarray(at, at + bodyLength))
-      else slab.set(body!, at)
+      if (typeof body !== "string") slab.set(body!, at)
+      else if (body.length !== bodyLength) encoder.encodeInto(body, slab.subarray(at, at + bodyLength))
+      else for (let i = 0; i < bodyLength; i++) slab[at + i] = body.charCodeAt(i)
     }
     this.appended()
   }
@@ -139,8 +146,8 @@ export class OutputQueue {
     this.appended()
   }
 
-  /** Waits until there is room for more. Interrupting gives the place in the queue up. */
-  readonly room: Effect.Effect<void> = Effect.suspend(() => {
+  /** Waits until there is room for more, seen from now. Interrupting gives the place in the queue up. */
+  get room(): Effect.Effect<void> {
     if (this.pending < this.highWaterMark && this.waiters.size === 0) return Effect.void
     if (!this.batching && this.queued > 0) {
       this.flush()
@@ -149,14 +156,14 @@ export class OutputQueue {
     return Effect.callback<void>((resume) => {
       const wake = () => resume(Effect.void)
       this.waiters.add(wake)
-      if (this.waiters.size === 1) this.onBlocked()
+      if (this.waiters.size === 1) this.observer.onBlocked()
       // Nothing is pending below us, so nothing would call `drained`.
       if (this.transport.pendingUnsafe() === 0) this.schedule()
       return Effect.sync(() => {
         this.waiters.delete(wake)
       })
     })
-  })
+  }
 
   /** Lets those go on who wait for room, in order, for as long as there is room. */
   drained(): void {

@@ -36,16 +36,21 @@ interface Overrides {
   readonly protocol?: "http" | "https" | undefined
 }
 
+// What all views of a request share, made when it is asked for.
+interface Origin {
+  source: ResponderImpl | undefined
+  body: Body | undefined
+}
+
 /** A request as the app sees it. */
 export class ServerRequest extends Inspectable.Class implements HttpServerRequest.HttpServerRequest {
   readonly [HttpServerRequest.TypeId]: typeof HttpServerRequest.TypeId
   readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId
-  readonly source: ResponderImpl
   readonly request: ConnectionRequest
   readonly url: string
   readonly protocol: "http" | "https" | undefined
   private readonly basePath: string | undefined
-  private readonly body: Body
+  private readonly origin: Origin
   private headersCache: Headers.Headers | undefined
   private cookiesCache: Readonly<Record<string, string>> | undefined
   private readonly remoteAddressOverride: Option.Option<string> | undefined
@@ -57,8 +62,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
     this[HttpIncomingMessage.TypeId] = HttpIncomingMessage.TypeId
     this.request = request
     this.basePath = basePath
-    this.source = original?.source ?? new ResponderImpl(request)
-    this.body = original?.body ?? new Body(this)
+    this.origin = original?.origin ?? { source: undefined, body: undefined }
     this.url = overrides?.url ?? original?.url ?? CgiRequest.url(request.params!, { basePath })
     this.headersCache = overrides?.headers ?? original?.headersCache
     this.protocol = overrides?.protocol ?? original?.protocol
@@ -66,6 +70,14 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
       ? overrides.remoteAddress
       : original?.remoteAddressOverride
     this.peerAddressOverride = overrides?.peerAddress ?? original?.peerAddressOverride
+  }
+
+  get source(): ResponderImpl {
+    return this.origin.source ??= new ResponderImpl(this.request)
+  }
+
+  private get body(): Body {
+    return this.origin.body ??= new Body(this)
   }
 
   modify(overrides: Overrides): ServerRequest {

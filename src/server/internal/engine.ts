@@ -140,32 +140,31 @@ class Engine<R> implements ConnectionHandler {
   }
 
   start(request: ConnectionRequest): void {
-    let state: "waiting" | "running" | "ended" = "waiting"
+    if (this.admission.concurrency === "unbounded") {
+      this.run(request, undefined)
+      return
+    }
+    let ended = false
     let leave: (() => void) | undefined
-    const ended = () => {
-      state = "ended"
+    // A handler that answers at once has ended before `handleUnsafe` has returned what is to be called.
+    const end = () => {
+      ended = true
       leave?.()
     }
-    leave = this.admission.handleUnsafe(() => {
-      state = "running"
-      this.run(request, ended)
-    })
-    // The handler may have ended before there was anything to call.
-    if ((state as string) === "ended") leave()
-    else if (state === "waiting") {
-      request.onAbort = () => {
-        ended()
-        request.end(1)
-      }
+    request.onAbort = () => {
+      end()
+      request.end(1)
     }
+    leave = this.admission.handleUnsafe(() => this.run(request, end))
+    if (ended) leave()
   }
 
-  private run(request: ConnectionRequest, ended: () => void): void {
+  private run(request: ConnectionRequest, ended: (() => void) | undefined): void {
     const fiber = this.options.fork(request, this.context)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) {
       this.handled(request, exit)
-      ended()
+      ended?.()
       return
     }
     this.handlers.add(fiber)
@@ -174,7 +173,7 @@ class Engine<R> implements ConnectionHandler {
     fiber.addObserver((exit) => {
       this.handlers.delete(fiber)
       this.handled(request, exit)
-      ended()
+      ended?.()
       this.idle()
     })
   }
