@@ -7,16 +7,26 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type * as Etag from "effect/http/Etag"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpPlatform from "effect/http/HttpPlatform"
+import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
+import type * as Path from "effect/Path"
 import * as Pull from "effect/Pull"
 import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
+import * as FastCgiHttpClient from "../client/FastCgiHttpClient.ts"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
+import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiDecoder from "../protocol/FastCgiDecoder.ts"
 import * as FastCgiEncoder from "../protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../protocol/FastCgiParams.ts"
 import * as FastCgiRecord from "../protocol/FastCgiRecord.ts"
+import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
 import { makePairUnsafe, type MemoryTransport } from "./internal/memoryTransport.ts"
 
@@ -133,6 +143,83 @@ export const layerMemory: Layer.Layer<FastCgiListener | FastCgiMemory> = Layer.e
     )
   })
 )
+
+/**
+ * Options of `layerTestWith`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiTestOptions {
+  readonly server?: FastCgiHttpServer.FastCgiHttpServerOptions | undefined
+  readonly admission?: FastCgiAdmission.FastCgiAdmissionOptions | undefined
+  readonly client?: Omit<FastCgiHttpClient.FastCgiHttpClientOptions, "connect"> | undefined
+}
+
+/**
+ * Provides an `HttpServer` and an `HttpClient` that talks to it, through real records in memory: the counterpart of
+ * `NodeHttpServer.layerTest`.
+ *
+ * **Details**
+ *
+ * The client resolves relative URLs against the server and keeps its connections. The platform services are those of
+ * `HttpServer.layerServices`, whose file system has no files; provide `NodeHttpServer.layerHttpServices` to an app that
+ * needs real ones.
+ *
+ * **Example** (Testing an app)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as HttpClient from "effect/http/HttpClient"
+ * import * as HttpRouter from "effect/http/HttpRouter"
+ * import * as HttpServerResponse from "effect/http/HttpServerResponse"
+ * import * as Layer from "effect/Layer"
+ * import { FastCgiTest } from "effect-fastcgi/testing"
+ *
+ * const Routes = HttpRouter.add("GET", "/hello", Effect.succeed(HttpServerResponse.text("hello")))
+ *
+ * export const test = Effect.gen(function*() {
+ *   const response = yield* HttpClient.get("/hello")
+ *   return yield* response.text // "hello"
+ * }).pipe(
+ *   Effect.provide(HttpRouter.serve(Routes).pipe(Layer.provideMerge(FastCgiTest.layerTest)))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerTestWith = (
+  options?: FastCgiTestOptions
+): Layer.Layer<
+  | HttpServer.HttpServer
+  | HttpClient.HttpClient
+  | FastCgiMemory
+  | FileSystem.FileSystem
+  | Path.Path
+  | HttpPlatform.HttpPlatform
+  | Etag.Generator
+> =>
+  Layer.effect(
+    HttpClient.HttpClient,
+    Effect.flatMap(FastCgiMemory, (memory) =>
+      Effect.map(
+        FastCgiHttpClient.make({ keepConnection: true, ...options?.client, connect: memory.connect }),
+        HttpClient.mapRequest(HttpClientRequest.prependUrl("http://localhost"))
+      ))
+  ).pipe(
+    Layer.provideMerge(FastCgiHttpServer.layerServer(options?.server)),
+    Layer.provide(FastCgiAdmission.layer(options?.admission)),
+    Layer.provideMerge([layerMemory, HttpServer.layerServices])
+  )
+
+/**
+ * `layerTestWith` without options.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerTest = layerTestWith()
 
 // -----------------------------------------------------------------------------
 // Internal

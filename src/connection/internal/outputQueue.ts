@@ -128,14 +128,15 @@ export class OutputQueue {
     }
     const padding = paddingTo8(length)
     let at = this.reserve(headerLength + length + padding)
-    writeHeader(slab, at, RecordType.Stdout, requestId, length, padding)
+    const bytes = slab
+    writeHeader(bytes, at, RecordType.Stdout, requestId, length, padding)
     at += headerLength
-    for (let i = 0; i < headLength; i++) slab[at + i] = head.charCodeAt(i)
+    for (let i = 0; i < headLength; i++) bytes[at + i] = head.charCodeAt(i)
     if (bodyLength > 0) {
       at += headLength
-      if (typeof body !== "string") slab.set(body!, at)
-      else if (body.length !== bodyLength) encoder.encodeInto(body, slab.subarray(at, at + bodyLength))
-      else for (let i = 0; i < bodyLength; i++) slab[at + i] = body.charCodeAt(i)
+      if (typeof body !== "string") bytes.set(body!, at)
+      else if (body.length !== bodyLength) encoder.encodeInto(body, bytes.subarray(at, at + bodyLength))
+      else for (let i = 0; i < bodyLength; i++) bytes[at + i] = body.charCodeAt(i)
     }
     this.appended()
   }
