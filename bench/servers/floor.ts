@@ -1,7 +1,7 @@
 /**
  * The floor: what Node's sockets allow. A hand-written loop over record headers, one precomputed reply with the request id patched
- * in, and one write for all replies of a socket read. It decodes no parameter (it looks for a path in the bytes), keeps to the
- * byte what a web server would misread, and does nothing a real server needs beyond that.
+ * in, and one write for all replies of a socket read. It decodes no parameter, checks nothing, and does nothing that a real server
+ * needs beyond that.
  */
 import * as Net from "node:net"
 import { hello, large, socketPath } from "./content.ts"
@@ -61,14 +61,15 @@ const largeReply = (id: number): Uint8Array => {
 const arena = Buffer.allocUnsafeSlow(256 * 1024)
 
 const server = Net.createServer((socket) => {
-  const wanted = new Map<number, Reply>()
+  // All requests of a connection want the same, so the path is looked for once: this is a floor.
+  let wanted: Reply | undefined
   const ending = new Set<number>()
   let header = Buffer.alloc(0)
   let skip = 0
   let filled = 0
 
   const answer = (id: number): void => {
-    const { bytes, ids } = replies[wanted.get(id) ?? "hello"]
+    const { bytes, ids } = replies[wanted ?? "hello"]
     if (bytes.length > arena.length) {
       flush()
       socket.write(largeReply(id))
@@ -78,7 +79,6 @@ const server = Net.createServer((socket) => {
       stamp(arena, filled, ids, id)
       filled += bytes.length
     }
-    wanted.delete(id)
     if (ending.delete(id)) {
       flush()
       socket.end()
@@ -114,10 +114,9 @@ const server = Net.createServer((socket) => {
       const end = at + length + bytes[start + 6]!
       // The floor takes BEGIN_REQUEST and PARAMS where they are whole in one read: at the start of a request they are.
       if (type === 1 && (chunk[at + 2]! & 1) === 0) ending.add(id)
-      if (type === 4 && length > 0) {
+      if (wanted === undefined && type === 4) {
         const params = chunk.subarray(at, end)
-        if (params.includes("/bench/download")) wanted.set(id, "download")
-        else if (params.includes("/bench/upload")) wanted.set(id, "upload")
+        wanted = params.includes("/bench/download") ? "download" : params.includes("/bench/upload") ? "upload" : "hello"
       }
       if (type === 5 && length === 0) answer(id)
       skip = Math.max(0, end - chunk.length)
