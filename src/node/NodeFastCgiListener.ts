@@ -51,8 +51,11 @@ export interface UnixOptions {
   readonly path: string
   /** The file mode; whoever is to connect needs permission to write. Default what the umask leaves of 0o777. */
   readonly mode?: number | undefined
-  /** Who the socket shall belong to; giving it to another user takes root. Default this process's user and group. */
-  readonly owner?: { readonly uid: number; readonly gid: number } | undefined
+  /**
+   * Who the socket shall belong to. Giving it to another user takes root; giving it to a group takes being in the group.
+   * What is left out stays this process's.
+   */
+  readonly owner?: { readonly uid?: number | undefined; readonly gid?: number | undefined } | undefined
   /** Default 511. */
   readonly backlog?: number | undefined
   /** Whether the socket is removed when the listener closes. A successor's socket at the path never is. Default true. */

@@ -1,8 +1,9 @@
 /**
- * FastCGI on Node: listening sockets, the connector of the client, and `NodeFastCgi`, the one Layer that an Effect HTTP
- * app swaps for `NodeHttpServer`.
+ * FastCGI on Node: `NodeFastCgi`, the one Layer that an Effect HTTP app swaps for `NodeHttpServer`, listening sockets, and
+ * the connector of the client.
  *
  * @since 0.1.0
  */
+export * as NodeFastCgi from "./NodeFastCgi.ts"
 export * as NodeFastCgiConnector from "./NodeFastCgiConnector.ts"
 export * as NodeFastCgiListener from "./NodeFastCgiListener.ts"

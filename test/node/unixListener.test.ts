@@ -169,6 +169,8 @@ describe("a UNIX listener", () => {
       yield* open({ path, owner: { uid: 12, gid: 34 }, mode: 0o660 })
       const { gid, mode, uid } = Fs.statSync(path)
       assert.deepStrictEqual([uid, gid, mode & 0o777], [12, 34, 0o660])
+      yield* open({ path: `${path}2`, owner: { gid: 34 } })
+      assert.deepStrictEqual([Fs.statSync(`${path}2`).uid, Fs.statSync(`${path}2`).gid], [0, 34])
     }))
 
   it.live.skipIf(!isRoot)(

@@ -21,7 +21,7 @@ import { errorCode, formatPath, listenerError, pathError } from "./listenerError
 export interface BindUnixOptions {
   readonly path: string
   readonly mode: number | undefined
-  readonly owner: { readonly uid: number; readonly gid: number } | undefined
+  readonly owner: { readonly uid?: number | undefined; readonly gid?: number | undefined } | undefined
   readonly backlog: number
   readonly unlink: boolean
 }
@@ -83,12 +83,12 @@ const bindPath = Effect.fnUntraced(function*(
     yield* listen(server, () => server.listen({ path: bound, backlog }), failed)
     if (owner !== undefined) {
       yield* Effect.try({
-        try: () => Fs.chownSync(bound, owner.uid, owner.gid),
+        try: () => Fs.chownSync(bound, owner.uid ?? unchanged, owner.gid ?? unchanged),
         catch: (cause) =>
           errorCode(cause) === "EPERM"
             ? listenerError(
               "PermissionDenied",
-              `Cannot give ${path} to user ${owner.uid} and group ${owner.gid}: only root may give a socket away, and ` +
+              `Cannot give ${path} to ${formatOwner(owner)}: only root may give a socket away, and ` +
                 "others only to a group that they are in. Leave the owner out and set the mode, or start as root.",
               cause
             )
@@ -106,6 +106,12 @@ const bindPath = Effect.fnUntraced(function*(
     Effect.ensuring(Effect.sync(() => Fs.rmSync(hideout, { recursive: true, force: true })))
   )
 })
+
+// What chown(2) takes for "as it is".
+const unchanged = -1
+
+const formatOwner = ({ gid, uid }: NonNullable<BindUnixOptions["owner"]>): string =>
+  [uid === undefined ? [] : `user ${uid}`, gid === undefined ? [] : `group ${gid}`].flat().join(" and ")
 
 const checkSize = (path: string): Effect.Effect<void, FastCgiListenerError> => {
   const where = `Cannot listen on ${formatPath(path)}: `

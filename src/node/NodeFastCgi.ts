@@ -1,0 +1,137 @@
+/**
+ * The one Layer that an Effect HTTP app swaps to run behind a web server: `NodeFastCgi.layer` instead of
+ * `NodeHttpServer.layer`.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Etag from "effect/http/Etag"
+import type * as HttpPlatform from "effect/http/HttpPlatform"
+import type * as HttpServer from "effect/http/HttpServer"
+import * as Layer from "effect/Layer"
+import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
+import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
+import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
+import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
+
+/**
+ * Several sockets at once.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SeveralOptions {
+  /** What to listen on. The first one's address is the server's. */
+  readonly listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>
+}
+
+/**
+ * What to listen on, `{ path }`, `{ port }`, `{ fd }` or `{ listeners }`, together with how much to take on at once and
+ * the limits and timeouts of the server. `{}` listens on file descriptor 0.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type NodeFastCgiOptions =
+  & (NodeFastCgiListener.NodeFastCgiListenerOptions | SeveralOptions)
+  & FastCgiAdmission.FastCgiAdmissionOptions
+  & FastCgiHttpServer.FastCgiHttpServerOptions
+
+/**
+ * The services that an app gets besides the `HttpServer`: the same as from `NodeHttpServer`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpPlatform | Etag.Generator
+
+/**
+ * Provides an `HttpServer` over FastCGI and the services of Node that serve requests.
+ *
+ * **Details**
+ *
+ * Swap it for `NodeHttpServer.layer`; nothing else of the app changes. It fails with `FastCgiListenerError` when there is
+ * nothing to listen on, with a message that says what to do. Closing it drains: see `FastCgiHttpServer.make`.
+ *
+ * **Gotchas**
+ *
+ * Without options it listens on file descriptor 0, which has to be a listening socket: web servers and `spawn-fcgi` start
+ * an application that way, a terminal does not. `process.stdin` is an empty stream then.
+ *
+ * **Example** (An app on a UNIX socket)
+ *
+ * ```ts
+ * import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+ * import * as HttpRouter from "effect/http/HttpRouter"
+ * import * as HttpServerResponse from "effect/http/HttpServerResponse"
+ * import * as Layer from "effect/Layer"
+ * import { NodeFastCgi } from "effect-fastcgi/node"
+ *
+ * const Routes = HttpRouter.add("GET", "/", HttpServerResponse.text("Hello"))
+ *
+ * export const Server = HttpRouter.serve(Routes).pipe(
+ *   Layer.provide(NodeFastCgi.layer({ path: "/run/app/app.sock", mode: 0o660 }))
+ * )
+ *
+ * export const main = () => NodeRuntime.runMain(Layer.launch(Server))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: NodeFastCgiOptions = {}
+): Layer.Layer<HttpServer.HttpServer | NodeFastCgiServices, FastCgiListenerError> =>
+  Layer.mergeAll(layerServer(options), layerServices)
+
+/**
+ * Provides what `layer` does, with options from a `Config` value.
+ *
+ * **Example** (The socket path from the environment)
+ *
+ * ```ts
+ * import * as Config from "effect/Config"
+ * import { NodeFastCgi } from "effect-fastcgi/node"
+ *
+ * export const Server = NodeFastCgi.layerConfig({ path: Config.string("APP_SOCKET") })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<NodeFastCgiOptions>
+): Layer.Layer<HttpServer.HttpServer | NodeFastCgiServices, FastCgiListenerError | Config.ConfigError> =>
+  Layer.mergeAll(Layer.unwrap(Effect.map(Config.unwrap(options), layerServer)), layerServices)
+
+/**
+ * Provides the `HttpServer` alone, without the services of Node.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerServer = (
+  options: NodeFastCgiOptions = {}
+): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError> =>
+  FastCgiHttpServer.layerServer(options).pipe(
+    Layer.provide([
+      NodeFastCgiListener.layer("listeners" in options ? options.listeners : options),
+      FastCgiAdmission.layer(options)
+    ])
+  )
+
+/**
+ * Provides the services of Node that serving HTTP takes: the HTTP platform, ETags, and Node's file system, paths, child
+ * processes, standard streams and terminal.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerServices: Layer.Layer<NodeFastCgiServices> = Layer.mergeAll(
+  NodeHttpPlatform.layer,
+  Etag.layerWeak,
+  NodeServices.layer
+)
