@@ -1,8 +1,20 @@
+/** The shared suite over every transport: the same cases, the same apps, one Layer swapped. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as Path from "effect/Path"
+import { FastCgiAdmission } from "effect-fastcgi"
+import { FastCgiHttpClient } from "effect-fastcgi/client"
+import { FastCgiHttpServer } from "effect-fastcgi/http"
+import { NodeFastCgiConnector, NodeFastCgiListener } from "effect-fastcgi/node"
+import { FastCgiTest } from "effect-fastcgi/testing"
 import { createServer } from "node:http"
+import type { ShutdownOptions } from "./suite.ts"
 import { suite } from "./suite.ts"
 
 suite("NodeHttpServer.layerTest", NodeHttpServer.layerTest, {
@@ -15,3 +27,39 @@ suite("NodeHttpServer.layerTest", NodeHttpServer.layerTest, {
   streamLengthLost: "fetch sends every stream in chunks",
   unansweredPreResponseFailure: "NodeHttpServer never answers such a request"
 })
+
+const relative = HttpClient.mapRequest(HttpClientRequest.prependUrl("http://localhost"))
+
+const memory = (options: ShutdownOptions) =>
+  Layer.effect(
+    HttpClient.HttpClient,
+    Effect.gen(function*() {
+      const { connect } = yield* FastCgiTest.FastCgiMemory
+      return relative(yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxRequests: 8 }))
+    })
+  ).pipe(
+    Layer.provideMerge(FastCgiHttpServer.layerServer(options)),
+    Layer.provide([FastCgiTest.layerMemory, FastCgiAdmission.layer()]),
+    Layer.provideMerge(NodeHttpServer.layerHttpServices)
+  )
+
+suite("FastCgiTest.layerTest", memory({}), { layerWith: memory })
+
+const unix = (options: ShutdownOptions) =>
+  Layer.unwrap(Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const folder = yield* fs.makeTempDirectoryScoped()
+    const path = (yield* Path.Path).join(folder, "app.sock")
+    return Layer.effect(
+      HttpClient.HttpClient,
+      Effect.map(
+        FastCgiHttpClient.make({ connect: NodeFastCgiConnector.connect({ path }), keepConnection: true }),
+        relative
+      )
+    ).pipe(
+      Layer.provideMerge(FastCgiHttpServer.layerServer(options)),
+      Layer.provide([NodeFastCgiListener.layerUnix({ path }), FastCgiAdmission.layer()])
+    )
+  })).pipe(Layer.provideMerge(NodeHttpServer.layerHttpServices))
+
+suite("a UNIX socket", unix({}), { layerWith: unix })

@@ -52,6 +52,11 @@ export class FastCgiHttpResponse extends Inspectable.Class implements HttpClient
     return this.exchange.status
   }
 
+  /** The reason phrase; `HttpClientResponse` has no place for it. */
+  get statusText(): string {
+    return this.exchange.statusText
+  }
+
   get headers(): Headers.Headers {
     if (this.cachedHeaders !== undefined) return this.cachedHeaders
     const headers: Record<string, string> = Object.create(null)
