@@ -96,7 +96,7 @@ export const layer = (
  * import * as Config from "effect/Config"
  * import { NodeFastCgi } from "effect-fastcgi/node"
  *
- * export const Server = NodeFastCgi.layerConfig({ path: Config.string("APP_SOCKET") })
+ * export const Server = NodeFastCgi.layerConfig({ path: Config.String("APP_SOCKET") })
  * ```
  *
  * @category layers
