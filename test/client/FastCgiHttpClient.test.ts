@@ -1,0 +1,640 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Cookies from "effect/http/Cookies"
+import * as HttpBody from "effect/http/HttpBody"
+import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Logger from "effect/Logger"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
+import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
+import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
+import * as Record from "../../src/protocol/FastCgiRecord.ts"
+import * as Application from "./application.ts"
+import { answer, bytesOf, concat, textOf } from "./application.ts"
+
+// An application for each connection that the client opens, in order.
+const applications = Effect.fnUntraced(function*(options?: Parameters<typeof Application.make>[0]) {
+  const opened: Array<Application.Application> = []
+  const waiting = new Set<() => void>()
+  const scope = yield* Effect.scope
+  const connect = Effect.gen(function*() {
+    const app = yield* Scope.provide(Application.make(options), scope)
+    opened.push(app)
+    for (const look of Array.from(waiting)) look()
+    return app.client
+  })
+  // The `n`th application, when its first request has begun.
+  const nth = (n: number) =>
+    Effect.tap(Effect.callback<Application.Application>((resume) => {
+      const look = () => {
+        if (opened.length < n) return
+        waiting.delete(look)
+        resume(Effect.succeed(opened[n - 1]))
+      }
+      waiting.add(look)
+      look()
+    }), (app) => app.untilTag("BeginRequest"))
+  return { connect, opened, nth }
+})
+
+const url = "http://example.test/path?q=1"
+
+const untilRequest = (app: Application.Application, n = 1) =>
+  app.until((record) => record._tag === "Stdin" && record.content.length === 0, n)
+
+// What a client makes of one answer.
+const respond = (stdout: string | ReadonlyArray<Uint8Array>, request = HttpClientRequest.get(url)) =>
+  Effect.gen(function*() {
+    const { connect, nth } = yield* applications()
+    const client = yield* FastCgiHttpClient.make({ connect })
+    const response = yield* Effect.forkScoped(client.execute(request))
+    const app = yield* nth(1)
+    yield* untilRequest(app)
+    if (typeof stdout === "string") yield* app.send(...answer(1, stdout))
+    else yield* app.send(...stdout.map((bytes) => Record.stdout(1, bytes)), Record.endRequest(1))
+    return yield* Fiber.join(response)
+  })
+
+const errorOf = (exit: Exit.Exit<unknown, HttpClientError.HttpClientError>) => {
+  if (Exit.isSuccess(exit)) return undefined
+  return exit.cause.reasons.find(Cause.isFailReason)?.error
+}
+
+const reasonOf = (exit: Exit.Exit<unknown, HttpClientError.HttpClientError>): string | undefined => {
+  const error = errorOf(exit)
+  return error && `${error.reason._tag} ${(error.reason.cause as FastCgiClientError).reason._tag}`
+}
+
+describe("FastCgiHttpClient", () => {
+  describe("requests", () => {
+    it.effect("become params as nginx sends them", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({
+          connect,
+          documentRoot: "/srv/www",
+          remoteAddress: "192.0.2.7",
+          params: { APP_ENV: "test" }
+        })
+        yield* Effect.forkScoped(client.get("https://example.test:8443/a%20b/c.php?x=%20y#hash", {
+          headers: { "x-thing": "1", "proxy": "evil", connection: "close" }
+        }))
+        const app = yield* nth(1)
+        yield* untilRequest(app)
+        const params = app.params(1).toRecord()
+        assert.strictEqual(params["REQUEST_METHOD"], "GET")
+        assert.strictEqual(params["REQUEST_URI"], "/a%20b/c.php?x=%20y")
+        assert.strictEqual(params["QUERY_STRING"], "x=%20y")
+        assert.strictEqual(params["SCRIPT_NAME"], "/a b/c.php")
+        assert.strictEqual(params["SCRIPT_FILENAME"], "/srv/www/a b/c.php")
+        assert.strictEqual(params["HTTP_HOST"], "example.test:8443")
+        assert.strictEqual(params["SERVER_NAME"], "example.test")
+        assert.strictEqual(params["SERVER_PORT"], "8443")
+        assert.strictEqual(params["HTTPS"], "on")
+        assert.strictEqual(params["REMOTE_ADDR"], "192.0.2.7")
+        assert.strictEqual(params["HTTP_X_THING"], "1")
+        assert.strictEqual(params["APP_ENV"], "test")
+        for (const name of ["HTTP_PROXY", "HTTP_CONNECTION", "CONTENT_LENGTH", "CONTENT_TYPE"]) {
+          assert.isFalse(app.params(1).has(name), name)
+        }
+        const begin = app.received[0] as Record.BeginRequest
+        assert.isFalse(Record.keepConnection(begin))
+      }))
+
+    const blob = new Blob(["blob"], { type: "text/x-blob" })
+    const bodies: ReadonlyArray<
+      readonly [name: string, body: () => HttpBody.HttpBody, sent: string, type: string | undefined, length: string | undefined]
+    > = [
+      ["empty", () => HttpBody.empty, "", undefined, "0"],
+      ["text", () => HttpBody.text("grüße"), "grüße", "text/plain", "7"],
+      ["json", () => HttpBody.jsonUnsafe({ a: 1 }), `{"a":1}`, "application/json", "7"],
+      ["bytes", () => HttpBody.uint8Array(bytesOf("bytes")), "bytes", "application/octet-stream", "5"],
+      ["urlParams", () => HttpBody.urlParams({ a: "1 2" }), "a=1+2", "application/x-www-form-urlencoded", "5"],
+      ["a stream", () => HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y"), "stream", "x/y", undefined],
+      ["a stream of known length", () => HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y", 6), "stream", "x/y", "6"],
+      ["a raw string", () => HttpBody.raw("raw"), "raw", "text/plain;charset=UTF-8", "3"],
+      ["a raw Blob", () => HttpBody.raw(blob), "blob", "text/x-blob", "4"],
+      ["raw URLSearchParams", () => HttpBody.raw(new URLSearchParams({ a: "b" })), "a=b", "application/x-www-form-urlencoded;charset=UTF-8", "3"],
+      ["a raw ReadableStream", () => HttpBody.raw(new Blob(["web"]).stream(), { contentType: "x/web" }), "web", "x/web", undefined],
+      ["a raw view", () => HttpBody.raw(new Uint16Array([0x4241])), "AB", undefined, "2"],
+      ["a raw async iterable", () =>
+        HttpBody.raw({
+          async *[Symbol.asyncIterator]() {
+            yield "one"
+            yield bytesOf("two")
+          }
+        }, { contentType: "x/it" }), "onetwo", "x/it", undefined]
+    ]
+    for (const [name, body, sent, type, length] of bodies) {
+      it.effect(`send a body: ${name}`, () =>
+        Effect.gen(function*() {
+          const { connect, nth } = yield* applications()
+          const client = yield* FastCgiHttpClient.make({ connect })
+          yield* Effect.forkScoped(client.execute(HttpClientRequest.post(url, { body: body() })))
+          const app = yield* nth(1)
+          yield* untilRequest(app)
+          assert.strictEqual(textOf(app.stdin(1)), sent)
+          assert.strictEqual(app.params(1).get("CONTENT_TYPE"), type)
+          assert.strictEqual(app.params(1).get("CONTENT_LENGTH"), length)
+        }))
+    }
+
+    it.effect("send FormData as multipart/form-data with its length", () =>
+      Effect.gen(function*() {
+        const form = new FormData()
+        form.append("name", "gr\u00fc\u00dfe\nline")
+        form.append("file", new File(["content"], `na"me.txt`, { type: "text/x-file" }))
+        form.append("blob", new Blob([new Uint8Array(70_000)]))
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect })
+        yield* Effect.forkScoped(client.execute(HttpClientRequest.post(url, { body: HttpBody.formData(form) })))
+        const app = yield* nth(1)
+        yield* untilRequest(app)
+        const stdin = app.stdin(1)
+        assert.strictEqual(app.params(1).get("CONTENT_LENGTH"), String(stdin.length))
+        const parsed = yield* Effect.promise(() =>
+          new Response(stdin.slice(), { headers: { "content-type": app.params(1).get("CONTENT_TYPE")! } }).formData()
+        )
+        assert.strictEqual(parsed.get("name"), "grüße\r\nline")
+        const file = parsed.get("file") as File
+        assert.strictEqual(file.name, `na"me.txt`)
+        assert.strictEqual(file.type, "text/x-file")
+        assert.strictEqual(yield* Effect.promise(() => file.text()), "content")
+        assert.strictEqual((parsed.get("blob") as File).size, 70_000)
+      }))
+
+    it.effect("gather a body of unknown length with gatherBody", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, gatherBody: true })
+        yield* Effect.forkScoped(client.execute(HttpClientRequest.post(url, {
+          body: HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y")
+        })))
+        const app = yield* nth(1)
+        yield* untilRequest(app)
+        assert.strictEqual(app.params(1).get("CONTENT_LENGTH"), "6")
+        assert.strictEqual(textOf(app.stdin(1)), "stream")
+      }))
+
+    for (const [how, length] of [["shorter", 7], ["longer", 5]] as const) {
+      it.effect(`fail when a body is ${how} than its declared length, and never look complete`, () =>
+        Effect.gen(function*() {
+          const { connect, nth } = yield* applications()
+          const client = yield* FastCgiHttpClient.make({ connect })
+          const exit = yield* Effect.exit(client.execute(HttpClientRequest.post(url, {
+            body: HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y", length)
+          })))
+          assert.strictEqual(reasonOf(exit), "EncodeError BodyFailed")
+          const app = yield* nth(1)
+          yield* app.untilEnd
+          assert.isFalse(app.received.some((record) => record._tag === "Stdin" && record.content.length === 0))
+        }))
+    }
+  })
+
+  describe("responses", () => {
+    it.effect("have status, headers, cookies, url and text", () =>
+      Effect.gen(function*() {
+        const response = yield* respond(
+          "Status: 404 Nope\r\nContent-Type: text/plain; charset=utf-8\r\nX-A: 1\r\nX-A: 2\r\nSet-Cookie: a=1; Path=/\r\n" +
+            "Set-Cookie: b=2; HttpOnly\r\nConnection: close\r\n\r\ngrüße"
+        )
+        assert.strictEqual(response.status, 404)
+        assert.strictEqual(response.url, url)
+        assert.strictEqual(response.headers["content-type"], "text/plain; charset=utf-8")
+        assert.strictEqual(response.headers["x-a"], "1, 2")
+        assert.isUndefined(response.headers["connection"])
+        assert.deepStrictEqual(Cookies.toRecord(response.cookies), { a: "1", b: "2" })
+        assert.strictEqual(yield* response.text, "grüße")
+        // As often as one likes.
+        assert.strictEqual(yield* response.text, "grüße")
+        assert.strictEqual((yield* response.arrayBuffer).byteLength, 7)
+      }))
+
+    it.effect("are read as JSON, URL parameters, form data and bytes", () =>
+      Effect.gen(function*() {
+        const head = "Content-Type: application/json\r\n\r\n"
+        assert.deepStrictEqual(yield* (yield* respond(`${head}{"a":[1]}`)).json, { a: [1] })
+        assert.strictEqual(yield* (yield* respond(head)).json, null)
+        const exit = yield* Effect.exit((yield* respond(`${head}{`)).json)
+        assert.strictEqual(errorOf(exit)?.reason._tag, "DecodeError")
+        const params = yield* (yield* respond("\r\n?a=1&b=%20")).urlParamsBody
+        assert.deepStrictEqual(Array.from(params), [["?a", "1"], ["b", " "]])
+        const form = yield* (yield* respond(
+          "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\nv\r\n--x--\r\n"
+        )).formData
+        assert.strictEqual(form.get("n"), "v")
+      }))
+
+    it.effect("are streamed as they come", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect })
+        const fiber = yield* Effect.forkScoped(client.get(url))
+        const app = yield* nth(1)
+        yield* app.send(Record.stdout(1, bytesOf("Content-Type: text/event-stream\r\n\r\n")))
+        const response = yield* Fiber.join(fiber)
+        const pull = yield* Stream.toPull(response.stream)
+        for (let i = 0; i < 3; i++) {
+          yield* app.send(Record.stdout(1, bytesOf(`data: ${i}\n\n`)))
+          assert.strictEqual(textOf(concat(yield* pull)), `data: ${i}\n\n`)
+        }
+      }))
+
+    it.effect("may have their head in any number of records", () =>
+      Effect.gen(function*() {
+        const bytes = bytesOf("Status: 201 Created\r\nX-A: b\r\n\r\nbody")
+        const response = yield* respond(Array.from(bytes, (_, i) => bytes.subarray(i, i + 1)))
+        assert.strictEqual(response.status, 201)
+        assert.strictEqual(yield* response.text, "body")
+      }))
+
+    it.effect("end at their Content-Length; what follows is dropped", () =>
+      Effect.gen(function*() {
+        assert.strictEqual(yield* (yield* respond("Content-Length: 4\r\n\r\nbodyXXXX")).text, "body")
+        assert.strictEqual(
+          yield* (yield* respond([bytesOf("Content-Length: 4\r\n\r\nbo"), bytesOf("dyXX"), bytesOf("XX")])).text,
+          "body"
+        )
+      }))
+
+    it.effect("are complete at their Content-Length although the connection is lost then", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect })
+        const fiber = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+        const app = yield* nth(1)
+        yield* app.send(Record.stdout(1, bytesOf("Content-Length: 4\r\n\r\nbody")))
+        yield* app.close
+        assert.strictEqual(yield* Fiber.join(fiber), "body")
+      }))
+
+    for (const method of ["HEAD", "GET"] as const) {
+      for (const status of method === "HEAD" ? [200] : [204, 205, 304]) {
+        it.effect(`have no body: ${method} ${status}, and leave the connection usable`, () =>
+          Effect.gen(function*() {
+            const { connect, nth, opened } = yield* applications()
+            const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+            const fiber = yield* Effect.forkScoped(client.execute(HttpClientRequest.make(method)(url)))
+            const app = yield* nth(1)
+            yield* untilRequest(app)
+            yield* app.send(...answer(1, `Status: ${status} X\r\nContent-Length: 5\r\n\r\nWRONG`))
+            const response = yield* Fiber.join(fiber)
+            assert.strictEqual(response.status, status)
+            assert.strictEqual(response.headers["content-length"], "5")
+            assert.strictEqual(yield* response.text, "")
+            const next = yield* Effect.forkScoped(client.get(url))
+            yield* untilRequest(app, 2)
+            yield* app.send(...answer(1, "\r\nnext"))
+            assert.strictEqual(yield* (yield* Fiber.join(next)).text, "next")
+            assert.strictEqual(opened.length, 1)
+          }))
+      }
+    }
+
+    it.effect("cannot be read twice as a stream", () =>
+      Effect.gen(function*() {
+        const response = yield* respond("\r\nbody")
+        yield* Stream.runDrain(response.stream)
+        const exit = yield* Effect.exit(Stream.runDrain(response.stream))
+        assert.strictEqual(errorOf(exit)?.reason._tag, "DecodeError")
+      }))
+
+    it.effect("work with the combinators of HttpClient", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = (yield* FastCgiHttpClient.make({ connect, keepConnection: true })).pipe(
+          HttpClient.followRedirects(),
+          HttpClient.filterStatusOk
+        )
+        const fiber = yield* Effect.forkScoped(client.get(url))
+        const app = yield* nth(1)
+        yield* untilRequest(app)
+        yield* app.send(...answer(1, "Status: 302 Found\r\nLocation: /other\r\n\r\n"))
+        const second = yield* nth(1)
+        yield* untilRequest(second, 2)
+        yield* second.send(...answer(1, "Status: 500 Oops\r\n\r\n"))
+        const exit = yield* Fiber.await(fiber)
+        assert.strictEqual(errorOf(exit)?.reason._tag, "StatusCodeError")
+        assert.strictEqual(errorOf(exit)?.response?.url, "http://example.test/other")
+      }))
+  })
+
+  describe("fails", () => {
+    for (
+      const [name, records, expected] of [
+        ["an END_REQUEST without an answer", [Record.endRequest(1, 7)], "TransportError BadHead"],
+        ["an answer that is no CGI response", answer(1, "<html>\r\nno colon\r\n\r\n"), "TransportError BadHead"],
+        ["half a head", answer(1, "Status: 200 OK\r\nX-"), "TransportError BadHead"],
+        ["a Content-Length that is none", answer(1, "Content-Length: -5\r\n\r\n"), "TransportError BadHead"],
+        ["two different lengths", answer(1, "Content-Length: 5\r\nContent-Length: 6\r\n\r\n"), "TransportError BadHead"],
+        ["a 101", answer(1, "Status: 101 Switching Protocols\r\n\r\n"), "TransportError BadHead"],
+        ["an overloaded application", [Record.endRequest(1, 0, Record.ProtocolStatus.Overloaded)], "TransportError Overloaded"]
+      ] as const
+    ) {
+      it.effect(`with ${expected} on ${name}`, () =>
+        Effect.gen(function*() {
+          const { connect, nth } = yield* applications()
+          const client = yield* FastCgiHttpClient.make({ connect })
+          const fiber = yield* Effect.forkScoped(client.get(url))
+          const app = yield* nth(1)
+          yield* untilRequest(app)
+          yield* app.send(...records)
+          assert.strictEqual(reasonOf(yield* Fiber.await(fiber)), expected)
+          yield* app.untilEnd
+        }))
+    }
+
+    it.effect("when there is no connection, in words", () =>
+      Effect.gen(function*() {
+        const client = yield* FastCgiHttpClient.make({ connect: Effect.fail({ message: "nothing listens on app.sock" }) })
+        const exit = yield* Effect.exit(client.get(url))
+        assert.strictEqual(reasonOf(exit), "TransportError ConnectFailed")
+        assert.include(errorOf(exit)!.message, "nothing listens on app.sock")
+      }))
+
+    it.effect("reading a body that is cut: by a close, by END_REQUEST before its Content-Length", () =>
+      Effect.gen(function*() {
+        for (const end of ["close", "reset", "END_REQUEST"] as const) {
+          for (const length of ["", "Content-Length: 10\r\n"]) {
+            const { connect, nth } = yield* applications()
+            const client = yield* FastCgiHttpClient.make({ connect })
+            const fiber = yield* Effect.forkScoped(client.get(url))
+            const app = yield* nth(1)
+            yield* app.send(Record.stdout(1, bytesOf(`${length}\r\nhalf`)))
+            const response = yield* Fiber.join(fiber)
+            yield* end === "END_REQUEST" ? app.send(Record.endRequest(1)) : app[end]
+            const exit = yield* Effect.exit(response.text)
+            if (end === "END_REQUEST" && length === "") assert.deepStrictEqual(exit, Exit.succeed("half"))
+            else {
+              assert.strictEqual(
+                reasonOf(exit),
+                end === "reset" ? "DecodeError ConnectionLost" : "DecodeError Truncated",
+                `${end} ${length}`
+              )
+            }
+          }
+        }
+      }))
+
+    it.effect("after headTimeout, counted from the end of the request's body", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, headTimeout: "10 seconds" })
+        const gate = Deferred.makeUnsafe<void>()
+        const fiber = yield* Effect.forkScoped(Effect.exit(client.post(url, {
+          body: HttpBody.stream(Stream.fromEffect(Effect.as(Deferred.await(gate), bytesOf("slow"))))
+        })))
+        const app = yield* nth(1)
+        yield* app.untilTag("BeginRequest")
+        yield* TestClock.adjust("1 minute")
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* Deferred.done(gate, Exit.void)
+        yield* untilRequest(app)
+        yield* TestClock.adjust("9 seconds")
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(reasonOf(yield* Fiber.join(fiber)), "TransportError Timeout")
+        yield* app.untilEnd
+      }))
+
+    it.effect("after connectTimeout", () =>
+      Effect.gen(function*() {
+        const client = yield* FastCgiHttpClient.make({ connect: Effect.never, connectTimeout: "3 seconds" })
+        const fiber = yield* Effect.forkScoped(Effect.exit(client.get(url)))
+        yield* TestClock.adjust("3 seconds")
+        assert.strictEqual(reasonOf(yield* Fiber.join(fiber)), "TransportError Timeout")
+      }))
+  })
+
+  describe("gives a request up", () => {
+    it.effect("when it is interrupted", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+        const fiber = yield* Effect.forkScoped(client.get(url))
+        const app = yield* nth(1)
+        yield* untilRequest(app)
+        yield* Fiber.interrupt(fiber)
+        yield* app.untilEnd
+      }))
+
+    it.effect("when the reader of the response stops", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+        const fiber = yield* Effect.forkScoped(client.get(url))
+        const app = yield* nth(1)
+        yield* app.send(Record.stdout(1, bytesOf("\r\nendless")))
+        const response = yield* Fiber.join(fiber)
+        yield* Stream.runDrain(Stream.take(response.stream, 1))
+        yield* app.untilEnd
+      }))
+
+    it.effect("when reading the response is interrupted", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+        const fiber = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+        const app = yield* nth(1)
+        yield* app.send(Record.stdout(1, bytesOf("\r\nendless")))
+        yield* Effect.yieldNow
+        yield* Fiber.interrupt(fiber)
+        yield* app.untilEnd
+      }))
+
+    it.effect("when the scope of HttpClient.withScope closes", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = HttpClient.withScope(yield* FastCgiHttpClient.make({ connect, keepConnection: true }))
+        yield* Effect.scoped(Effect.gen(function*() {
+          const fiber = yield* Effect.forkScoped(client.get(url))
+          const app = yield* nth(1)
+          yield* app.send(Record.stdout(1, bytesOf("\r\nendless")))
+          yield* Fiber.join(fiber)
+        }))
+        yield* (yield* nth(1)).untilEnd
+      }))
+
+    it.effect("while its body is still being sent, when the response is complete", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+        const fiber = yield* Effect.forkScoped(Effect.flatMap(
+          client.post(url, { body: HttpBody.stream(Stream.never) }),
+          (response) => response.text
+        ))
+        const app = yield* nth(1)
+        yield* app.send(Record.stdout(1, bytesOf("Content-Length: 3\r\n\r\n413")))
+        assert.strictEqual(yield* Fiber.join(fiber), "413")
+        yield* app.untilEnd
+      }))
+  })
+
+  describe("pools connections", () => {
+    const serve = (app: Application.Application, n: number, body: string) =>
+      Effect.andThen(untilRequest(app, n), app.send(...answer(1, `\r\n${body}`)))
+
+    it.effect("and reuses the one that was used last", () =>
+      Effect.gen(function*() {
+        const { connect, nth, opened } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+        const text = Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+        const first = yield* text
+        const second = yield* text
+        yield* serve(yield* nth(2), 1, "2")
+        yield* Fiber.join(second)
+        yield* serve(yield* nth(1), 1, "1")
+        yield* Fiber.join(first)
+        const third = yield* text
+        yield* serve(yield* nth(1), 2, "3")
+        assert.strictEqual(yield* Fiber.join(third), "3")
+        assert.strictEqual(opened.length, 2)
+      }))
+
+    it.effect("and opens one for each request without keepConnection", () =>
+      Effect.gen(function*() {
+        const { connect, nth, opened } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect })
+        for (let i = 1; i <= 3; i++) {
+          const fiber = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+          const app = yield* nth(i)
+          yield* serve(app, 1, String(i))
+          assert.strictEqual(yield* Fiber.join(fiber), String(i))
+          yield* app.untilEnd
+        }
+        assert.strictEqual(opened.length, 3)
+      }))
+
+    it.effect("and keeps no more than maxIdle of them, nor longer than idleTimeout", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxIdle: 2, idleTimeout: "1 minute" })
+        const fibers = yield* Effect.forEach([1, 2, 3], () =>
+          Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text)))
+        const apps = yield* Effect.forEach([1, 2, 3], nth)
+        for (const app of apps) yield* serve(app, 1, "x")
+        yield* Effect.forEach(fibers, Fiber.join)
+        yield* apps[0].untilEnd
+        assert.isFalse(apps[1].client.closedUnsafe())
+        assert.isFalse(apps[2].client.closedUnsafe())
+        yield* TestClock.adjust("2 minutes")
+        yield* apps[1].untilEnd
+        yield* apps[2].untilEnd
+      }))
+
+    it.effect("and shares one between requests with maxRequests", () =>
+      Effect.gen(function*() {
+        const { connect, nth, opened } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxRequests: 8 })
+        const fibers = yield* Effect.forEach(Array.from({ length: 8 }, (_, i) => i), (i) =>
+          Effect.forkScoped(Effect.flatMap(client.get(`http://x/${i}`), (response) => response.text)))
+        const app = yield* nth(1)
+        yield* untilRequest(app, 8)
+        assert.strictEqual(opened.length, 1)
+        for (let id = 8; id >= 1; id--) yield* app.send(...answer(id, `\r\n${app.params(id).get("REQUEST_URI")}`))
+        assert.deepStrictEqual(
+          yield* Effect.forEach(fibers, Fiber.join),
+          Array.from({ length: 8 }, (_, i) => `/${i}`)
+        )
+      }))
+
+    // An application that closes a kept connection when the second request arrives.
+    const dying = (request: HttpClientRequest.HttpClientRequest, before: ReadonlyArray<Record.FastCgiRecord>) =>
+      Effect.gen(function*() {
+        const { connect, nth, opened } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+        const first = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+        const app = yield* nth(1)
+        yield* serve(app, 1, "first")
+        yield* Fiber.join(first)
+        const second = yield* Effect.forkScoped(
+          Effect.exit(Effect.flatMap(client.execute(request), (response) => response.text))
+        )
+        yield* app.untilTag("BeginRequest", 2)
+        yield* app.send(...before)
+        yield* app.close
+        return { second, opened, nth }
+      })
+
+    it.effect("and sends a request again when a kept connection died under it", () =>
+      Effect.gen(function*() {
+        const put = HttpClientRequest.put(url, { body: HttpBody.text("again") })
+        const { nth, second } = yield* dying(put, [])
+        const fresh = yield* nth(2)
+        yield* untilRequest(fresh)
+        assert.strictEqual(textOf(fresh.stdin(1)), "again")
+        yield* fresh.send(...answer(1, "\r\nfine"))
+        assert.deepStrictEqual(yield* Fiber.join(second), Exit.succeed("fine"))
+      }))
+
+    it.effect("but only once", () =>
+      Effect.gen(function*() {
+        const { nth, opened, second } = yield* dying(HttpClientRequest.get(url), [])
+        const fresh = yield* nth(2)
+        yield* untilRequest(fresh)
+        yield* fresh.close
+        assert.strictEqual(reasonOf(yield* Fiber.join(second)), "TransportError ConnectionLost")
+        assert.strictEqual(opened.length, 2)
+      }))
+
+    for (
+      const [name, request, before] of [
+        ["a POST", HttpClientRequest.post(url), []],
+        ["a streamed body", HttpClientRequest.put(url, { body: HttpBody.stream(Stream.make(bytesOf("once"))) }), []],
+        ["a request that has had output", HttpClientRequest.get(url), [Record.stdout(1, bytesOf("Sta"))]]
+      ] as const
+    ) {
+      it.effect(`but never ${name}`, () =>
+        Effect.gen(function*() {
+          const { opened, second } = yield* dying(request, before)
+          assert.match(reasonOf(yield* Fiber.join(second))!, /TransportError (ConnectionLost|Truncated)/)
+          assert.strictEqual(opened.length, 1)
+        }))
+    }
+
+    it.effect("and never uses one that was closed while idle", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+        const first = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+        const app = yield* nth(1)
+        yield* serve(app, 1, "first")
+        yield* Fiber.join(first)
+        yield* app.close
+        yield* app.untilEnd
+        const second = yield* Effect.forkScoped(Effect.flatMap(client.post(url), (response) => response.text))
+        yield* serve(yield* nth(2), 1, "second")
+        assert.strictEqual(yield* Fiber.join(second), "second")
+      }))
+  })
+
+  it.effect("logs STDERR line by line", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        lines.push(`${logLevel} ${String(message)}`)
+      })
+      yield* Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect })
+        const fiber = yield* Effect.forkScoped(client.get(url))
+        const app = yield* nth(1)
+        yield* app.send(
+          Record.stderr(1, bytesOf("one\ntw")),
+          Record.stderr(1, bytesOf("o\r\nthree")),
+          ...answer(1, "\r\n")
+        )
+        yield* Fiber.join(fiber)
+        yield* app.untilEnd
+      }).pipe(Effect.provide(Logger.layer([logger])))
+      assert.deepStrictEqual(lines, ["Warn one", "Warn two", "Warn three"])
+    }))
+})
