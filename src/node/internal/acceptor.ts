@@ -102,6 +102,19 @@ export const acceptor = Effect.fnUntraced(function*(
       )
     })
 
+  let unlinked = false
+  const unlink = (bound: Bound) => {
+    if (unlinked) return
+    unlinked = true
+    bound.unlink?.()
+  }
+  const close = (bound: Bound) => {
+    unlink(bound)
+    if (!server.listening) return
+    server.close()
+    bound.closed?.()
+  }
+
   const bound = yield* Effect.acquireRelease(
     bind(server).pipe(
       Effect.onError(() => Effect.sync(() => server.close())),
@@ -113,25 +126,12 @@ export const acceptor = Effect.fnUntraced(function*(
         })
       )
     ),
-    () =>
+    (bound) =>
       Effect.sync(() => {
-        close()
+        close(bound)
         for (const socket of held) socket.destroy()
       })
   )
-
-  let unlinked = false
-  const unlink = () => {
-    if (unlinked) return
-    unlinked = true
-    bound.unlink?.()
-  }
-  const close = () => {
-    unlink()
-    if (!server.listening) return
-    server.close()
-    bound.closed?.()
-  }
 
   return FastCgiListener.of({
     address: bound.address,
@@ -150,7 +150,7 @@ export const acceptor = Effect.fnUntraced(function*(
     // Closing the socket resets the connections that wait in its backlog. Node accepts one in a turn of the event loop, so
     // the socket is closed after two turns that brought none. On a port the next ones may come for ever.
     stopAccepting: Effect.callback<void>((resume) => {
-      unlink()
+      unlink(bound)
       let quiet = 0
       let left = backlog
       let before = accepted
@@ -161,7 +161,7 @@ export const acceptor = Effect.fnUntraced(function*(
           setImmediate(turn)
           return
         }
-        close()
+        close(bound)
         resume(Effect.void)
       }
       if (server.listening) setImmediate(turn)

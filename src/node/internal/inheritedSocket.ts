@@ -22,15 +22,21 @@ export const bindFd = Effect.fnUntraced(function*(
   const { backlog, fd } = options
   const kind = describe(fd)
   if (kind !== undefined) return yield* notASocket(fd, kind)
-  // Looked up first: nothing may come between the listen and what depends on it.
   const path = unixPath(fd)
+  let restoreStdin = () => {}
   yield* listen(
     server,
-    // The option `backlog` is ignored beside `fd`; this argument is not.
-    () => server.listen({ fd } as Net.ListenOptions, backlog),
-    (cause) => fdError(fd, cause)
+    () => {
+      // The option `backlog` is ignored beside `fd`; this argument is not.
+      server.listen({ fd } as Net.ListenOptions, backlog)
+      // At once: other layers are built while this one waits for the "listening" event.
+      if (fd === 0) restoreStdin = replaceStdin()
+    },
+    (cause) => {
+      restoreStdin()
+      return fdError(fd, cause)
+    }
   )
-  if (fd === 0) replaceStdin()
   const local = server.address()
   const address = local === null || typeof local === "string" ? Option.none() : inetAddress(local.address, local.port)
   return {
@@ -117,8 +123,9 @@ const unixPath = (fd: number): string => {
 
 // There is nothing to read on descriptor 0 of a FastCGI application (SPEC 2.2). Once the descriptor listens, the getter of
 // `process.stdin` throws EEXIST, and whatever looks at it, Effect's NodeTerminal for one, takes the program down. So it
-// reads an empty stream instead, no matter what is built first.
-const replaceStdin = (): void => {
+// reads an empty stream instead, no matter what is built first. Returns what puts the getter back.
+const replaceStdin = (): () => void => {
+  const original = Object.getOwnPropertyDescriptor(process, "stdin")!
   Object.defineProperty(process, "stdin", {
     configurable: true,
     enumerable: true,
@@ -128,6 +135,7 @@ const replaceStdin = (): void => {
       }
     })
   })
+  return () => Object.defineProperty(process, "stdin", original)
 }
 
 // libuv never closes descriptors 0, 1 and 2, so the socket would go on collecting connections that nobody accepts. The
