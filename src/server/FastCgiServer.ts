@@ -4,7 +4,9 @@
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
@@ -106,7 +108,11 @@ export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 =
       role === Role.Filter && filter !== undefined,
     fork: (request, context) =>
       Effect.runForkWith(context)(
-        Effect.scoped(handle(request)) as Effect.Effect<void, unknown, Exclude<R1 | R2 | R3, Scope.Scope>>
+        Effect.onExit(
+          // A handler that throws before it has made an Effect fails its request, not the connection.
+          Effect.scoped(Effect.suspend(() => handle(request))),
+          (exit) => Exit.isFailure(exit) ? logTooLate(request, exit.cause) : Effect.void
+        ) as Effect.Effect<void, unknown, Exclude<R1 | R2 | R3, Scope.Scope>>
       )
   })
 }
@@ -114,6 +120,12 @@ export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 =
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+// What fails before it has been answered is answered and logged by the engine. After that, nobody else is told.
+const logTooLate = (request: ConnectionRequest, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  request.gone && !request.aborted
+    ? Effect.logError("a FastCGI handler failed after its response had begun", cause)
+    : Effect.void
 
 // Nothing but a 200 with its Status line allows (SPEC 6.3), and nothing but `allow` makes one.
 const authorize = (

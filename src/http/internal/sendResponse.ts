@@ -144,7 +144,10 @@ const sendRaw = (
   if (body instanceof Blob) return sendStream(httpRequest, request, response, head, fromWebStream(body.stream()))
   if (body instanceof ReadableStream) return sendStream(httpRequest, request, response, head, fromWebStream(body))
   if (isAsyncIterable(body)) {
-    return sendStream(httpRequest, request, response, head, Stream.map(Stream.fromAsyncIterable(body, identity), toBytes))
+    return Effect.ensuring(
+      sendStream(httpRequest, request, response, head, fromAsyncIterable(body)),
+      cancelBody(response.body)
+    )
   }
   return refuse(httpRequest, request, response, new TypeError("a raw response body of this type can not be sent"))
 }
@@ -180,6 +183,19 @@ const fromWebStream = (stream: ReadableStream<Uint8Array>): Stream.Stream<Uint8A
 
 const isAsyncIterable = (body: unknown): body is AsyncIterable<unknown> =>
   typeof body === "object" && body !== null && Symbol.asyncIterator in body
+
+// `Stream.fromAsyncIterable` ends by the iterator's `return`, and that of a Node Readable waits for its next chunk, which
+// may never come. Who cancels this one destroys what it reads.
+const fromAsyncIterable = (body: AsyncIterable<unknown>): Stream.Stream<Uint8Array, unknown> =>
+  Stream.fromPull(Effect.sync(() => {
+    const iterator = body[Symbol.asyncIterator]()
+    return Effect.callback<readonly [Uint8Array], unknown>((resume) => {
+      iterator.next().then(
+        (next) => resume(next.done === true ? Cause.done() : Effect.succeed([toBytes(next.value)])),
+        (error) => resume(Effect.fail(error))
+      )
+    })
+  }))
 
 const encoder = new TextEncoder()
 

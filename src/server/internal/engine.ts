@@ -160,7 +160,14 @@ class Engine<R> implements ConnectionHandler {
   }
 
   private run(request: ConnectionRequest, ended: (() => void) | undefined): void {
-    const fiber = this.options.fork(request, this.context)
+    // The handler starts to run inside `fork`, and what it wakes there may end its own request.
+    let running: Fiber.Fiber<void, unknown> | undefined
+    let early: AbortReason | undefined
+    request.onAbort = (reason) => {
+      if (running === undefined) early ??= reason
+      else this.interrupt(running, reason)
+    }
+    const fiber = running = this.options.fork(request, this.context)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) {
       this.handled(request, exit)
@@ -168,14 +175,17 @@ class Engine<R> implements ConnectionHandler {
       return
     }
     this.handlers.add(fiber)
-    request.onAbort = (reason: AbortReason) =>
-      fiber.interruptUnsafe(undefined, reason === "Shutdown" ? undefined : this.options.abortAnnotations)
     fiber.addObserver((exit) => {
       this.handlers.delete(fiber)
       this.handled(request, exit)
       ended?.()
       this.idle()
     })
+    if (early !== undefined) this.interrupt(fiber, early)
+  }
+
+  private interrupt(fiber: Fiber.Fiber<void, unknown>, reason: AbortReason): void {
+    fiber.interruptUnsafe(undefined, reason === "Shutdown" ? undefined : this.options.abortAnnotations)
   }
 
   private handled(request: ConnectionRequest, exit: Exit.Exit<void, unknown>): void {

@@ -79,7 +79,7 @@ export const send = (request: ConnectionRequest, response: FastCgiResponse): Eff
   const head = encodeHead(response.status, response.statusText, response.headers, response.setCookies)
   if (typeof head !== "string") return Effect.fail(head)
   const body = response.body
-  const omitted = response.status === 204 || response.status === 304 ||
+  const omitted = response.status === 204 || response.status === 205 || response.status === 304 ||
     request.params?.get("REQUEST_METHOD") === "HEAD"
   if (omitted || body === undefined) {
     sendWhole(request, head, undefined, 0, response.appStatus)
