@@ -3,6 +3,9 @@ import { defineConfig } from "vitest/config"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
+/** Tests that start web servers, browsers and the example app: one file at a time, when the others are done. */
+const withPrograms = ["test/servers/**/*.test.ts", "test/examples/**/*.test.ts"]
+
 export default defineConfig({
   resolve: {
     // Tests and examples say what a user says, and run on the sources.
@@ -12,9 +15,29 @@ export default defineConfig({
     ]
   },
   test: {
-    include: ["test/**/*.test.ts"],
     // Real servers and large bodies on a small shared machine; a test waits for events, so only a failure takes this long.
     testTimeout: 30_000,
-    hookTimeout: 30_000
+    hookTimeout: 30_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "library",
+          include: ["test/**/*.test.ts"],
+          exclude: withPrograms,
+          sequence: { groupOrder: 0 }
+        }
+      },
+      {
+        extends: true,
+        test: {
+          name: "programs",
+          include: withPrograms,
+          fileParallelism: false,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 }
+        }
+      }
+    ]
   }
 })

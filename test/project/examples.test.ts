@@ -6,7 +6,7 @@
  * A block fenced as `ts no-check` is a fragment and is left alone. A block is run when it uses `assert` and nothing of
  * `effect-fastcgi/node` or of Node's servers.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { afterAll, assert, describe, it } from "@effect/vitest"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -21,7 +21,8 @@ interface Example {
   readonly file: string
 }
 
-const folder = Path.join(projectRoot, ".doctest")
+// Inside the project, so that packages are found from it; one for each run, so that two runs do not meet.
+const folder = Path.join(projectRoot, ".doctest", String(process.pid))
 
 const fence = /^([ \t]*)```ts(?![a-z])[ \t]*(.*)\n([\s\S]*?)^[ \t]*```[ \t]*$/gm
 
@@ -61,7 +62,7 @@ const runs = (example: Example): boolean =>
   /\bassert\b/.test(example.code) &&
   !/effect-fastcgi\/node|NodeHttpServer|NodeRuntime|from "node:(net|http)/.test(example.code)
 
-Fs.rmSync(folder, { recursive: true, force: true })
+afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }))
 Fs.mkdirSync(folder, { recursive: true })
 for (const example of examples) {
   Fs.writeFileSync(Path.join(folder, example.file), `${example.code}\nexport {}\n`)
@@ -69,7 +70,7 @@ for (const example of examples) {
 Fs.writeFileSync(
   Path.join(folder, "tsconfig.json"),
   JSON.stringify({
-    extends: "../tsconfig.json",
+    extends: "../../tsconfig.json",
     // An example may declare what it only shows.
     compilerOptions: { noUnusedLocals: false, noUnusedParameters: false },
     include: ["*.ts"]
@@ -93,10 +94,19 @@ describe("examples", () => {
     assert.strictEqual(compiler.status, 0, compiler.stderr)
   }, 60_000)
 
+  const load = (example: Example): Promise<unknown> => import(pathToFileURL(Path.join(folder, example.file)).href)
+
   for (const example of examples.filter(runs)) {
-    it(`${example.place} holds`, async () => {
-      await import(pathToFileURL(Path.join(folder, example.file)).href)
-    })
+    if (/from "@effect\/vitest"/.test(example.code)) {
+      // An example of a test: it registers itself.
+      describe(example.place, async () => {
+        await load(example)
+      })
+    } else {
+      it(`${example.place} holds`, async () => {
+        await load(example)
+      })
+    }
   }
 
   it("are found in comments and in pages", () => {
