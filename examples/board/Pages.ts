@@ -149,7 +149,7 @@ ${alert(options.refused?.because)}
 <button type="submit">Post</button>
 </form>
 </div>
-<ul class="list" id="notes">${noteItems(options.notes)}</ul>
+<ul class="list" id="notes" aria-live="polite" aria-relevant="additions">${noteItems(options.notes)}</ul>
 <p class="none">No notes yet.</p>
 </section>
 <section class="column" aria-labelledby="files-title">

@@ -185,7 +185,8 @@ export const start = Effect.fnUntraced(function*(name: Name, options: Places) {
     Effect.forkScoped
   )
   const died = Effect.exit(child.exitCode).pipe(
-    Effect.andThen(Fiber.await(output)),
+    // Its last words; a worker that outlives it may hold the pipe open.
+    Effect.andThen(Effect.timeoutOption(Fiber.await(output), "1 second")),
     Effect.andThen(Effect.fail(new WebServerError({ message: `${name} ended` })))
   )
   const accepts = connect(port).pipe(

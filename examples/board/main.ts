@@ -4,6 +4,7 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import type { FastCgiListener } from "effect-fastcgi"
 import { FastCgiGateway } from "effect-fastcgi/client"
 import { NodeFastCgi, NodeFastCgiConnector } from "effect-fastcgi/node"
 import * as Cause from "effect/Cause"
@@ -12,14 +13,15 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as HttpServer from "effect/http/HttpServer"
+import type { ServeError } from "effect/http/HttpServerError"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Path from "effect/Path"
 import type * as Runtime from "effect/Runtime"
-import { createServer } from "node:http"
 import * as App from "./App.ts"
 import * as Board from "./Board.ts"
 import * as CommandLine from "./CommandLine.ts"
+import { createServer } from "./nodeServer.ts"
 import * as WebServer from "./WebServer.ts"
 
 const host = "127.0.0.1"
@@ -31,7 +33,10 @@ const main = Effect.fnUntraced(function*({ mode, port }: CommandLine.Start) {
   const socket = path.join(directory, "board.sock")
 
   // The app is the same, whatever carries it: only this Layer is another one.
-  const server = mode === "http"
+  const server: Layer.Layer<
+    HttpServer.HttpServer | NodeFastCgi.NodeFastCgiServices,
+    FastCgiListener.FastCgiListenerError | ServeError
+  > = mode === "http"
     ? NodeHttpServer.layer(createServer, { host, port })
     : NodeFastCgi.layer({ path: socket })
   const app = yield* Layer.build(App.layer.pipe(Layer.provideMerge(server)))
@@ -53,7 +58,7 @@ const main = Effect.fnUntraced(function*({ mode, port }: CommandLine.Start) {
 const gateway = Effect.fnUntraced(function*(socket: string, port: number) {
   const connect = NodeFastCgiConnector.connect({ path: socket })
   const http = yield* Layer.build(
-    FastCgiGateway.layer({ connect }).pipe(
+    FastCgiGateway.layer({ connect, keepConnection: true }).pipe(
       Layer.provideMerge(NodeHttpServer.layer(createServer, { host, port }))
     )
   )

@@ -67,7 +67,9 @@ document.addEventListener("submit", async (event) => {
   const form = event.target
   if (form.matches(".delete")) {
     event.preventDefault()
-    await fetch(form.action, { method: "POST", redirect: "manual" }).catch(() => location.reload())
+    await fetch(form.action, { method: "POST", redirect: "manual" })
+      .then(() => form.closest("li").remove())
+      .catch(() => location.reload())
   } else if (form.id === "write") {
     event.preventDefault()
     try {

@@ -107,7 +107,7 @@ for (const [name, server] of servers) {
     it.live("posts a note by a plain form and shows it", () =>
       onBoard(Effect.gen(function*() {
         const before = yield* page
-        assert.include(before, `<ul class="list" id="notes"></ul>`)
+        assert.include(before, `aria-relevant="additions"></ul>`)
         assert.include(before, `<form class="stack" id="write" method="post" action="/">`)
 
         const response = yield* post("/", { author: " Ada ", text: "Zwölf Boxkämpfer\n\nund ein 🦊" })
