@@ -11,7 +11,7 @@ import * as Path from "effect/Path"
 import { FastCgiAdmission } from "effect-fastcgi"
 import { FastCgiHttpClient } from "effect-fastcgi/client"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
-import { NodeFastCgiConnector, NodeFastCgiListener } from "effect-fastcgi/node"
+import { NodeFastCgi, NodeFastCgiConnector } from "effect-fastcgi/node"
 import { FastCgiTest } from "effect-fastcgi/testing"
 import { createServer } from "node:http"
 import type { ShutdownOptions } from "./suite.ts"
@@ -45,6 +45,7 @@ const memory = (options: ShutdownOptions) =>
 
 suite("FastCgiTest.layerTest", memory({}), { layerWith: memory })
 
+/** A socket file of its own for each case, where `NodeFastCgi.layer` listens and the client connects. */
 const unix = (options: ShutdownOptions) =>
   Layer.unwrap(Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -56,10 +57,7 @@ const unix = (options: ShutdownOptions) =>
         FastCgiHttpClient.make({ connect: NodeFastCgiConnector.connect({ path }), keepConnection: true }),
         relative
       )
-    ).pipe(
-      Layer.provideMerge(FastCgiHttpServer.layerServer(options)),
-      Layer.provide([NodeFastCgiListener.layerUnix({ path }), FastCgiAdmission.layer()])
-    )
-  })).pipe(Layer.provideMerge(NodeHttpServer.layerHttpServices))
+    ).pipe(Layer.provideMerge(NodeFastCgi.layer({ path, ...options })))
+  })).pipe(Layer.provide(NodeFastCgi.layerServices))
 
-suite("a UNIX socket", unix({}), { layerWith: unix })
+suite("NodeFastCgi.layer on a UNIX socket", unix({}), { layerWith: unix })
