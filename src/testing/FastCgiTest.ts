@@ -92,6 +92,8 @@ export interface Peer {
   readonly request: (request?: PeerRequest) => Effect.Effect<void>
   /** The next record, contents of streams in fragments as they come. Waits; fails with `Done` when the server has closed. */
   readonly receive: Pull.Pull<FastCgiRecord.FastCgiRecord>
+  /** The bytes of everything that has arrived, in place of `receive`. Waits; fails with `Done` when the server has closed. */
+  readonly receiveBytes: Pull.Pull<Uint8Array>
   /** Everything until END_REQUEST of this id, records of other ids being kept for their own call. Dies when none comes. */
   readonly reply: (requestId?: number) => Effect.Effect<PeerReply>
   /** All records until the server closes. */
@@ -100,6 +102,8 @@ export interface Peer {
   readonly closed: Effect.Effect<void>
   /** How many bytes this end takes before the script receives them. Default 64 KiB. */
   readonly setCapacity: (bytes: number) => Effect.Effect<void>
+  /** How many of the bytes that were sent the server has not taken, beyond the 64 KiB that wait for it to read. */
+  readonly pending: Effect.Effect<number>
   /** Half-closes: the server reads the end. */
   readonly end: Effect.Effect<void>
   /** Closes both directions. */
@@ -327,6 +331,13 @@ class ScriptedPeer implements Peer {
     })
   })
 
+  readonly receiveBytes: Pull.Pull<Uint8Array> = Effect.suspend(() =>
+    Effect.matchEffect(this.end_.pull, {
+      onSuccess: (chunks) => Effect.succeed(concat(chunks)),
+      onFailure: () => Cause.done()
+    })
+  )
+
   reply(requestId = 1): Effect.Effect<PeerReply> {
     return Effect.suspend(() => {
       const end = this.ended.get(requestId)
@@ -375,6 +386,8 @@ class ScriptedPeer implements Peer {
     return Effect.sync(() => this.end_.setCapacityUnsafe(bytes))
   }
 
+  readonly pending = Effect.sync(() => this.end_.pendingUnsafe())
+
   readonly end = Effect.sync(() => this.end_.endUnsafe())
 
   readonly close = Effect.sync(() => this.end_.destroyUnsafe())
@@ -395,6 +408,16 @@ class ScriptedPeer implements Peer {
     }
     return collected
   }
+}
+
+const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const bytes = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0))
+  let at = 0
+  for (const chunk of chunks) {
+    bytes.set(chunk, at)
+    at += chunk.length
+  }
+  return bytes
 }
 
 const join = (chunks: ReadonlyArray<Uint8Array>): string => {
