@@ -79,7 +79,11 @@ export const serve = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never
 export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>(
   handlers: Handlers<E1, R1, E2, R2, E3, R3>,
   options?: FastCgiServerOptions
-): Effect.Effect<void, never, FastCgiListener | FastCgiAdmission | Scope.Scope | Exclude<R1 | R2 | R3, Scope.Scope>> => {
+): Effect.Effect<
+  void,
+  never,
+  FastCgiListener | FastCgiAdmission | Scope.Scope | Exclude<R1 | R2 | R3, Scope.Scope>
+> => {
   const { authorizer, filter, responder } = handlers
   const handle = (request: ConnectionRequest): Effect.Effect<void, unknown, R1 | R2 | R3> => {
     switch (request.role) {
@@ -134,7 +138,10 @@ const authorize = (
 ): Effect.Effect<void, unknown> => {
   if (decision._tag === "FastCgiDeny") {
     const { response } = decision
-    return Respond.send(request, response.status === 200 ? { ...response, status: 403, statusText: undefined } : response)
+    return Respond.send(
+      request,
+      response.status === 200 ? { ...response, status: 403, statusText: undefined } : response
+    )
   }
   const headers: Record<string, string> = {}
   for (const name in decision.variables) headers[`Variable-${name}`] = decision.variables[name]
