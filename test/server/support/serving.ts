@@ -1,0 +1,186 @@
+/**
+ * Plays between a server in memory and scripted peers, and what has to be true after every one of them.
+ */
+import { assert, it } from "@effect/vitest"
+import {
+  FastCgiAdmission,
+  FastCgiParams,
+  FastCgiRecord,
+  type FastCgiRequest,
+  type FastCgiResponse,
+  FastCgiServer,
+  type FastCgiServerOptions
+} from "effect-fastcgi"
+import { FastCgiTest } from "effect-fastcgi/testing"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
+import * as Pull from "effect/Pull"
+import type * as Scope from "effect/Scope"
+
+export type Record = FastCgiRecord.FastCgiRecord
+export type Peer = FastCgiTest.Peer
+export type Responder = FastCgiRequest.Responder
+export type Response = FastCgiResponse.FastCgiResponse
+
+export interface ServeOptions extends FastCgiServerOptions.FastCgiServerOptions {
+  readonly admission?: FastCgiAdmission.FastCgiAdmissionOptions | undefined
+}
+
+export type Handlers = FastCgiServer.Handlers<unknown, Scope.Scope, unknown, Scope.Scope, unknown, Scope.Scope>
+
+/** A server in memory. */
+export const serve = (handlers: Handlers, options?: ServeOptions) =>
+  FastCgiServer.serve(handlers, options).pipe(
+    Layer.provideMerge([FastCgiTest.layerMemory, FastCgiAdmission.layer(options?.admission)])
+  )
+
+export interface Logged {
+  readonly level: string
+  readonly message: string
+  readonly cause: string
+}
+
+/** What can be seen of a server from the inside. */
+export class Observed extends Context.Service<Observed, {
+  /** What has been logged and not been taken. */
+  readonly logs: Array<Logged>
+  /** Fibers of the server that have not ended. */
+  readonly fibers: () => number
+}>()("effect-fastcgi/test/Observed") {}
+
+/** What has been logged since the last time. What nobody takes fails the play. */
+export const takeLogs = Effect.map(Observed, ({ logs }) => logs.splice(0))
+
+export type PlayServices = FastCgiTest.FastCgiMemory | FastCgiAdmission.FastCgiAdmission | Observed | Scope.Scope
+
+/** A fiber that accepts connections is all that a server without connections has. */
+export const idleFibers = 1
+
+/** Lets everything run that can run without time passing. */
+export const settle: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { times: 40 })
+
+/** A server's layer, observed. */
+export const observe = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A | Observed, E, R> => {
+  const logs: Array<Logged> = []
+  let fibers = 0
+  const logger = Logger.make(({ cause, logLevel, message }) => {
+    logs.push({
+      level: logLevel,
+      message: (Array.isArray(message) ? message : [message]).map(String).join(" "),
+      cause: cause.reasons.length === 0 ? "" : Cause.pretty(cause)
+    })
+  })
+  return Layer.provideMerge(
+    layer.pipe(
+      Layer.provide([
+        Logger.layer([logger]),
+        Layer.succeed(Metric.FiberRuntimeMetrics)({
+          recordFiberStart: () => {
+            fibers++
+          },
+          recordFiberEnd: () => {
+            fibers--
+          }
+        })
+      ])
+    ),
+    Layer.succeed(Observed, { logs, fibers: () => fibers })
+  )
+}
+
+/** Fails unless the server is as if nothing had ever happened. */
+export const assertIdle = Effect.gen(function*() {
+  yield* settle
+  const admission = yield* FastCgiAdmission.FastCgiAdmission
+  const observed = yield* Observed
+  assert.deepStrictEqual(observed.logs, [], "logged")
+  assert.strictEqual(admission.requestsUnsafe(), 0, "open requests")
+  assert.strictEqual(admission.connectionsUnsafe(), 0, "open connections")
+  assert.strictEqual(observed.fibers(), idleFibers, "fibers of the server")
+})
+
+/**
+ * A test with a server. When the play has ended and its peers have closed, nothing may be left of it: no request, no
+ * connection, no fiber (and so no timer), and nothing logged that the play has not taken.
+ */
+export const play = <E>(
+  name: string,
+  server: Layer.Layer<FastCgiTest.FastCgiMemory | FastCgiAdmission.FastCgiAdmission>,
+  body: () => Effect.Effect<unknown, E, PlayServices>
+): void =>
+  it.effect(name, () =>
+    Effect.suspend(body).pipe(
+      Effect.scoped,
+      Effect.andThen(assertIdle),
+      Effect.provide(observe(server))
+    ))
+
+/** Connects a peer. */
+export const connect = Effect.flatMap(FastCgiTest.FastCgiMemory, (memory) => memory.peer)
+
+/** GET_VALUES for one name: what is sent to know that everything before it has been dispatched. */
+export const question = FastCgiRecord.getValues(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", ""]]))
+
+/** Everything that the server sends up to the answer to a question that is asked now. */
+export const untilAnswered = (peer: Peer): Effect.Effect<ReadonlyArray<Record>> =>
+  Effect.gen(function*() {
+    yield* peer.send(question)
+    const records: Array<Record> = []
+    for (;;) {
+      const record = yield* received(peer)
+      if (record._tag === "GetValuesResult") return records
+      records.push(record)
+    }
+  })
+
+/** Sends, and returns everything that the server sends up to the point where it has dispatched it. */
+export const exchange = (peer: Peer, ...records: ReadonlyArray<Record>): Effect.Effect<ReadonlyArray<Record>> =>
+  Effect.andThen(peer.send(...records), untilAnswered(peer))
+
+/** The next record; dies when the server has closed. */
+export const received = (peer: Peer): Effect.Effect<Record> =>
+  Pull.catchDone(peer.receive, () => Effect.die(new Error("the server has closed")))
+
+/** The params of a GET of `/`. */
+export const getParams = FastCgiParams.encodePairs([
+  ["REQUEST_METHOD", "GET"],
+  ["REQUEST_URI", "/"],
+  ["SERVER_PROTOCOL", "HTTP/1.1"]
+])
+
+export interface Opening {
+  readonly role?: number
+  readonly keepConnection?: boolean
+  readonly params?: Readonly<globalThis.Record<string, string>>
+}
+
+/** BEGIN_REQUEST and PARAMS, complete. */
+export const opening = (id: number, options: Opening = {}): ReadonlyArray<Record> => [
+  FastCgiRecord.beginRequest(id, options.role ?? FastCgiRecord.Role.Responder, {
+    keepConnection: options.keepConnection ?? true
+  }),
+  FastCgiRecord.params(
+    id,
+    options.params === undefined ? getParams : FastCgiParams.encodePairs(Object.entries(options.params))
+  ),
+  FastCgiRecord.params(id)
+]
+
+export const tags = (records: ReadonlyArray<Record>): ReadonlyArray<string> =>
+  records.map((record) => `${record._tag} ${record.requestId}`)
+
+export const bytes = (length: number, seed = 0): Uint8Array => {
+  const content = new Uint8Array(length)
+  for (let i = 0; i < length; i++) content[i] = (i * 31 + (i >>> 8) * 7 + seed) & 0xff
+  return content
+}
+
+/** What a response of `FastCgiResponse.make(text)` looks like on STDOUT. */
+export const page = (text: string): string => `Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n${text}`
+
+/** The body behind the header block. */
+export const bodyOf = (stdout: string): string => stdout.slice(stdout.indexOf("\r\n\r\n") + 4)
