@@ -1,5 +1,6 @@
 /** Whole apps: HttpApi with its typed client, and static files. */
 import { assert } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as HttpApi from "effect/http-api/HttpApi"
@@ -11,7 +12,6 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
-import * as Context from "effect/Context"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpStaticServer from "effect/http/HttpStaticServer"
@@ -103,8 +103,11 @@ const NotesLive = HttpApiBuilder.group(
   })
 )
 
-const AccountLive = HttpApiBuilder.group(Api, "account", (handlers) =>
-  Effect.succeed(handlers.handleAll({ me: () => CurrentUser })))
+const AccountLive = HttpApiBuilder.group(
+  Api,
+  "account",
+  (handlers) => Effect.succeed(handlers.handleAll({ me: () => CurrentUser }))
+)
 
 const AuthorizationLive = Layer.succeed(Authorization)({
   bearer: (effect, { credential }) =>
@@ -135,7 +138,10 @@ const makeSite = Effect.gen(function*() {
   return root
 })
 
-const serveSite = Effect.flatMap(makeSite, (root) => serve(HttpStaticServer.layer({ root, cacheControl: "max-age=60" })))
+const serveSite = Effect.flatMap(
+  makeSite,
+  (root) => serve(HttpStaticServer.layer({ root, cacheControl: "max-age=60" }))
+)
 
 export const apps: Cases = (test) => {
   test("serves an HttpApi to its own client: parameters, query, payload, no content, text and bytes", () =>
@@ -231,7 +237,9 @@ export const apps: Cases = (test) => {
   test("answers 404 to files that are not there and to paths that lead out", () =>
     Effect.gen(function*() {
       yield* serveSite
-      for (const url of ["/nothing.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/guide/..%2f..%2fsecret.txt", "/%00"]) {
+      for (
+        const url of ["/nothing.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/guide/..%2f..%2fsecret.txt", "/%00"]
+      ) {
         assert.strictEqual(yield* status(get(url)), 404, url)
       }
     }))

@@ -20,11 +20,11 @@ import {
   encode,
   get,
   getText,
+  method,
   pattern,
   request,
   route,
   send,
-  method,
   serve,
   serveLogged,
   status,
@@ -60,9 +60,13 @@ const everything = (response: HttpClientResponse.HttpClientResponse) =>
 const failing = Layer.mergeAll(
   route("GET", "/fail", Effect.fail(new Plain({ detail: secret }))),
   route("GET", "/die", Effect.die(new Error(secret))),
-  route("GET", "/throw", Effect.sync((): HttpServerResponse.HttpServerResponse => {
-    throw new TypeError(secret)
-  })),
+  route(
+    "GET",
+    "/throw",
+    Effect.sync((): HttpServerResponse.HttpServerResponse => {
+      throw new TypeError(secret)
+    })
+  ),
   route("GET", "/string", Effect.fail(secret)),
   route("GET", "/interrupt", Effect.interrupt),
   route("GET", "/respondable", new Teapot({ note: "short and stout" })),
@@ -224,7 +228,11 @@ export const failures: Cases = (test) => {
       yield* serve(Layer.mergeAll(
         route("GET", "/stream", HttpServerResponse.stream(textStream("12345"), { contentLength: 10 })),
         route("GET", "/nothing", HttpServerResponse.stream(Stream.empty, { contentLength: 10 })),
-        route("GET", "/readable", Effect.sync(() => HttpServerResponse.raw(Readable.from([encode("12345")]), { contentLength: 10 }))),
+        route(
+          "GET",
+          "/readable",
+          Effect.sync(() => HttpServerResponse.raw(Readable.from([encode("12345")]), { contentLength: 10 }))
+        ),
         route("GET", "/text", HttpServerResponse.setHeader(HttpServerResponse.text("12345"), "content-length", "10")),
         route("GET", "/raw", HttpServerResponse.raw("12345", { contentLength: 10 })),
         route("GET", "/ok", HttpServerResponse.text("ok"))
@@ -238,11 +246,23 @@ export const failures: Cases = (test) => {
   test("does not let a body pass for complete that is longer than its length", () =>
     Effect.gen(function*() {
       yield* serve(Layer.mergeAll(
-        route("GET", "/stream", HttpServerResponse.stream(textStream("12345", "67890", "12345", "67890"), { contentLength: 10 })),
-        route("GET", "/readable", Effect.sync(() =>
-          HttpServerResponse.raw(Readable.from([encode("12345"), encode("1234567890")]), { contentLength: 10 })
-        )),
-        route("GET", "/text", HttpServerResponse.setHeader(HttpServerResponse.text("1234567890"), "content-length", "5")),
+        route(
+          "GET",
+          "/stream",
+          HttpServerResponse.stream(textStream("12345", "67890", "12345", "67890"), { contentLength: 10 })
+        ),
+        route(
+          "GET",
+          "/readable",
+          Effect.sync(() =>
+            HttpServerResponse.raw(Readable.from([encode("12345"), encode("1234567890")]), { contentLength: 10 })
+          )
+        ),
+        route(
+          "GET",
+          "/text",
+          HttpServerResponse.setHeader(HttpServerResponse.text("1234567890"), "content-length", "5")
+        ),
         route("GET", "/ok", HttpServerResponse.text("ok"))
       ))
       // A client that stops at the tenth byte has a right to be content; more than the declared length it may never see.
@@ -257,9 +277,17 @@ export const failures: Cases = (test) => {
     Effect.gen(function*() {
       const first = Stream.make(pattern(1000))
       yield* serve(Layer.mergeAll(
-        route("GET", "/fail", HttpServerResponse.stream(Stream.concat(first, Stream.fail(new Plain({ detail: secret }))))),
+        route(
+          "GET",
+          "/fail",
+          HttpServerResponse.stream(Stream.concat(first, Stream.fail(new Plain({ detail: secret }))))
+        ),
         route("GET", "/die", HttpServerResponse.stream(Stream.concat(first, Stream.die(new Error(secret))))),
-        route("GET", "/interrupt", HttpServerResponse.stream(Stream.concat(first, Stream.fromEffect(Effect.interrupt)))),
+        route(
+          "GET",
+          "/interrupt",
+          HttpServerResponse.stream(Stream.concat(first, Stream.fromEffect(Effect.interrupt)))
+        ),
         route(
           "GET",
           "/length",

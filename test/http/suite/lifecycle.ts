@@ -134,10 +134,11 @@ export const lifecycle: Cases = (test, capabilities) => {
         "POST",
         "/",
         Effect.flatMap(request, (request) =>
-          Stream.runForEach(request.stream, () => Deferred.succeed(started, undefined)).pipe(
-            Effect.andThen(Effect.never),
-            Effect.onExit((exit) => Deferred.succeed(ended, exit))
-          ))
+          Stream.runForEach(request.stream, () =>
+            Deferred.succeed(started, undefined)).pipe(
+              Effect.andThen(Effect.never),
+              Effect.onExit((exit) => Deferred.succeed(ended, exit))
+            ))
       ))
       const body = Stream.concat(Stream.make(pattern(100)), Stream.never)
       const client = yield* Effect.forkChild(send(HttpClientRequest.bodyStream(post("/"), body)))
@@ -233,8 +234,12 @@ export const lifecycle: Cases = (test, capabilities) => {
         fiber.interruptUnsafe(fiber.id)
         return Effect.as(Effect.yieldNow, HttpServerResponse.text("went on"))
       })
-      yield* HttpServer.serveEffect(Effect.flatMap(request, (request) =>
-        request.url === "/plain" ? interruptItself : Effect.interruptible(interruptItself)))
+      yield* HttpServer.serveEffect(
+        Effect.flatMap(
+          request,
+          (request) => request.url === "/plain" ? interruptItself : Effect.interruptible(interruptItself)
+        )
+      )
       assert.strictEqual(yield* getText("/plain"), "went on")
       assert.strictEqual(yield* status(get("/interruptible")), 503)
     }))
@@ -369,46 +374,52 @@ export const lifecycle: Cases = (test, capabilities) => {
   const testWith = (options: ShutdownOptions): Test =>
     layerWith === undefined ? testUnless(test, "no layer with options") : makeTest(layerWith(options))
 
-  testWith({ gracefulShutdownTimeout: "3 seconds" })("waits for gracefulShutdownTimeout and no longer", () =>
-    Effect.gen(function*() {
-      const started = yield* Deferred.make<void>()
-      const scope = yield* Scope.make()
-      yield* Scope.provide(
-        serve(route("GET", "/", Effect.andThen(Deferred.succeed(started, undefined), Effect.never))),
-        scope
-      )
-      const client = yield* Effect.forkChild(Effect.exit(status(get("/"))))
-      yield* Deferred.await(started)
-      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
-      yield* TestClock.adjust("2999 millis")
-      assert.isUndefined(closing.pollUnsafe())
-      yield* TestClock.adjust("1 millis")
-      yield* Fiber.join(closing)
-      yield* Fiber.join(client)
-    }))
+  testWith({ gracefulShutdownTimeout: "3 seconds" })(
+    "waits for gracefulShutdownTimeout and no longer",
+    () =>
+      Effect.gen(function*() {
+        const started = yield* Deferred.make<void>()
+        const scope = yield* Scope.make()
+        yield* Scope.provide(
+          serve(route("GET", "/", Effect.andThen(Deferred.succeed(started, undefined), Effect.never))),
+          scope
+        )
+        const client = yield* Effect.forkChild(Effect.exit(status(get("/"))))
+        yield* Deferred.await(started)
+        const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+        yield* TestClock.adjust("2999 millis")
+        assert.isUndefined(closing.pollUnsafe())
+        yield* TestClock.adjust("1 millis")
+        yield* Fiber.join(closing)
+        yield* Fiber.join(client)
+      })
+  )
 
-  testWith({ disablePreemptiveShutdown: true })("interrupts at once with disablePreemptiveShutdown", () =>
-    Effect.gen(function*() {
-      const started = yield* Deferred.make<void>()
-      const interrupted = yield* Deferred.make<void>()
-      const scope = yield* Scope.make()
-      yield* Scope.provide(
-        serve(route(
-          "GET",
-          "/",
-          Deferred.succeed(started, undefined).pipe(
-            Effect.andThen(Effect.never),
-            Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
-          )
-        )),
-        scope
-      )
-      const client = yield* Effect.forkChild(Effect.exit(status(get("/"))))
-      yield* Deferred.await(started)
-      yield* Scope.close(scope, Exit.void)
-      yield* Deferred.await(interrupted)
-      yield* Fiber.join(client)
-    }))
+  testWith({ disablePreemptiveShutdown: true })(
+    "interrupts at once with disablePreemptiveShutdown",
+    () =>
+      Effect.gen(function*() {
+        const started = yield* Deferred.make<void>()
+        const interrupted = yield* Deferred.make<void>()
+        const scope = yield* Scope.make()
+        yield* Scope.provide(
+          serve(route(
+            "GET",
+            "/",
+            Deferred.succeed(started, undefined).pipe(
+              Effect.andThen(Effect.never),
+              Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
+            )
+          )),
+          scope
+        )
+        const client = yield* Effect.forkChild(Effect.exit(status(get("/"))))
+        yield* Deferred.await(started)
+        yield* Scope.close(scope, Exit.void)
+        yield* Deferred.await(interrupted)
+        yield* Fiber.join(client)
+      })
+  )
 
   test("says where it listens", () =>
     Effect.gen(function*() {

@@ -136,7 +136,9 @@ export const middleware: Cases = (test, capabilities) => {
       Effect.gen(function*() {
         const append = (value: string) =>
           HttpEffect.appendPreResponseHandler((_, response) =>
-            Effect.succeed(HttpServerResponse.setHeader(response, "x-seen", `${response.headers["x-seen"] ?? ""}${value}`))
+            Effect.succeed(
+              HttpServerResponse.setHeader(response, "x-seen", `${response.headers["x-seen"] ?? ""}${value}`)
+            )
           )
         yield* serve_(Layer.mergeAll(
           route("GET", "/", Effect.andThen(append("1"), Effect.as(append("2"), HttpServerResponse.text("ok")))),
@@ -175,11 +177,14 @@ export const middleware: Cases = (test, capabilities) => {
       assert.strictEqual(yield* status(get("/")), 500)
     }))
 
-  testUnless(test, capabilities.unansweredPreResponseFailure)("answers 500 when a pre-response handler dies", () =>
-    Effect.gen(function*() {
-      yield* serve(brokenHandler)
-      assert.strictEqual(yield* status(get("/")), 500)
-    }))
+  testUnless(test, capabilities.unansweredPreResponseFailure)(
+    "answers 500 when a pre-response handler dies",
+    () =>
+      Effect.gen(function*() {
+        yield* serve(brokenHandler)
+        assert.strictEqual(yield* status(get("/")), 500)
+      })
+  )
 
   test("logs method, path and status of each response, and the cause of a failure", () =>
     Effect.gen(function*() {
@@ -284,7 +289,13 @@ export const middleware: Cases = (test, capabilities) => {
         Tracer.Tracer,
         tracer
       )
-      for (const [url, code, exit] of [["/500", 500, "Failure"], ["/fails", 500, "Failure"], ["/404", 404, "Success"]] as const) {
+      for (
+        const [url, code, exit] of [["/500", 500, "Failure"], ["/fails", 500, "Failure"], [
+          "/404",
+          404,
+          "Success"
+        ]] as const
+      ) {
         assert.strictEqual(yield* status(get(url)), code)
         const span = yield* Queue.take(ended)
         assert.strictEqual(span.attributes.get("http.response.status_code"), code)
@@ -405,5 +416,7 @@ export const middleware: Cases = (test, capabilities) => {
 
 const gunzip = (bytes: Uint8Array<ArrayBuffer>) =>
   Effect.promise(async () =>
-    new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer())
+    new Uint8Array(
+      await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer()
+    )
   )

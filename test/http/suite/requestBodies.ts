@@ -230,17 +230,20 @@ export const requestBodies: Cases = (test, capabilities) => {
       assertSameBytes(yield* response.arrayBuffer, bytes)
     }))
 
-  testUnless(test, capabilities.streamLengthLost)("receives a streamed request body with its declared length", () =>
-    Effect.gen(function*() {
-      yield* HttpServer.serveEffect(Effect.gen(function*() {
-        const req = yield* request
-        const buffer = yield* req.arrayBuffer
-        return json([req.headers["content-length"], buffer.byteLength])
-      }))
-      const stream = textStream("12345", "67890")
-      const response = yield* send(HttpClientRequest.bodyStream(post("/"), stream, { contentLength: 10 }))
-      assert.deepStrictEqual(yield* response.json, ["10", 10])
-    }))
+  testUnless(test, capabilities.streamLengthLost)(
+    "receives a streamed request body with its declared length",
+    () =>
+      Effect.gen(function*() {
+        yield* HttpServer.serveEffect(Effect.gen(function*() {
+          const req = yield* request
+          const buffer = yield* req.arrayBuffer
+          return json([req.headers["content-length"], buffer.byteLength])
+        }))
+        const stream = textStream("12345", "67890")
+        const response = yield* send(HttpClientRequest.bodyStream(post("/"), stream, { contentLength: 10 }))
+        assert.deepStrictEqual(yield* response.json, ["10", 10])
+      })
+  )
 
   test("hands a streamed body to the handler while it is still being sent", () =>
     Effect.gen(function*() {
@@ -326,7 +329,10 @@ export const requestBodies: Cases = (test, capabilities) => {
           (first) => HttpServerResponse.text(`got ${first._tag === "Some" ? first.value.length : 0}`)
         )))
       const rest = yield* Deferred.make<void>()
-      const body = Stream.concat(Stream.make(encode("12345")), Stream.fromEffect(Effect.as(Deferred.await(rest), encode(""))))
+      const body = Stream.concat(
+        Stream.make(encode("12345")),
+        Stream.fromEffect(Effect.as(Deferred.await(rest), encode("")))
+      )
       assert.strictEqual(yield* sendText(HttpClientRequest.bodyStream(post("/"), body)), "got 5")
       yield* Deferred.succeed(rest, undefined)
     }))
@@ -372,7 +378,8 @@ export const requestBodies: Cases = (test, capabilities) => {
             Effect.succeed(json({
               reason: error.reason._tag,
               kind: error.reason._tag === "RequestParseError" ? error.reason.reason : null
-            }))))
+            })))
+        )
       ))
       const answer = yield* sendText(HttpClientRequest.bodyUint8Array(post("/"), pattern(1_000_000)))
       assert.deepStrictEqual(JSON.parse(answer), { reason: "RequestParseError", kind: "BodyTooLarge" })

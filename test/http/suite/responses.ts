@@ -109,8 +109,9 @@ export const responses: Cases = (test, capabilities) => {
 
   test("sends every final status", () =>
     Effect.gen(function*() {
-      yield* HttpServer.serveEffect(Effect.map(request, (request) =>
-        HttpServerResponse.empty({ status: Number(request.url.slice(1)) })))
+      yield* HttpServer.serveEffect(
+        Effect.map(request, (request) => HttpServerResponse.empty({ status: Number(request.url.slice(1)) }))
+      )
       for (const code of [200, 201, 202, 204, 205, 206, 304, 400, 401, 404, 409, 418, 429, 500, 503, 599]) {
         assert.strictEqual(yield* status(get(`/${code}`)), code)
       }
@@ -285,7 +286,8 @@ export const responses: Cases = (test, capabilities) => {
         HttpServerResponse.stream(Stream.fromIterable(pieces(bytes, 7_001)), {
           contentLength: bytes.length,
           contentType: "application/pdf"
-        })))
+        })
+      ))
       const response = yield* get("/")
       assert.strictEqual(response.headers["content-length"], "300007")
       assert.strictEqual(response.headers["content-type"], "application/pdf")
@@ -331,16 +333,19 @@ export const responses: Cases = (test, capabilities) => {
       yield* Fiber.join(reader)
     }))
 
-  testUnless(test, capabilities.headWaitsForBody)("sends the head of a streamed response before its first chunk", () =>
-    Effect.gen(function*() {
-      const events = yield* Queue.unbounded<Uint8Array, Cause.Done>()
-      yield* serve(route("GET", "/events", HttpServerResponse.stream(Stream.fromQueue(events))))
-      const response = yield* get("/events")
-      assert.strictEqual(response.status, 200)
-      yield* Queue.offer(events, encode("late"))
-      yield* Queue.end(events)
-      assert.strictEqual(yield* response.text, "late")
-    }))
+  testUnless(test, capabilities.headWaitsForBody)(
+    "sends the head of a streamed response before its first chunk",
+    () =>
+      Effect.gen(function*() {
+        const events = yield* Queue.unbounded<Uint8Array, Cause.Done>()
+        yield* serve(route("GET", "/events", HttpServerResponse.stream(Stream.fromQueue(events))))
+        const response = yield* get("/events")
+        assert.strictEqual(response.status, 200)
+        yield* Queue.offer(events, encode("late"))
+        yield* Queue.end(events)
+        assert.strictEqual(yield* response.text, "late")
+      })
+  )
 
   test("does not run ahead of a client that reads slowly, and loses nothing", () =>
     Effect.gen(function*() {
@@ -431,7 +436,9 @@ export const responses: Cases = (test, capabilities) => {
   test("destroys a raw Readable when the client goes away", () =>
     Effect.gen(function*() {
       const closed = yield* Deferred.make<void>()
-      yield* serve(route("GET", "/", Effect.sync(() => HttpServerResponse.raw(endlessReadable(closed, encode("first"))))))
+      yield* serve(
+        route("GET", "/", Effect.sync(() => HttpServerResponse.raw(endlessReadable(closed, encode("first")))))
+      )
       const response = yield* get("/")
       assert.isTrue((yield* Stream.runHead(response.stream))._tag === "Some")
       yield* Deferred.await(closed)
@@ -511,7 +518,9 @@ export const responses: Cases = (test, capabilities) => {
 
   test("sends many responses one after another on kept connections", () =>
     Effect.gen(function*() {
-      yield* HttpServer.serveEffect(Effect.map(request, (request) => HttpServerResponse.jsonUnsafe({ url: request.url })))
+      yield* HttpServer.serveEffect(
+        Effect.map(request, (request) => HttpServerResponse.jsonUnsafe({ url: request.url }))
+      )
       for (let i = 0; i < 50; i++) assert.deepStrictEqual(yield* getJson(`/${i}`), { url: `/${i}` })
     }))
 

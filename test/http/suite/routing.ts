@@ -183,7 +183,9 @@ export const routing: Cases = (test) => {
     Effect.gen(function*() {
       yield* serve(Layer.mergeAll(
         route("GET", "/files/*", echoUrl),
-        HttpRouter.use((router) => router.prefixed("/a").prefixed("/b").add("GET", "/c", HttpServerResponse.text("abc")))
+        HttpRouter.use((router) =>
+          router.prefixed("/a").prefixed("/b").add("GET", "/c", HttpServerResponse.text("abc"))
+        )
       ))
       assert.strictEqual(yield* getText("/files/x/y/z.txt"), "/files/x/y/z.txt")
       assert.strictEqual(yield* getText("/a/b/c").pipe(Effect.orElseSucceed(() => "")), "abc")
@@ -360,8 +362,9 @@ export const routing: Cases = (test) => {
 
   test("shows itself without secrets", () =>
     Effect.gen(function*() {
-      yield* HttpServer.serveEffect(Effect.map(request, (request) =>
-        json({ text: String(request), shown: request.toJSON() })))
+      yield* HttpServer.serveEffect(
+        Effect.map(request, (request) => json({ text: String(request), shown: request.toJSON() }))
+      )
       const shown = yield* getText("/path?sig=hidden-token&a=1", { authorization: "Bearer hidden-bearer" })
       assert.isFalse(shown.includes("hidden-token"))
       assert.isFalse(shown.includes("hidden-bearer"))
