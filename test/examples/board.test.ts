@@ -1,5 +1,6 @@
 import { NodeHttpClient, NodeHttpServer, NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
+import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -10,6 +11,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as HttpServer from "effect/http/HttpServer"
+import type { ServeError } from "effect/http/HttpServerError"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
@@ -27,9 +29,12 @@ const overHttp = HttpServer.layerTestClient.pipe(
   Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 }))
 )
 
-const servers = [["NodeHttpServer", overHttp]] as const
+// In memory, through real records.
+const overFastCgi = Layer.merge(FastCgiTest.layerTest, NodeHttpServer.layerHttpServices)
 
-const appOn = (server: typeof overHttp, options?: Board.Options) =>
+const servers = [["NodeHttpServer", overHttp], ["FastCGI", overFastCgi]] as const
+
+const appOn = (server: Layer.Layer<Layer.Success<typeof overHttp>, ServeError>, options?: Board.Options) =>
   App.endStreamsFirst.pipe(
     Layer.provideMerge(App.layer),
     Layer.provideMerge(Board.layer(options)),
