@@ -1,6 +1,7 @@
 /**
- * The conformance suite of an Effect `HttpServer`: what an app may rely on, whatever carries its requests. It is written against
- * `NodeHttpServer.layerTest`, which is the reference; `HttpServer.test.ts` runs it over every transport.
+ * The conformance suite of an Effect `HttpServer`: what an app may rely on, whatever carries its requests. It is
+ * written against `NodeHttpServer.layerTest`, which is the reference; `HttpServer.test.ts` runs it over every
+ * transport.
  */
 import { describe } from "@effect/vitest"
 import type * as Layer from "effect/Layer"

@@ -122,7 +122,9 @@ const api = HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
   Layer.provide(AuthorizationLive)
 )
 
-/** A folder to serve: an index, a style sheet, a file of digits, a folder with an index, and a secret beside the root. */
+/**
+ * A folder to serve: an index, a style sheet, a file of digits, a folder with an index, and a secret beside the root.
+ */
 const makeSite = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path

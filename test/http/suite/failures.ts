@@ -1,4 +1,6 @@
-/** What goes wrong: failing handlers, responses that cannot be sent, bodies that break, and what a client may see of it. */
+/**
+ * What goes wrong: failing handlers, responses that cannot be sent, bodies that break, and what a client may see of it.
+ */
 import { assert } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
@@ -265,7 +267,7 @@ export const failures: Cases = (test) => {
         ),
         route("GET", "/ok", HttpServerResponse.text("ok"))
       ))
-      // A client that stops at the tenth byte has a right to be content; more than the declared length it may never see.
+      // A client that stops at the tenth byte may be content; more than the declared length it may never see.
       for (const [url, length] of [["/stream", 10], ["/readable", 10], ["/text", 5]] as const) {
         const read = yield* Effect.exit(Effect.flatMap(get(url), (response) => response.text))
         if (read._tag === "Success") assert.isAtMost(read.value.length, length, url)
@@ -308,7 +310,7 @@ export const failures: Cases = (test) => {
         route("GET", "/", HttpServerResponse.stream(Stream.fail(new Plain({ detail: secret })))),
         route("GET", "/ok", HttpServerResponse.text("ok"))
       ))
-      // The head counts as sent, so either nothing comes, or a response that breaks off, or a 500: never a complete 200.
+      // The head counts as sent: either nothing comes, or a response that breaks off, or a 500: never a complete 200.
       const exit = yield* Effect.exit(Effect.flatMap(get("/"), (response) => Effect.as(response.text, response.status)))
       if (exit._tag === "Success") assert.strictEqual(exit.value, 500)
       else assert.isFalse(Cause.pretty(exit.cause).includes(secret))

@@ -1,4 +1,6 @@
-/** The life of a request: scopes, client aborts, interruption, and what a closing server does with requests in flight. */
+/**
+ * The life of a request: scopes, client aborts, interruption, and what a closing server does with requests in flight.
+ */
 import { assert } from "@effect/vitest"
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -40,7 +42,9 @@ const interruptedByClient = (exit: Exit.Exit<unknown, unknown>): boolean =>
     reason._tag === "Interrupt" && reason.annotations.has(HttpServerError.ClientAbort.key)
   )
 
-/** Without it node:http keeps a connection that was busy when the server closed, and waits some seconds for its client. */
+/**
+ * Without it node:http keeps a connection that was busy when the server closed, and waits some seconds for its client.
+ */
 const connectionClose = { connection: "close" }
 
 /** A route that says that it has started, waits for `release`, and answers. */

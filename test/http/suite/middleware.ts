@@ -1,4 +1,6 @@
-/** Middleware around a server and around routes: order, pre-response handlers, logger, tracer, CORS, trusted proxies. */
+/**
+ * Middleware around a server and around routes: order, pre-response handlers, logger, tracer, CORS, trusted proxies.
+ */
 import { assert } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

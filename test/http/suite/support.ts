@@ -1,6 +1,6 @@
 /**
- * What the cases of the shared HTTP suite are written with: the services a transport provides, its capabilities, and small
- * helpers for the server's and the client's side. Nothing here knows which transport is under test.
+ * What the cases of the shared HTTP suite are written with: the services a transport provides, its capabilities, and
+ * small helpers for the server's and the client's side. Nothing here knows which transport is under test.
  */
 import { assert, it } from "@effect/vitest"
 import type * as Duration from "effect/Duration"
@@ -22,7 +22,10 @@ import type * as Path from "effect/Path"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
-/** What `NodeHttpServer.layerTest` provides, and so every transport of the suite. The client takes URLs that start with "/". */
+/**
+ * What `NodeHttpServer.layerTest` provides, and so every transport of the suite. The client takes URLs that start with
+ * "/".
+ */
 export type Services =
   | HttpServer.HttpServer
   | HttpClient.HttpClient
@@ -42,20 +45,22 @@ export interface Capabilities {
   /** The same layer with shutdown options; without it the cases that need other than the defaults are left out. */
   readonly layerWith?: ((options: ShutdownOptions) => Layer.Layer<Services, unknown>) | undefined
   /**
-   * Why a response does not begin before the first chunk of a streamed body. `node:http` keeps the head back until there is a
-   * byte of body to send with it.
+   * Why a response does not begin before the first chunk of a streamed body. `node:http` keeps the head back until
+   * there is a byte of body to send with it.
    */
   readonly headWaitsForBody?: string | undefined
   /**
-   * Why a request may reach the app with no body length declared although the client knew it. `fetch` sends every stream in
-   * chunks.
+   * Why a request may reach the app with no body length declared although the client knew it. `fetch` sends every
+   * stream in chunks.
    */
   readonly streamLengthLost?: string | undefined
   /** Why a failing pre-response handler cannot be tested. `NodeHttpServer` leaves such a request without any answer. */
   readonly unansweredPreResponseFailure?: string | undefined
 }
 
-/** Registers one case: its name states the behaviour, its body runs with a fresh layer, in a scope, on a `TestClock`. */
+/**
+ * Registers one case: its name states the behaviour, its body runs with a fresh layer, in a scope, on a `TestClock`.
+ */
 export type Test = <A, E>(name: string, body: () => Effect.Effect<A, E, Services | Scope.Scope>) => void
 
 /** One part of the suite. */
@@ -148,8 +153,8 @@ export const assertBroken = <E, R>(response: Effect.Effect<HttpClientResponse.Ht
   })
 
 /**
- * The reason phrase, which `HttpClientResponse` has no place for: from the response of fetch, or from that of the FastCGI
- * client inside the one that `HttpClient` wraps around it.
+ * The reason phrase, which `HttpClientResponse` has no place for: from the response of fetch, or from that of the
+ * FastCGI client inside the one that `HttpClient` wraps around it.
  */
 export const statusText = (response: HttpClientResponse.HttpClientResponse): unknown => {
   const web = HttpClientResponse.toWeb(response)
