@@ -144,7 +144,7 @@ const connectError = (name: string, isPath: boolean, cause: unknown): FastCgiCon
       return error(
         "Refused",
         isPath
-          ? "the socket is there, but nothing listens on it. Start the application."
+          ? "nothing listens on it. Start the application, or correct the path."
           : "nothing listens there. Start the application, or correct the port."
       )
     case "ENOENT":

@@ -1,63 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
-import * as Fs from "node:fs"
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import { fileURLToPath } from "node:url"
 import { describeWith } from "../support/requirement.ts"
-import { connectClient, connectCode, eventually, nextEvent, temporaryDirectory } from "./sockets.ts"
+import { type Child, spawned, withListening } from "./children.ts"
+import { connectClient, connectCode, temporaryDirectory } from "./sockets.ts"
 
 const fixture = fileURLToPath(new URL("./fixtures/inherited.ts", import.meta.url))
-
-interface Child {
-  readonly process: ChildProcess.ChildProcess
-  readonly lines: () => ReadonlyArray<string>
-  readonly stderr: () => string
-  /** Waits for a line that begins so. */
-  readonly line: (start: string) => Effect.Effect<string, Error>
-  readonly exited: Effect.Effect<ReadonlyArray<unknown>>
-}
-
-const watch = (child: ChildProcess.ChildProcess): Child => {
-  let stdout = ""
-  let stderr = ""
-  child.stdout!.on("data", (chunk: Buffer) => {
-    stdout += chunk.toString()
-  })
-  child.stderr!.on("data", (chunk: Buffer) => {
-    stderr += chunk.toString()
-  })
-  const exited = nextEvent(child, "close")
-  let hasExited = false
-  child.once("close", () => {
-    hasExited = true
-  })
-  const lines = () => stdout.split("\n").filter((line) => line !== "")
-  return {
-    process: child,
-    lines,
-    stderr: () => stderr,
-    exited,
-    line: (start) =>
-      Effect.flatMap(
-        eventually(() => hasExited || lines().some((line) => line.startsWith(start))),
-        () => {
-          const found = lines().find((line) => line.startsWith(start))
-          return found === undefined
-            ? Effect.fail(new Error(`no line "${start}" in ${JSON.stringify(stdout)}; stderr: ${stderr}`))
-            : Effect.succeed(found)
-        }
-      )
-  }
-}
-
-// Only this process, by its id; it has no children that outlive it.
-const spawned = (start: () => ChildProcess.ChildProcess) =>
-  Effect.acquireRelease(Effect.sync(() => watch(start())), (child) =>
-    Effect.suspend(() => {
-      child.process.kill("SIGKILL")
-      return child.exited
-    }))
 
 const spawnFixture = (
   steps: ReadonlyArray<string>,
@@ -68,26 +18,6 @@ const spawnFixture = (
 
 const spawnShell = (command: string) =>
   spawned(() => ChildProcess.spawn("/bin/sh", ["-c", command, process.execPath, fixture], { stdio: "pipe" }))
-
-// A listening socket for `use`, which starts whoever inherits it. This process does not keep its copy.
-const withListening = <A, E, R>(
-  to: string | { readonly host: string },
-  use: (fd: number, server: Net.Server) => Effect.Effect<A, E, R>
-) =>
-  Effect.gen(function*() {
-    const server = new Net.Server()
-    const listening = nextEvent(server, "listening")
-    if (typeof to === "string") server.listen(to, 33)
-    else server.listen(0, to.host)
-    yield* listening
-    const { fd } = (server as unknown as { readonly _handle: { readonly fd: number } })._handle
-    const result = yield* use(fd, server)
-    // Node would remove the path.
-    if (typeof to === "string") Fs.renameSync(to, `${to}.kept`)
-    server.close()
-    if (typeof to === "string") Fs.renameSync(`${to}.kept`, to)
-    return result
-  })
 
 const answer = (to: { readonly path: string } | { readonly host?: string; readonly port: number }) =>
   Effect.scoped(Effect.gen(function*() {

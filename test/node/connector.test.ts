@@ -1,0 +1,157 @@
+import { assert, describe, it } from "@effect/vitest"
+import { NodeFastCgiConnector } from "effect-fastcgi/node"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
+import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import * as Net from "node:net"
+import { connectClient, nextEvent, pullAll, pullText, temporaryDirectory, turns } from "./sockets.ts"
+
+const isRoot = process.geteuid?.() === 0
+
+const echoServer = (to: string | number) =>
+  Effect.gen(function*() {
+    const server = yield* Effect.acquireRelease(
+      Effect.sync(() => new Net.Server({ allowHalfOpen: true }, (socket) => socket.pipe(socket))),
+      (server) => Effect.sync(() => server.close())
+    )
+    const listening = nextEvent(server, "listening")
+    if (typeof to === "string") server.listen(to)
+    else server.listen(to, "127.0.0.1")
+    yield* listening
+    return server
+  })
+
+const failure = (options: NodeFastCgiConnector.NodeFastCgiConnectorOptions) =>
+  Effect.map(
+    Effect.flip(Effect.scoped(NodeFastCgiConnector.connect(options))),
+    ({ message, reason }) => ({ message, reason })
+  )
+
+describe("a connector", () => {
+  it.live.each(["path", "port"] as const)(
+    "carries bytes both ways over a %s, and closes with its scope",
+    (kind) =>
+      Effect.gen(function*() {
+        const path = `${yield* temporaryDirectory}/app.sock`
+        const server = yield* echoServer(kind === "path" ? path : 0)
+        const to = kind === "path" ? { path } : { port: (server.address() as Net.AddressInfo).port }
+        const scope = yield* Scope.fork(yield* Effect.scope)
+        const transport = yield* Scope.provide(NodeFastCgiConnector.connect(to), scope)
+        transport.writeUnsafe([Buffer.from("there "), Buffer.from("and back")])
+        assert.strictEqual(yield* pullText(transport), "there and back")
+        transport.endUnsafe()
+        assert.strictEqual((yield* pullAll(transport)).length, 0)
+
+        const accepted = nextEvent(server, "connection")
+        const second = yield* Scope.provide(NodeFastCgiConnector.connect(to), scope)
+        const socket = (yield* accepted)[0] as Net.Socket
+        const closed = nextEvent(socket, "close")
+        yield* Scope.close(scope, Exit.void)
+        yield* closed
+        assert.strictEqual(yield* pullText(second), "done")
+      })
+  )
+
+  it.live("says that nothing listens", () =>
+    Effect.gen(function*() {
+      const path = `${yield* temporaryDirectory}/app.sock`
+      Fs.writeFileSync(path, "")
+      assert.deepStrictEqual(yield* failure({ path }), {
+        reason: "Refused",
+        message: `Cannot connect to ${path}: nothing listens on it. Start the application, or correct the path.`
+      })
+      const server = yield* echoServer(0)
+      const { port } = server.address() as Net.AddressInfo
+      const closed = nextEvent(server, "close")
+      server.close()
+      yield* closed
+      assert.deepStrictEqual(yield* failure({ port }), {
+        reason: "Refused",
+        message:
+          `Cannot connect to 127.0.0.1:${port}: nothing listens there. Start the application, or correct the port.`
+      })
+    }))
+
+  it.live("says that there is no such socket", () =>
+    Effect.gen(function*() {
+      const path = `${yield* temporaryDirectory}/app.sock`
+      assert.deepStrictEqual(yield* failure({ path }), {
+        reason: "NotFound",
+        message: `Cannot connect to ${path}: there is no such socket. Start the application, or correct the path.`
+      })
+    }))
+
+  it.live("says that the host name is not known", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* failure({ host: "app.invalid", port: 9000 }), {
+        reason: "NotFound",
+        message: "Cannot connect to app.invalid:9000: the host name is not known. Correct it, or give an address."
+      })
+    }))
+
+  it.live("says that it may not", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const path = `${directory}/app.sock`
+      yield* echoServer(path)
+      Fs.chmodSync(directory, 0o755)
+      Fs.chmodSync(path, 0o000)
+      if (isRoot) process.seteuid!(65534)
+      const error = yield* Effect.ensuring(
+        failure({ path }),
+        Effect.sync(() => {
+          if (isRoot) process.seteuid!(0)
+        })
+      )
+      assert.deepStrictEqual(error, {
+        reason: "PermissionDenied",
+        message:
+          `Cannot connect to ${path}: this process's user may not. Whoever connects needs permission to write to ` +
+          "the socket and to enter its directories: see the option mode of the listener."
+      })
+    }))
+
+  it.live("does not die of a port that is none", () =>
+    Effect.gen(function*() {
+      const { message, reason } = yield* failure({ port: 65536 })
+      assert.strictEqual(reason, "Unknown")
+      assert.match(message, /^Cannot connect to 127\.0\.0\.1:65536: .*65536/)
+    }))
+
+  it.effect("gives up after connectTimeout", () =>
+    Effect.gen(function*() {
+      // A stopped process accepts nothing: once its backlog is full, connecting hangs.
+      const child = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          ChildProcess.spawn(process.execPath, [
+            "-e",
+            "const s = require('net').createServer().listen(0, '127.0.0.1', 1, () => console.log(s.address().port))"
+          ], { stdio: ["ignore", "pipe", "inherit"] })
+        ),
+        (child) =>
+          Effect.suspend(() => {
+            const exited = nextEvent(child, "exit")
+            child.kill("SIGKILL")
+            return exited
+          })
+      )
+      const port = Number(String((yield* nextEvent(child.stdout, "data"))[0]))
+      child.kill("SIGSTOP")
+      yield* connectClient({ port })
+      yield* connectClient({ port })
+      const fiber = yield* Effect.forkChild(failure({ port, connectTimeout: "3 seconds" }), { startImmediately: true })
+      yield* turns(20)
+      yield* TestClock.adjust("2999 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), {
+        reason: "Timeout",
+        message: `Cannot connect to 127.0.0.1:${port}: no answer within 3s. Check the address and the firewall, and ` +
+          "whether the application hangs."
+      })
+    }))
+})
