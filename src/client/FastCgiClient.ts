@@ -141,7 +141,7 @@ export interface FastCgiClient {
   ) => Effect.Effect<FastCgiClientResponse, FastCgiClientError, R | Scope.Scope>
   /**
    * Asks for variables of the application (SPEC 4.1) and returns those that it knows; none, when it answers UNKNOWN_TYPE
-   * (SPEC 4.2). Fails with `Timeout` when nothing comes, which is usual. php-fpm closes the connection afterwards.
+   * (SPEC 4.2). Fails with `Timeout` when nothing comes. php-fpm tells FCGI_MPXS_CONNS only.
    */
   readonly getValues: (
     names: Iterable<string>,

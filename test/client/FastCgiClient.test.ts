@@ -647,7 +647,7 @@ describe("FastCgiClient", () => {
         assert.deepStrictEqual({ ...(yield* Fiber.join(second)) }, { B: "2" })
       }))
 
-    it.effect("returns the values of an application that closes afterwards, as php-fpm does", () =>
+    it.effect("returns the values of an application that closes afterwards", () =>
       Effect.gen(function*() {
         const app = yield* Application.make()
         const client = yield* FastCgiClient.make(app)

@@ -157,7 +157,7 @@ describe("recorded answers", () => {
           }))
       }
 
-      it.effect("php-fpm-getvalues: only FCGI_MPXS_CONNS, and then it closes", () =>
+      it.effect("php-fpm-getvalues: only FCGI_MPXS_CONNS", () =>
         Effect.gen(function*() {
           const app = yield* Application.make()
           const client = yield* FastCgiClient.make(app)

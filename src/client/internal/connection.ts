@@ -547,6 +547,8 @@ export class Connection {
       for (const request of touched) {
         request.touched = false
         const outcome = request.outcome
+        // Whoever has the whole answer may close everything: the log comes first.
+        request.stderr.wake()
         if (outcome !== undefined) {
           request.sender?.interruptUnsafe()
           Deferred.doneUnsafe(
@@ -555,7 +557,6 @@ export class Connection {
           )
         }
         request.stdout.wake()
-        request.stderr.wake()
       }
     }
     const due = this.due
