@@ -7,6 +7,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
+import * as HttpBody from "effect/http/HttpBody"
 import * as HttpServer from "effect/http/HttpServer"
 import { HttpServerError } from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -86,7 +87,9 @@ export const make = <E = never, R = never>(
           maxHeadSize: options.maxHeadSize
         })).pipe(
           Effect.map(toResponse),
-          Effect.catchTag("FastCgiClientError", (error) => failed(request, error))
+          Effect.catchTag("FastCgiClientError", (error) => failed(request, error)),
+          // A client that goes away interrupts, which HttpServer.serve does not let through by itself.
+          Effect.interruptible
         )
     }))
 }
@@ -195,13 +198,12 @@ const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerResponse =
     headers,
     cookies: toCookies(setCookies(exchange))
   }
-  return exchange.contentLength === 0
-    ? HttpServerResponse.empty(options)
-    // An empty content type adds none where the application sent none.
-    : HttpServerResponse.stream(Stream.fromPull(Effect.succeed(exchange.pull)), {
-      ...options,
-      contentType: headers["content-type"] ?? ""
-    })
+  const response = HttpServerResponse.empty(options)
+  if (exchange.contentLength === 0) return response
+  const stream = Stream.fromPull(Effect.succeed(exchange.pull))
+  // The type demands a content type; where the application sent none, any would become a header.
+  const body = new HttpBody.Stream(stream, headers["content-type"] as string, exchange.contentLength)
+  return HttpServerResponse.setBody(response, body)
 }
 
 // Response headers are a record, so lines of Set-Cookie have to go as cookies. Keyed by their number and with everything

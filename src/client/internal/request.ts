@@ -138,15 +138,18 @@ export const toResponse = (request: ClientRequest): FastCgiClientResponse => ({
 
 /** A connector's failure as a client error. */
 export const connectFailed = (cause: unknown): FastCgiClientError =>
-  fail({ _tag: "ConnectFailed" }, `there is no connection to the application: ${text(cause)}`, cause)
+  fail({ _tag: "ConnectFailed" }, hasMessage(cause) ? cause.message : `cannot connect to the application: ${text(cause)}`, cause)
 
 /** What a person can read of an error. */
 export const text = (error: unknown): string =>
-  typeof error === "object" && error !== null && "message" in error && typeof error.message === "string" &&
-    error.message !== ""
+  hasMessage(error)
     ? error.message
     : typeof error === "object" && error !== null && "_tag" in error
     ? String(error._tag)
     : String(error)
+
+const hasMessage = (error: unknown): error is { readonly message: string } =>
+  typeof error === "object" && error !== null && "message" in error && typeof error.message === "string" &&
+  error.message !== ""
 
 const noBody = new Uint8Array(0)

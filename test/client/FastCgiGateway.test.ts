@@ -1,0 +1,294 @@
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as HttpServer from "effect/http/HttpServer"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Scope from "effect/Scope"
+import { createServer, type IncomingMessage, request as nodeRequest } from "node:http"
+import type { FastCgiTransport } from "../../src/connection/FastCgiTransport.ts"
+import * as FastCgiGateway from "../../src/client/FastCgiGateway.ts"
+import * as Record from "../../src/protocol/FastCgiRecord.ts"
+import * as Application from "./application.ts"
+import { answer, bytesOf, textOf } from "./application.ts"
+
+// A gateway on a real port, and the application behind it that answers its first connection.
+const start = Effect.fnUntraced(function*(options?: Partial<FastCgiGateway.FastCgiGatewayOptions<{ message: string }>>) {
+  const scope = yield* Effect.scope
+  const first = Deferred.makeUnsafe<Application.Application>()
+  const connect: Effect.Effect<FastCgiTransport> = Effect.gen(function*() {
+    const app = yield* Scope.provide(Application.make(), scope)
+    yield* Deferred.succeed(first, app)
+    return app.client
+  })
+  const context = yield* Layer.build(
+    FastCgiGateway.layer({ connect, ...options }).pipe(
+      Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0, gracefulShutdownTimeout: 100 }))
+    )
+  )
+  const { port } = Context.get(context, HttpServer.HttpServer).address as { readonly port: number }
+  const app = Effect.tap(Deferred.await(first), (app) => app.untilTag("BeginRequest"))
+  return { url: `http://127.0.0.1:${port}`, port, app }
+})
+
+interface Raw {
+  readonly status: number
+  readonly statusText: string
+  readonly headers: ReadonlyArray<string>
+  readonly body: string
+}
+
+// With node:http, which shows headers as they came.
+const raw = (port: number, options: { readonly path?: string; readonly method?: string; readonly headers?: Record<string, string> } = {}) =>
+  Effect.callback<Raw, Error>((resume) => {
+    const request = nodeRequest({ host: "127.0.0.1", port, agent: false, path: "/", ...options }, (response) => {
+      let body = ""
+      response.setEncoding("latin1")
+      response.on("data", (data: string) => body += data)
+      response.on("error", (error) => resume(Effect.fail(error)))
+      response.on("end", () => resume(Effect.succeed({
+        status: response.statusCode!,
+        statusText: response.statusMessage!,
+        headers: response.rawHeaders,
+        body
+      })))
+    })
+    request.on("error", (error) => resume(Effect.fail(error)))
+    request.end()
+    return Effect.sync(() => request.destroy())
+  })
+
+const all = (response: Raw, name: string): ReadonlyArray<string> =>
+  response.headers.filter((_, i) => i % 2 === 1 && response.headers[i - 1].toLowerCase() === name)
+
+const reply = (stdout: string, options?: Parameters<typeof raw>[1]) =>
+  Effect.gen(function*() {
+    const { app, port } = yield* start()
+    const [response] = yield* Effect.all([
+      raw(port, options),
+      Effect.flatMap(app, (app) => app.send(...answer(1, stdout)))
+    ], { concurrency: "unbounded" })
+    return response
+  })
+
+const silent = Logger.layer([])
+
+describe("FastCgiGateway", () => {
+  it.live("passes on status, reason and headers, and adds nothing that the application did not send", () =>
+    Effect.gen(function*() {
+      const response = yield* reply("Status: 299 My Own\r\nX-A: 1\r\nContent-Length: 4\r\n\r\nbody")
+      assert.strictEqual(response.status, 299)
+      assert.strictEqual(response.statusText, "My Own")
+      assert.strictEqual(response.body, "body")
+      assert.deepStrictEqual(all(response, "x-a"), ["1"])
+      assert.deepStrictEqual(all(response, "content-length"), ["4"])
+      assert.deepStrictEqual(all(response, "content-type"), [])
+    }))
+
+  it.live("keeps every Set-Cookie line as it is: same names, unknown attributes, odd values", () =>
+    Effect.gen(function*() {
+      const lines = [
+        "a=1; Path=/one",
+        "a=2; Path=/two; HttpOnly; SameSite=Lax",
+        "b=\"quoted value\"; Expires=Thu, 01 Jan 2099 00:00:00 GMT; New-Attribute=x",
+        "c=a=b=c",
+        "d="
+      ]
+      const response = yield* reply(lines.map((line) => `Set-Cookie: ${line}\r\n`).join("") + "\r\n")
+      assert.deepStrictEqual(all(response, "set-cookie"), lines)
+    }))
+
+  it.live("drops headers of one hop and those that are for nginx", () =>
+    Effect.gen(function*() {
+      const response = yield* reply(
+        "Connection: x-b\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: identity\r\nUpgrade: h2c\r\n" +
+          "X-Accel-Buffering: no\r\nX-Accel-Redirect: /secret\r\nX-B: kept\r\n\r\nbody"
+      )
+      for (const name of ["upgrade", "x-accel-buffering", "x-accel-redirect"]) {
+        assert.deepStrictEqual(all(response, name), [], name)
+      }
+      assert.deepStrictEqual(all(response, "transfer-encoding"), ["chunked"])
+      assert.deepStrictEqual(all(response, "x-b"), ["kept"])
+      assert.strictEqual(response.body, "body")
+    }))
+
+  it.live("passes on a redirect, and header values byte by byte", () =>
+    Effect.gen(function*() {
+      const response = yield* reply("Status: 303 See Other\r\nLocation: /next?a=b\r\nX-Latin: caf\u00e9\r\n\r\n")
+      assert.strictEqual(response.status, 303)
+      assert.deepStrictEqual(all(response, "location"), ["/next?a=b"])
+      // UTF-8 in, the same bytes out.
+      assert.deepStrictEqual(all(response, "x-latin"), ["caf\u00c3\u00a9"])
+    }))
+
+  for (const [method, status] of [["HEAD", 200], ["GET", 304]] as const) {
+    it.live(`answers ${method} ${status} without a body and with its Content-Length`, () =>
+      Effect.gen(function*() {
+        const response = yield* reply(`Status: ${status} X\r\nContent-Length: 1234\r\nETag: "x"\r\n\r\n`, { method })
+        assert.strictEqual(response.status, status)
+        assert.strictEqual(response.body, "")
+        assert.deepStrictEqual(all(response, "content-length"), ["1234"])
+        assert.deepStrictEqual(all(response, "etag"), [`"x"`])
+      }))
+  }
+
+  it.live("tells the application about the request and the connection", () =>
+    Effect.gen(function*() {
+      const { app, port } = yield* start()
+      const [, params] = yield* Effect.all([
+        raw(port, { path: "/a%20b?c=%20d", headers: { cookie: "x=y", "x-a": "1", te: "trailers", proxy: "evil", host: "app.test" } }),
+        Effect.gen(function*() {
+          const running = yield* app
+          yield* running.untilTag("Stdin")
+          const params = running.params(1).toRecord()
+          yield* running.send(...answer(1, "\r\n"))
+          return params
+        })
+      ], { concurrency: "unbounded" })
+      assert.strictEqual(params["REQUEST_METHOD"], "GET")
+      assert.strictEqual(params["REQUEST_URI"], "/a%20b?c=%20d")
+      assert.strictEqual(params["SCRIPT_NAME"], "/a b")
+      assert.strictEqual(params["QUERY_STRING"], "c=%20d")
+      assert.strictEqual(params["SERVER_PROTOCOL"], "HTTP/1.1")
+      assert.strictEqual(params["GATEWAY_INTERFACE"], "CGI/1.1")
+      assert.strictEqual(params["REMOTE_ADDR"], "127.0.0.1")
+      assert.match(params["REMOTE_PORT"], /^\d+$/)
+      assert.strictEqual(params["SERVER_ADDR"], "127.0.0.1")
+      assert.strictEqual(params["SERVER_PORT"], String(port))
+      assert.strictEqual(params["SERVER_NAME"], "app.test")
+      assert.strictEqual(params["HTTP_HOST"], "app.test")
+      assert.strictEqual(params["HTTP_COOKIE"], "x=y")
+      assert.strictEqual(params["HTTP_X_A"], "1")
+      for (const name of ["HTTP_PROXY", "HTTP_TE", "HTTP_CONNECTION", "HTTPS", "CONTENT_LENGTH", "CONTENT_TYPE"]) {
+        assert.isUndefined(params[name], name)
+      }
+    }))
+
+  it.live("streams in both directions at once", () =>
+    Effect.gen(function*() {
+      const { app, port } = yield* start()
+      const request = nodeRequest({ host: "127.0.0.1", port, agent: false, method: "POST" })
+      request.write("first")
+      const running = yield* app
+      yield* running.until((record) => record._tag === "Stdin" && record.content.length > 0)
+      assert.isFalse(running.params(1).has("CONTENT_LENGTH"))
+      yield* running.send(Record.stdout(1, bytesOf("Content-Type: text/event-stream\r\n\r\ndata: 0\n\n")))
+      const response = yield* Effect.callback<IncomingMessage>((resume) => {
+        request.on("response", (response) => resume(Effect.succeed(response)))
+      })
+      const next = Effect.callback<string>((resume) => {
+        response.once("data", (data) => resume(Effect.succeed(String(data))))
+      })
+      assert.strictEqual(yield* next, "data: 0\n\n")
+      // The answer has begun; the body goes on.
+      request.write("second")
+      yield* running.until((record) => record._tag === "Stdin" && record.content.length > 0, 2)
+      const event = yield* Effect.forkScoped(next, { startImmediately: true })
+      yield* running.send(Record.stdout(1, bytesOf("data: 1\n\n")))
+      assert.strictEqual(yield* Fiber.join(event), "data: 1\n\n")
+      request.end("third")
+      yield* running.until((record) => record._tag === "Stdin" && record.content.length === 0)
+      assert.strictEqual(textOf(running.stdin(1)), "firstsecondthird")
+      yield* running.send(Record.stdout(1), Record.endRequest(1))
+    }))
+
+  it.live("closes the connection to the application when the client goes away: before the answer, and in its middle", () =>
+    Effect.gen(function*() {
+      for (const begun of [false, true]) {
+        const { app, port } = yield* start()
+        const request = nodeRequest({ host: "127.0.0.1", port, agent: false })
+        request.on("error", () => {})
+        request.end()
+        const running = yield* app
+        if (begun) {
+          yield* running.send(Record.stdout(1, bytesOf("\r\nbegun")))
+          yield* Effect.callback<void>((resume) => {
+            request.on("response", (response) => {
+              response.on("error", () => {})
+              response.once("data", () => resume(Effect.void))
+            })
+          })
+        }
+        request.destroy()
+        yield* running.untilEnd
+      }
+    }).pipe(Effect.provide(silent)))
+
+  it.live("cuts the client's response when the application's is cut", () =>
+    Effect.gen(function*() {
+      for (const head of ["\r\n", "Content-Length: 100\r\n\r\n"]) {
+        const { app, port } = yield* start()
+        const [error] = yield* Effect.all([
+          Effect.flip(raw(port)),
+          Effect.gen(function*() {
+            const running = yield* app
+            yield* running.send(Record.stdout(1, bytesOf(`${head}half`)))
+            yield* running.close
+          })
+        ], { concurrency: "unbounded" })
+        assert.match(error.message, /aborted|hang up|reset/)
+      }
+    }).pipe(Effect.provide(silent)))
+
+  describe("says in words", () => {
+    const page = (
+      options: Parameters<typeof start>[0],
+      act: (app: Application.Application) => Effect.Effect<unknown>
+    ) =>
+      Effect.gen(function*() {
+        const { app, port } = yield* start(options)
+        const [response] = yield* Effect.all([raw(port), Effect.forkScoped(Effect.flatMap(app, act))], {
+          concurrency: "unbounded"
+        })
+        assert.deepStrictEqual(all(response, "content-type"), ["text/html; charset=utf-8"])
+        return response
+      }).pipe(Effect.provide(silent))
+
+    const close = (app: Application.Application) => app.close
+
+    it.live("that nothing listens there: 502", () =>
+      Effect.gen(function*() {
+        const response = yield* page({ connect: Effect.fail({ message: "Nothing listens on <app>.sock" }) }, close)
+        assert.strictEqual(response.status, 502)
+        assert.include(response.body, "Nothing listens on &lt;app&gt;.sock")
+      }))
+
+    it.live("that the application closed the connection: 502", () =>
+      Effect.gen(function*() {
+        const response = yield* page({}, close)
+        assert.strictEqual(response.status, 502)
+        assert.include(response.body, "The application closed the connection before it answered")
+      }))
+
+    it.live("that it is overloaded: 503", () =>
+      Effect.gen(function*() {
+        const response = yield* page({}, (app) => app.send(Record.endRequest(1, 0, Record.ProtocolStatus.Overloaded)))
+        assert.strictEqual(response.status, 503)
+        assert.include(response.body, "overloaded")
+      }))
+
+    it.live("that it took too long: 504", () =>
+      Effect.gen(function*() {
+        const response = yield* page({ headTimeout: 50 }, () => Effect.void)
+        assert.strictEqual(response.status, 504)
+        assert.include(response.body, "did not answer within 50ms")
+      }))
+
+    it.live("that it does not speak FastCGI: 502", () =>
+      Effect.gen(function*() {
+        const response = yield* page({}, (app) => app.sendBytes(bytesOf("HTTP/1.1 400 Bad Request\r\n\r\n")))
+        assert.strictEqual(response.status, 502)
+        assert.include(response.body, "This is not a FastCGI application")
+      }))
+
+    it.live("that the answer is none: 502", () =>
+      Effect.gen(function*() {
+        const response = yield* page({}, (app) => app.send(...answer(1, "<html>no head", 0)))
+        assert.strictEqual(response.status, 502)
+        assert.include(response.body, "response head")
+      }))
+  })
+})
