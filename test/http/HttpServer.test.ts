@@ -1,8 +1,6 @@
 /** The shared suite over every transport: the same cases, the same apps, one Layer swapped. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { FastCgiAdmission } from "effect-fastcgi"
 import { FastCgiHttpClient } from "effect-fastcgi/client"
-import { FastCgiHttpServer } from "effect-fastcgi/http"
 import { NodeFastCgi, NodeFastCgiConnector } from "effect-fastcgi/node"
 import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Effect from "effect/Effect"
@@ -28,25 +26,19 @@ suite("NodeHttpServer.layerTest", NodeHttpServer.layerTest, {
   unansweredPreResponseFailure: "NodeHttpServer never answers such a request"
 })
 
-const relative = HttpClient.mapRequest(HttpClientRequest.prependUrl("http://localhost"))
+/** With the services of Node, as the suite serves real files. */
+const memory = (client: FastCgiTest.FastCgiTestOptions["client"]) => (server: ShutdownOptions) =>
+  Layer.mergeAll(FastCgiTest.layerTestWith({ server, client }), NodeHttpServer.layerHttpServices)
 
-const memory = (options: ShutdownOptions) =>
-  Layer.effect(
-    HttpClient.HttpClient,
-    Effect.gen(function*() {
-      const { connect } = yield* FastCgiTest.FastCgiMemory
-      return relative(yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxRequests: 8 }))
-    })
-  ).pipe(
-    Layer.provideMerge(FastCgiHttpServer.layerServer(options)),
-    Layer.provide([FastCgiTest.layerMemory, FastCgiAdmission.layer()]),
-    Layer.provideMerge(NodeHttpServer.layerHttpServices)
-  )
+suite("FastCgiTest.layerTest", Layer.mergeAll(FastCgiTest.layerTest, NodeHttpServer.layerHttpServices), {
+  layerWith: memory({})
+})
 
-suite("FastCgiTest.layerTest", memory({}), { layerWith: memory })
+const multiplexed = memory({ maxRequests: 64 })
+suite("FastCgiTest.layerTestWith, 64 requests to a connection", multiplexed({}), { layerWith: multiplexed })
 
 /** A socket file of its own for each case, where `NodeFastCgi.layer` listens and the client connects. */
-const unix = (options: ShutdownOptions) =>
+const unix = (keepConnection: boolean) => (options: ShutdownOptions) =>
   Layer.unwrap(Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const folder = yield* fs.makeTempDirectoryScoped()
@@ -54,10 +46,13 @@ const unix = (options: ShutdownOptions) =>
     return Layer.effect(
       HttpClient.HttpClient,
       Effect.map(
-        FastCgiHttpClient.make({ connect: NodeFastCgiConnector.connect({ path }), keepConnection: true }),
-        relative
+        FastCgiHttpClient.make({ connect: NodeFastCgiConnector.connect({ path }), keepConnection }),
+        HttpClient.mapRequest(HttpClientRequest.prependUrl("http://localhost"))
       )
     ).pipe(Layer.provideMerge(NodeFastCgi.layer({ path, ...options })))
   })).pipe(Layer.provide(NodeFastCgi.layerServices))
 
-suite("NodeFastCgi.layer on a UNIX socket", unix({}), { layerWith: unix })
+suite("NodeFastCgi.layer on a UNIX socket", unix(true)({}), { layerWith: unix(true) })
+
+// What nginx does by default: the connection that closes is the end of the response.
+suite("NodeFastCgi.layer on a UNIX socket, a connection a request", unix(false)({}), { layerWith: unix(false) })
