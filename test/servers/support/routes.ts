@@ -1,0 +1,312 @@
+/**
+ * The application under test: an ordinary `HttpRouter` app that knows nothing of FastCGI, but for what it tells about the
+ * request and for the line it writes to the web server's log.
+ */
+import * as ByteSize from "effect/ByteSize"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpRouter from "effect/http/HttpRouter"
+import { ClientAbort } from "effect/http/HttpServerError"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
+import { createHash } from "node:crypto"
+import { FastCgiHttpServer } from "../../../src/http/index.ts"
+import { pieces } from "./content.ts"
+import type { Digest, Event, Received } from "./messages.ts"
+
+/** The application's side of the conversation with the test. */
+export class Control extends Context.Service<Control, {
+  readonly send: (event: Event) => Effect.Effect<void>
+  /** What the test says to the request. */
+  readonly listen: (id: string) => Queue.Queue<Order>
+  readonly forget: (id: string) => void
+}>()("test/servers/Control") {}
+
+/** What the test can say to a request. */
+export type Order =
+  | { readonly _tag: "Emit"; readonly text: string }
+  | { readonly _tag: "Finish" }
+  | { readonly _tag: "Fail" }
+
+let handlers = 0
+
+/** How many requests are being handled. */
+export const running = (): number => handlers
+
+const request = HttpServerRequest.HttpServerRequest
+
+const parameters = Effect.map(request, (request) => new URL(request.url, "http://localhost").searchParams)
+
+const number = (parameters: URLSearchParams, name: string, otherwise: number) => {
+  const value = parameters.get(name)
+  return value === null ? otherwise : Number(value)
+}
+
+class Failure extends Error {
+  override readonly name = "Failure"
+}
+
+const ended = (control: Control["Service"], id: string) => (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
+  control.forget(id)
+  return control.send(
+    Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
+      ? { _tag: "Interrupted", id, byClient: isClientAbort(exit.cause) }
+      : { _tag: "Ended", id }
+  )
+}
+
+const isClientAbort = (cause: Cause.Cause<unknown>) =>
+  cause.reasons.some((reason) => reason._tag === "Interrupt" && reason.annotations.has(ClientAbort.key))
+
+/** A stream that does what the test says, and tells the test how it begins and ends. */
+const ordered = (control: Control["Service"], id: string, encode: (text: string) => Uint8Array) => {
+  const orders = control.listen(id)
+  return Stream.onExit(
+    Stream.onStart(
+      Stream.mapEffect(
+        Stream.takeWhile(Stream.fromQueue(orders), (order) => order._tag !== "Finish"),
+        (order) => order._tag === "Emit" ? Effect.succeed(encode(order.text)) : Effect.fail(new Failure("as the test said"))
+      ),
+      control.send({ _tag: "Begun", id })
+    ),
+    ended(control, id)
+  )
+}
+
+const encoder = new TextEncoder()
+
+const encode = (text: string) => encoder.encode(text)
+
+const hello = HttpRouter.add("GET", "/hello", HttpServerResponse.text("Hello world!"))
+
+/** What the application has received, for every path and method that no other route has. */
+const received = Effect.gen(function*() {
+  const received = yield* request
+  const origin = yield* FastCgiHttpServer.origin
+  const body = yield* received.text
+  const content: Received = {
+    method: received.method,
+    url: received.url,
+    originalUrl: received.originalUrl,
+    // A copy, because Effect's Headers hide what is secret when they are printed.
+    headers: { ...received.headers },
+    cookies: received.cookies,
+    remoteAddress: Option.getOrUndefined(received.remoteAddress),
+    body,
+    keepConnection: Option.isSome(origin) && origin.value.request.keepConnection,
+    params: Option.isSome(origin) ? Array.from(origin.value.request.params) : []
+  }
+  return yield* HttpServerResponse.json(content)
+})
+
+// Not HEAD, which every route for GET answers.
+const echo = HttpRouter.addAll(
+  (["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const).map((method) =>
+    HttpRouter.route(method, "/*", received)
+  )
+)
+
+/** The size and the hash of the body, read piece by piece. */
+const digest = HttpRouter.add(
+  "POST",
+  "/digest",
+  Effect.gen(function*() {
+    const received = yield* request
+    const hash = createHash("sha256")
+    let size = 0
+    yield* Stream.runForEachArray(received.stream, (chunks) =>
+      Effect.sync(() => {
+        for (const chunk of chunks) {
+          hash.update(chunk)
+          size += chunk.length
+        }
+      }))
+    const content: Digest = { size, sha256: hash.digest("hex"), length: received.headers["content-length"] }
+    return yield* HttpServerResponse.json(content)
+  })
+)
+
+const download = HttpRouter.add(
+  "GET",
+  "/download",
+  Effect.map(parameters, (parameters) => {
+    const size = number(parameters, "size", 0)
+    return HttpServerResponse.stream(
+      Stream.fromIterable({ [Symbol.iterator]: () => pieces(size) }, { chunkSize: 1 }),
+      parameters.has("length") ? { contentLength: size } : {}
+    )
+  })
+)
+
+/** Server-sent events, each when the test says so. */
+const events = HttpRouter.add(
+  "GET",
+  "/events",
+  Effect.gen(function*() {
+    const query = yield* parameters
+    return HttpServerResponse.stream(
+      ordered(yield* Control, query.get("id") ?? "", (text) => encode(`data: ${text}\n\n`)),
+      {
+        contentType: "text/event-stream",
+        headers: query.has("unbuffered") ? { "x-accel-buffering": "no" } : {}
+      }
+    )
+  })
+)
+
+/** A body of the announced length, or of none, that fails when the test says so. */
+const broken = HttpRouter.add(
+  "GET",
+  "/broken",
+  Effect.gen(function*() {
+    const query = yield* parameters
+    return HttpServerResponse.stream(
+      ordered(yield* Control, query.get("id") ?? "", encode),
+      {
+        ...(query.has("length") ? { contentLength: number(query, "length", 0) } : {}),
+        headers: query.has("unbuffered") ? { "x-accel-buffering": "no" } : {}
+      }
+    )
+  })
+)
+
+/** Answers when the test says so, and not before. */
+const wait = HttpRouter.add(
+  "*",
+  "/wait",
+  Effect.gen(function*() {
+    const id = (yield* parameters).get("id") ?? ""
+    const control = yield* Control
+    const orders = control.listen(id)
+    yield* control.send({ _tag: "Begun", id })
+    yield* Effect.onExit(Queue.take(orders), ended(control, id))
+    return HttpServerResponse.text("finished")
+  })
+)
+
+/** A body without end, or rather of 1 TiB. */
+const endless = HttpRouter.add(
+  "GET",
+  "/endless",
+  Effect.gen(function*() {
+    const id = (yield* parameters).get("id") ?? ""
+    const control = yield* Control
+    yield* control.send({ _tag: "Begun", id })
+    return HttpServerResponse.stream(Stream.onExit(
+      Stream.fromIterable({ [Symbol.iterator]: () => pieces(2 ** 40) }, { chunkSize: 1 }),
+      ended(control, id)
+    ))
+  })
+)
+
+const status = HttpRouter.add(
+  "*",
+  "/status",
+  Effect.map(parameters, (query) =>
+    HttpServerResponse.empty({
+      status: number(query, "code", 200),
+      headers: query.has("etag") ? { etag: query.get("etag")! } : {}
+    }))
+)
+
+const redirect = HttpRouter.add(
+  "*",
+  "/redirect",
+  Effect.map(parameters, (query) =>
+    HttpServerResponse.redirect(query.get("to") ?? "/", { status: number(query, "code", 302) }))
+)
+
+/** As many cookies as asked for. */
+const cookies = HttpRouter.add(
+  "GET",
+  "/cookies",
+  Effect.map(parameters, (query) => {
+    let response = HttpServerResponse.text("cookies")
+    for (let i = 0; i < number(query, "count", 1); i++) {
+      response = HttpServerResponse.setCookieUnsafe(response, `c${i}`, `v${i}`, { path: "/", httpOnly: true })
+    }
+    return response
+  })
+)
+
+/** A response with header lines of about the size asked for in all. */
+const headers = HttpRouter.add(
+  "GET",
+  "/headers",
+  Effect.map(parameters, (query) => {
+    const lines: Record<string, string> = {}
+    let left = number(query, "size", 0)
+    for (let i = 0; left > 0; i++) {
+      const size = Math.min(left, 1000)
+      lines[`x-big-${i}`] = "b".repeat(size)
+      left -= size
+    }
+    return HttpServerResponse.text("headers", { headers: lines })
+  })
+)
+
+/** A line in the web server's error log. */
+const stderr = HttpRouter.add(
+  "GET",
+  "/stderr",
+  Effect.gen(function*() {
+    const query = yield* parameters
+    const origin = yield* FastCgiHttpServer.origin
+    if (Option.isSome(origin)) yield* origin.value.request.stderr(query.get("text") ?? "")
+    return HttpServerResponse.text("logged")
+  })
+)
+
+const fail = HttpRouter.add("GET", "/fail", Effect.fail(new Failure("secret of the handler")))
+
+const die = HttpRouter.add("GET", "/die", Effect.die(new Failure("secret of the handler")))
+
+/** Takes bodies of at most 1 MiB; Effect answers 413 to others. */
+const limited = HttpRouter.add(
+  "POST",
+  "/limited",
+  Effect.flatMap(request, (request) => request.text).pipe(
+    Effect.map((text) => HttpServerResponse.text(String(text.length))),
+    Effect.provideService(HttpServerRequest.MaxBodySize, ByteSize.mebibytes(1))
+  )
+)
+
+/** Answers without looking at the body. */
+const early = HttpRouter.add("POST", "/early", HttpServerResponse.text("too large", { status: 413 }))
+
+export const layer = HttpRouter.serve(
+  Layer.mergeAll(
+    hello,
+    echo,
+    digest,
+    download,
+    events,
+    broken,
+    wait,
+    endless,
+    status,
+    redirect,
+    cookies,
+    headers,
+    stderr,
+    fail,
+    die,
+    limited,
+    early
+  ),
+  {
+    disableListenLog: true,
+    disableLogger: true,
+    middleware: (handler) =>
+      Effect.suspend(() => {
+        handlers++
+        return Effect.ensuring(handler, Effect.sync(() => handlers--))
+      })
+  }
+)
