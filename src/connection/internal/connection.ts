@@ -26,7 +26,14 @@ import type * as Fiber from "effect/Fiber"
 import type * as Scheduler from "effect/Scheduler"
 import * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
-import { type FastCgiRecord, keepConnection, ProtocolStatus, RecordType } from "../../protocol/FastCgiRecord.ts"
+import {
+  type FastCgiRecord,
+  headerLength,
+  keepConnection,
+  ProtocolStatus,
+  RecordType,
+  Role
+} from "../../protocol/FastCgiRecord.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { FastCgiPullError, FastCgiTransport, FastCgiTransportObserver } from "../FastCgiTransport.ts"
 import { type AbortReason, ConnectionRequest, type Refusal, type RequestOwner } from "./connectionRequest.ts"
@@ -71,8 +78,8 @@ export type ConnectionEvent =
   | { readonly _tag: "RequestRefused"; readonly requestId: number; readonly message: string }
   | { readonly _tag: "InputDiscarded"; readonly requestId: number; readonly message: string }
 
-// Refused requests that have not ended their PARAMS; beyond, they are refused without a word.
-const maxRefused = 1024
+// Requests of one connection whose PARAMS have not ended. Web servers send them in one go.
+const maxInParams = 1024
 
 // Replies to management records that wait for a peer which sends but does not read.
 const maxPendingReplies = 256 * 1024
@@ -85,6 +92,11 @@ const badRequest: Refusal = {
 const truncatedParams: Refusal = {
   head: "Status: 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
   body: "400 Bad Request: the FastCGI params end inside a name-value pair\n"
+}
+
+const lateParams: Refusal = {
+  head: "Status: 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
+  body: "408 Request Timeout: the FastCGI params did not come in time\n"
 }
 
 const tooLargeParams: Refusal = {
@@ -111,8 +123,8 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   // For what happens beside the reading: timers.
   private readonly fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
   private readonly requests = new Map<number, ConnectionRequest>()
-  // Ids of ended requests whose input is still on its way.
-  private readonly sending = new Set<number>()
+  // Ids of ended requests whose input is still on its way, with the stream that ends it.
+  private readonly sending = new Map<number, "Stdin" | "Data">()
   // Inputs that have grown in this read and have a reader.
   private readonly touched: Array<InputBuffer> = []
   private phase: "open" | "closing" | "lingering" | "closed" = "open"
@@ -121,6 +133,8 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   private closeWhenIdle = false
   private inParams = 0
   private unread = 0
+  // Bytes of replies to management records since the transport last had nothing pending.
+  private replies = 0
   // Set while reading is paused: lets it go on.
   private resumeReading: (() => void) | undefined
   private stallTimer: Fiber.Fiber<void> | undefined
@@ -144,8 +158,13 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   onDrain(): void {
+    // A peer that takes something is not one that reads nothing before it has sent everything.
+    if (!this.multiplexed) this.unwatchStall()
     this.output.drained()
-    if (this.phase === "closing" && this.output.pending === 0) this.closed()
+    this.reconsiderReading()
+    if (this.phase !== "closing") return
+    this.output.flush()
+    if (this.output.pending === 0) this.closed()
   }
 
   onClose(): void {
@@ -195,6 +214,10 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
 
   /** Interrupts every handler; what they still answer is sent, then the connection closes. */
   shutdown(): void {
+    if (this.phase === "lingering" && this.output.pending === 0) {
+      this.closed()
+      return
+    }
     this.closeWhenIdle = true
     for (const request of [...this.requests.values()]) this.abort(request, "Shutdown")
     this.closeIfIdle()
@@ -214,7 +237,8 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   requestEnded(request: ConnectionRequest): void {
     this.requests.delete(request.requestId)
     if (request.paramsDecoder !== undefined) this.paramsEnded(request)
-    if (!request.inputEnded) this.sending.add(request.requestId)
+    const lastInput = request.lastInput
+    if (lastInput !== undefined) this.sending.set(request.requestId, lastInput)
     if (!request.keepConnection) this.closeWhenIdle = true
     if (this.requests.size === 0) this.multiplexed = false
     if (request.admitted) this.handler.ended(request)
@@ -240,8 +264,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     return Effect.callback<void>((resume) => {
       this.resumeReading = () => {
         this.resumeReading = undefined
-        this.stallTimer?.interruptUnsafe()
-        this.stallTimer = undefined
+        this.unwatchStall()
         resume(Effect.void)
       }
       this.watchStall()
@@ -270,13 +293,25 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.stallTimer = this.fork(Effect.delay(Effect.sync(() => this.stalled()), this.limits.stallTimeout))
   }
 
+  private unwatchStall(): void {
+    this.stallTimer?.interruptUnsafe()
+    this.stallTimer = undefined
+  }
+
   private stalled(): void {
     this.stallTimer = undefined
+    if (!(this.multiplexed || this.output.blocked)) return
+    do this.discardStalled()
+    while (this.unread >= this.inputLimit)
+    this.resumeReading?.()
+  }
+
+  private discardStalled(): void {
     let victim: ConnectionRequest | undefined
     for (const request of this.requests.values()) {
       if (victim === undefined || request.unread > victim.unread) victim = request
     }
-    if (victim === undefined || victim.unread === 0) return
+    if (victim === undefined) return
     const message = `${victim.unread} bytes of input stood unread for ${this.limits.stallTimeout} ms and held up ` +
       (this.multiplexed ? "the other requests on the connection" : "the response")
     this.handler.report({ _tag: "InputDiscarded", requestId: victim.requestId, message })
@@ -311,12 +346,16 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       case "Stdin": {
         const request = this.requests.get(record.requestId)
         if (request !== undefined) this.input(request, request.stdin, record.content)
-        else if (record.content.length === 0) this.sending.delete(record.requestId)
+        else if (record.content.length === 0) this.inputCame(record.requestId, "Stdin")
         return
       }
       case "Data": {
         const request = this.requests.get(record.requestId)
-        if (request !== undefined && request.data !== undefined) this.input(request, request.data, record.content)
+        if (request === undefined) {
+          if (record.content.length === 0) this.inputCame(record.requestId, "Data")
+        } else if (request.data !== undefined) {
+          this.input(request, request.data, record.content)
+        }
         return
       }
       case "AbortRequest": {
@@ -346,12 +385,15 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       this.broken(`BEGIN_REQUEST for request ${requestId}, which has not ended`)
       return
     }
+    if (this.inParams >= maxInParams) {
+      this.broken(`${maxInParams} requests have begun whose PARAMS have not ended`)
+      return
+    }
     this.sending.delete(requestId)
-    let decision = this.handler.begin(role, this.requests.size)
-    if (typeof decision === "object" && this.requests.size >= maxRefused) decision = ProtocolStatus.Overloaded
+    const decision = this.handler.begin(role, this.requests.size)
     if (typeof decision === "number") {
       this.output.endRequest(requestId, 0, decision)
-      this.sending.add(requestId)
+      this.sending.set(requestId, role === Role.Filter ? "Data" : "Stdin")
       if (!keep) this.closeWhenIdle = true
       return
     }
@@ -381,9 +423,13 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (request.refusal === undefined) {
       this.handler.start(request)
     } else {
-      request.head(request.refusal.head, request.refusal.body, request.refusal.body.length)
-      request.end(0)
+      this.answer(request, request.refusal)
     }
+  }
+
+  private answer(request: ConnectionRequest, { body, head }: Refusal): void {
+    request.head(head, body, body.length)
+    request.end(0)
   }
 
   private input(request: ConnectionRequest, buffer: InputBuffer, content: Uint8Array): void {
@@ -395,6 +441,11 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (content.length === 0) buffer.end()
     else this.unread += buffer.offer(content)
     if (buffer.awaited) this.touched.push(buffer)
+  }
+
+  // All input of a request that has ended long since has come.
+  private inputCame(requestId: number, stream: "Stdin" | "Data"): void {
+    if (this.sending.get(requestId) === stream) this.sending.delete(requestId)
   }
 
   private refuse(request: ConnectionRequest, refusal: Refusal, message: string): void {
@@ -423,7 +474,10 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
           if (request.gone || request.paramsDecoder === undefined) continue
           const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
           this.handler.report({ _tag: "RequestRefused", requestId: request.requestId, message })
-          request.end(1)
+          // SPEC 6.2 wants no answer before the end of PARAMS. But lighttpd and Apache take an empty one of an Authorizer
+          // for leave to go on.
+          this.paramsEnded(request)
+          this.answer(request, request.refusal ?? lateParams)
         }
         if (this.inParams > 0) this.watchParams()
       }),
@@ -443,7 +497,10 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   private reply(type: RecordType, content: Uint8Array): void {
-    if (this.output.pending > maxPendingReplies) {
+    // Only what the peer has not taken counts, and of that only replies: beside them may be a large response.
+    if (this.transport.pendingUnsafe() === 0) this.replies = 0
+    this.replies += headerLength + content.length
+    if (this.replies > maxPendingReplies) {
       this.broken("the peer sends management records and reads no replies")
       return
     }
@@ -455,7 +512,10 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   private abort(request: ConnectionRequest, reason: AbortReason): void {
     if (request.aborted || request.gone) return
     if (request.onAbort === undefined) {
-      request.end(1)
+      request.aborted = true
+      // An end without an answer, which may only come after PARAMS (SPEC 6.2), would allow what an Authorizer guards.
+      if (reason === "AbortRequest") request.end(1)
+      else request.leave()
       return
     }
     if (reason !== "Shutdown") request.aborted = true
@@ -466,10 +526,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   private abortAll(): void {
-    for (const request of [...this.requests.values()]) {
-      if (request.onAbort === undefined) request.leave()
-      else this.abort(request, "ConnectionClosed")
-    }
+    for (const request of [...this.requests.values()]) this.abort(request, "ConnectionClosed")
   }
 
   private peerEnded(): void {
@@ -478,7 +535,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       this.closeWhenIdle = true
       for (const request of [...this.requests.values()]) {
         if (request.paramsDecoder !== undefined) request.leave()
-        else if (!request.inputEnded) request.discardInput(() => inputAborted("ConnectionClosed"))
+        else request.cutInput(() => inputAborted("ConnectionClosed"))
       }
       return
     }
@@ -487,11 +544,10 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   private malformed(error: FastCgiDecoder.FastCgiDecodeError): void {
-    if (this.phase === "open" && (this.requests.size > 0 || error.kind !== "TruncatedRecord")) {
-      this.broken(error.message)
-    } else {
-      this.close()
-    }
+    // Where a client has gone, its web server may stop in the middle of a record.
+    if (error.kind === "TruncatedRecord") this.peerEnded()
+    else if (this.phase === "open") this.broken(error.message)
+    else this.close()
   }
 
   // A connection error: what has been answered is sent, everything else is given up.
@@ -533,7 +589,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     const wait = (pending: number): Effect.Effect<void> =>
       Effect.flatMap(Effect.sleep(this.limits.lingerTimeout), () => {
         const now = this.output.pending
-        if (this.phase === "closing" && now < pending) return wait(now)
+        if (now < pending) return wait(now)
         this.closeTimer = undefined
         this.closed()
         return Effect.void

@@ -12,8 +12,8 @@ import * as Effect from "effect/Effect"
 import type * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { ProtocolStatus, RecordType, Role } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import { InputBuffer } from "./inputBuffer.ts"
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
+import { InputBuffer, type MakeError } from "./inputBuffer.ts"
 import type { OutputQueue } from "./outputQueue.ts"
 
 /** Why a request's handler is to be interrupted. */
@@ -84,9 +84,14 @@ export class ConnectionRequest {
     return !this.gone && !this.aborted
   }
 
-  /** Whether the peer has nothing more to send for this request. Of an Authorizer that is never known. */
-  get inputEnded(): boolean {
-    return this.role !== Role.Authorizer && this.stdin.complete && (this.data === undefined || this.data.complete)
+  /** The stream that will be the end of what the peer still sends for this request, unless everything has come. */
+  get lastInput(): "Stdin" | "Data" | undefined {
+    if (this.aborted) return undefined
+    if (this.data !== undefined) return this.data.complete ? undefined : "Data"
+    // Of an Authorizer it is not known. Apache, which may keep the connection, sends it no STDIN; lighttpd, which sends an
+    // empty one, does not.
+    if (this.role === Role.Authorizer) return this.keepConnection ? undefined : "Stdin"
+    return this.stdin.complete ? undefined : "Stdin"
   }
 
   /** Bytes of this request that have arrived and have not been pulled. */
@@ -131,6 +136,12 @@ export class ConnectionRequest {
     }
     output.endRequest(this.requestId, appStatus, protocolStatus)
     this.leave()
+  }
+
+  /** Says that no more input comes, and why what has come is not all of it. */
+  cutInput(failure: MakeError): void {
+    this.stdin.cut(failure)
+    this.data?.cut(failure)
   }
 
   /** Drops all input that has not been pulled, and what still comes. */

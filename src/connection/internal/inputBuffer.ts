@@ -60,9 +60,9 @@ export class InputBuffer {
    * what has not been pulled yet, so it is set before the first pull; set again, it changes nothing.
    */
   expect(length: number, whenShort: MakeError): void {
-    if (this.whenShort !== undefined) return
+    if (this.remaining !== Infinity) return
     this.remaining = length
-    this.whenShort = whenShort
+    this.whenShort ??= whenShort
   }
 
   /** Takes a fragment. Returns by how much `unread` has grown. */
@@ -83,6 +83,14 @@ export class InputBuffer {
   /** Says that all of the stream has arrived. */
   end(): void {
     this.ended = true
+  }
+
+  /** Says that no more comes, although not all has: what has arrived can be pulled, then a pull fails. */
+  cut(failure: MakeError): void {
+    if (this.ended) return
+    this.ended = true
+    this.whenShort = failure
+    this.wake()
   }
 
   /** Hands what has arrived to a waiting reader, once for a whole read. */
