@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -125,10 +125,11 @@ export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 =
 // Internal
 // -----------------------------------------------------------------------------
 
-// What fails before it has been answered is answered and logged by the engine. After that, nobody else is told.
+// What fails before it has been answered is answered for and logged by the engine. Here is what is seen by nobody else: the
+// failure of a body or a finalizer behind the head, and a defect while a request was being aborted.
 const logTooLate = (request: ConnectionRequest, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  request.gone && !request.aborted
-    ? Effect.logError("a FastCGI handler failed after its response had begun", cause)
+  (request.aborted ? Cause.hasDies(cause) : request.gone)
+    ? Effect.logError("a FastCGI handler failed when nobody could be told any more", cause)
     : Effect.void
 
 // Nothing but a 200 with its Status line allows (SPEC 6.3), and nothing but `allow` makes one.

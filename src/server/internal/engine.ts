@@ -9,9 +9,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
+import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Connection, type ConnectionEvent, type ConnectionHandler } from "../../connection/internal/connection.ts"
 import type { AbortReason, ConnectionRequest, Refusal } from "../../connection/internal/connectionRequest.ts"
-import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { ProtocolStatus, ValueName } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiAdmission } from "../FastCgiAdmission.ts"
 import { FastCgiListener } from "../FastCgiListener.ts"
@@ -83,6 +83,7 @@ class Engine<R> implements ConnectionHandler {
   private readonly handlers = new Set<Fiber.Fiber<void, unknown>>()
   private readonly logged = new Map<string, { at: number; suppressed: number }>()
   private draining = false
+  private stopping = false
   private whenIdle: (() => void) | undefined
 
   constructor(options: EngineOptions<R>, context: Context.Context<R | FastCgiAdmission>) {
@@ -94,13 +95,20 @@ class Engine<R> implements ConnectionHandler {
   }
 
   readonly accept = (transport: FastCgiTransport): void => {
-    let waiting = true
-    const leave = this.admission.connectUnsafe(() => {
-      waiting = false
+    let state: "waiting" | "running" | "ended" = "waiting"
+    let leave: (() => void) | undefined
+    // A connection that is closed already has ended before `connectUnsafe` has returned what is to be called.
+    const end = () => {
+      state = "ended"
+      leave?.()
+    }
+    leave = this.admission.connectUnsafe(() => {
+      state = "running"
       this.held.delete(transport)
-      this.connect(transport, () => leave())
+      this.connect(transport, end)
     })
-    if (waiting) this.held.add(transport)
+    if ((state as string) === "ended") leave()
+    else if (state === "waiting") this.held.add(transport)
   }
 
   private connect(transport: FastCgiTransport, leave: () => void): void {
@@ -133,6 +141,7 @@ class Engine<R> implements ConnectionHandler {
 
   begin(role: number, active: number): ProtocolStatus | Refusal | undefined {
     if (!this.options.handles(role)) return ProtocolStatus.UnknownRole
+    if (this.stopping) return serviceUnavailable
     if (active > 0 && this.options.multiplexing === false) return ProtocolStatus.CantMpxConn
     if (this.admission.beginUnsafe()) return undefined
     this.log("Overloaded", Effect.logWarning(`refused a request: ${this.admission.maxRequests} are open (maxRequests)`))
@@ -151,9 +160,10 @@ class Engine<R> implements ConnectionHandler {
       ended = true
       leave?.()
     }
-    request.onAbort = () => {
+    request.onAbort = (reason) => {
       end()
-      request.end(1)
+      if (reason === "Shutdown") this.answer(request, serviceUnavailable)
+      else request.end(1)
     }
     leave = this.admission.handleUnsafe(() => this.run(request, end))
     if (ended) leave()
@@ -204,9 +214,12 @@ class Engine<R> implements ConnectionHandler {
       request.fail()
       return
     }
-    const answer = Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError
     request.stderr(handlerFailed)
-    request.head(answer.head, answer.body, answer.body.length)
+    this.answer(request, Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError)
+  }
+
+  private answer(request: ConnectionRequest, { body, head }: Refusal): void {
+    request.head(head, body, body.length)
     request.end(1)
   }
 
@@ -280,6 +293,7 @@ class Engine<R> implements ConnectionHandler {
   /** Interrupts what runs and waits until its finalizers have run. */
   readonly stop: Effect.Effect<void> = Effect.suspend(() => {
     this.draining = true
+    this.stopping = true
     for (const connection of [...this.connections]) connection.shutdown()
     for (const fiber of [...this.handlers]) fiber.interruptUnsafe()
     return this.whenDone
