@@ -175,85 +175,87 @@ interface Result {
 
 const serverFile = (name: string) => fileURLToPath(new URL(`./servers/${name}.ts`, import.meta.url))
 
-const runGroup = async (
-  group: Group,
-  folder: string,
-  tools: { readonly generator: string; readonly wrk: string | undefined; readonly nginx: string | undefined }
-): Promise<ReadonlyArray<Result>> => {
+interface Tools {
+  readonly generator: string
+  readonly wrk: string | undefined
+  readonly nginx: string | undefined
+}
+
+/**
+ * One workload on fresh processes: what a server has learnt from one workload must not slow down or speed up the next.
+ */
+const runWorkload = async (group: Group, workload: Workload, folder: string, tools: Tools): Promise<Result> => {
+  const servers: Array<Server> = []
+  // node-fastcgi closes a connection after its first reply, whatever it was asked, so nothing can be multiplexed on it.
+  const wanted = group.targets.filter((one) => one.keepConnection || workload.multiplex === 1)
+  const unmeasured = new Map<string, string>()
+  try {
+    const sockets = new Map<string, { readonly socket: string; readonly pid: number }>()
+    for (const server of new Set(wanted.map((one) => one.server))) {
+      const socket = Path.join(folder, `${server}.sock`)
+      const kind = Path.basename(workload.path)
+      const started = await start(process.execPath, [serverFile(server), socket, kind], { path: socket })
+      servers.push(started)
+      sockets.set(server, { socket, pid: started.pid })
+    }
+    let measured = wanted
+    const ports = new Map<Target, number>()
+    if (group.through === "nginx") {
+      const upstreams = wanted.map((one) => ({ ...one, socket: sockets.get(one.server)!.socket }))
+      const nginx = await startNginx(tools.nginx!, Fs.mkdtempSync(Path.join(folder, "nginx-")), upstreams)
+      servers.push(nginx.server)
+      for (const [index, one] of wanted.entries()) {
+        ports.set(one, nginx.ports[index]!)
+        const complaint = await verify(workload, nginx.ports[index]!)
+        if (complaint !== undefined) unmeasured.set(one.name, complaint)
+      }
+      measured = wanted.filter((one) => !unmeasured.has(one.name))
+    }
+    const samples = new Map(measured.map((one) => [one, [] as Array<Sample>]))
+    for (let round = 0; round < rounds; round++) {
+      // There and back, so that a machine that slows down or speeds up does so for everyone.
+      for (const one of round % 2 === 0 ? measured : [...measured].reverse()) {
+        const { pid, socket } = sockets.get(one.server)!
+        samples.get(one)!.push(
+          group.through === "direct"
+            ? await fastCgi(
+              tools.generator,
+              one.keepConnection ? workload : { ...workload, keepConnection: false },
+              { socket, pid },
+              seconds
+            )
+            : await http(tools.wrk!, workload, { port: ports.get(one)!, pid }, seconds)
+        )
+      }
+    }
+    const lines = summarize(measured.map((one) => ({ target: one.name, samples: samples.get(one)! })))
+    console.log(`\n${workload.name}\n${table(lines)}`)
+    for (const [name, complaint] of unmeasured) console.log(`${name}: not measured: ${complaint}`)
+    if (unmeasured.size > 0) process.exitCode = 1
+    return {
+      group: group.name,
+      workload: workload.name,
+      lines,
+      samples: Object.fromEntries(measured.map((one) => [one.name, samples.get(one)!]))
+    }
+  } finally {
+    for (const server of servers.reverse()) await server.stop()
+    // What was killed has not removed its socket.
+    for (const file of Fs.readdirSync(folder)) {
+      if (file.endsWith(".sock")) Fs.rmSync(Path.join(folder, file))
+    }
+  }
+}
+
+const runGroup = async (group: Group, folder: string, tools: Tools): Promise<ReadonlyArray<Result>> => {
   if (group.workloads.length === 0) return []
   console.log(`\n# ${group.title}`)
   if (group.through === "nginx" && (tools.nginx === undefined || tools.wrk === undefined)) {
     console.log("left out: needs nginx and wrk")
     return []
   }
-  const servers: Array<Server> = []
   const results: Array<Result> = []
-  try {
-    const sockets = new Map<string, { readonly socket: string; readonly pid: number }>()
-    for (const server of new Set(group.targets.map((one) => one.server))) {
-      const socket = Path.join(folder, `${group.name}-${server}.sock`)
-      try {
-        const started = await start(process.execPath, [serverFile(server), socket], { path: socket })
-        servers.push(started)
-        sockets.set(server, { socket, pid: started.pid })
-      } catch (error) {
-        console.log(`${server}: not measured: ${error instanceof Error ? error.message : String(error)}`)
-        process.exitCode = 1
-      }
-    }
-    const targets = group.targets.filter((one) => sockets.has(one.server))
-    if (targets[0] !== group.targets[0]) return []
-    let ports: ReadonlyArray<number> = []
-    if (group.through === "nginx") {
-      const nginxFolder = Path.join(folder, "nginx")
-      Fs.mkdirSync(nginxFolder)
-      const started = await startNginx(
-        tools.nginx!,
-        nginxFolder,
-        targets.map((one) => ({ ...one, socket: sockets.get(one.server)!.socket }))
-      )
-      servers.push(started.server)
-      ports = started.ports
-    }
-    for (const workload of group.workloads) {
-      const wrong = new Map<Target, string>()
-      for (const [index, one] of targets.entries()) {
-        if (group.through === "direct") continue
-        const complaint = await verify(workload, ports[index]!)
-        if (complaint !== undefined) wrong.set(one, complaint)
-      }
-      // node-fastcgi closes a connection after its first reply, whatever it was asked, so nothing can be multiplexed on it.
-      const measured = targets.filter((one) => !wrong.has(one) && (one.keepConnection || workload.multiplex === 1))
-      const samples = new Map(measured.map((one) => [one, [] as Array<Sample>]))
-      for (let round = 0; round < rounds; round++) {
-        // There and back, so that a machine that slows down or speeds up does so for everyone.
-        for (const one of round % 2 === 0 ? measured : [...measured].reverse()) {
-          const { pid, socket } = sockets.get(one.server)!
-          samples.get(one)!.push(
-            group.through === "direct"
-              ? await fastCgi(
-                tools.generator,
-                one.keepConnection ? workload : { ...workload, keepConnection: false },
-                { socket, pid },
-                seconds
-              )
-              : await http(tools.wrk!, workload, { port: ports[targets.indexOf(one)]!, pid }, seconds)
-          )
-        }
-      }
-      const lines = summarize(measured.map((one) => ({ target: one.name, samples: samples.get(one)! })))
-      console.log(`\n${workload.name}\n${table(lines)}`)
-      for (const [one, complaint] of wrong) console.log(`${one.name}: not measured: ${complaint}`)
-      results.push({
-        group: group.name,
-        workload: workload.name,
-        lines,
-        samples: Object.fromEntries(measured.map((one) => [one.name, samples.get(one)!]))
-      })
-    }
-  } finally {
-    for (const server of servers.reverse()) await server.stop()
-  }
+  for (const workload of group.workloads) results.push(await runWorkload(group, workload, folder, tools))
   return results
 }
 

@@ -17,6 +17,6 @@ export const large: Uint8Array = Uint8Array.from(
 /** The UNIX socket to listen on: the first argument of every server. */
 export const socketPath = (): string => {
   const path = process.argv[2]
-  if (path === undefined) throw new Error("usage: node SERVER.ts SOCKET")
+  if (path === undefined) throw new Error("usage: node SERVER.ts SOCKET [hello|upload|download]")
   return path
 }
