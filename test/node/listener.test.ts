@@ -12,6 +12,7 @@ import * as ChildProcess from "node:child_process"
 import type * as Net from "node:net"
 import { acceptor } from "../../src/node/internal/acceptor.ts"
 import { bindInet } from "../../src/node/internal/inetSocket.ts"
+import { listenerError } from "../../src/node/internal/listenerError.ts"
 import { describeWith } from "../support/requirement.ts"
 import { connectClient, connectCode, eventually, pullText, temporaryDirectory, turns } from "./sockets.ts"
 
@@ -252,6 +253,23 @@ describe("running and stopping", () => {
         ])
         assert.strictEqual(yield* ask({ port: port(listener) }, "alive"), "alive")
       }).pipe(Effect.provide(Logger.layer([logger])))
+    }))
+})
+
+describe("a listener that cannot be made", () => {
+  it.live("does not go on listening when it fails after it has begun to", () =>
+    Effect.gen(function*() {
+      let port = 0
+      const error = yield* Effect.flip(acceptor("the test's port", 511, (server) =>
+        Effect.flatMap(
+          bindInet(server, { host: "127.0.0.1", port: 0, ipv6Only: false, backlog: 511 }),
+          ({ address }) => {
+            port = (address as NetAddress.InetAddress).port
+            return Effect.fail(listenerError("Unknown", "then it failed"))
+          }
+        )))
+      assert.strictEqual(error.message, "then it failed")
+      assert.strictEqual(yield* connectCode({ port }), "ECONNREFUSED")
     }))
 })
 

@@ -170,6 +170,31 @@ describe.each(["unix", "tcp"] as const)("a transport over a %s socket", (kind) =
         assert.isTrue(client.received().equals(Buffer.concat(sent)))
       }))
 
+    it.live.each(["then ended", "not ended"])(
+      "tells of the drain of what was written while it was draining, %s",
+      (end) =>
+        Effect.gen(function*() {
+          const { client, told, transport } = yield* makePair(kind, { paused: true })
+          const sent: Array<Uint8Array> = []
+          fill(transport, sent)
+          const more = pattern(16 * mebibyte)
+          sent.push(more, more)
+          transport.writeUnsafe([more])
+          client.socket.resume()
+          // What made it full is gone, and Node has passed on what came after it.
+          yield* eventually(() => transport.pendingUnsafe() <= more.length)
+          assert.strictEqual(told.drains, 0)
+          transport.writeUnsafe([more])
+          if (end === "then ended") transport.endUnsafe()
+          yield* eventually(() => told.drains > 0)
+          assert.strictEqual(told.drains, 1)
+          assert.strictEqual(transport.pendingUnsafe(), 0)
+          transport.endUnsafe()
+          yield* client.ended
+          assert.isTrue(client.received().equals(Buffer.concat(sent)))
+        })
+    )
+
     it.live("tells of no drain when the operating system took everything at once", () =>
       Effect.gen(function*() {
         const { client, told, transport } = yield* makePair(kind)
