@@ -9,11 +9,25 @@ import { fileURLToPath } from "node:url"
 const root = fileURLToPath(new URL("..", import.meta.url))
 const bin = new URL("../node_modules/.bin/", import.meta.url)
 
+// Every entry of "exports", loaded as a user loads it.
+const load = `
+  import manifest from "effect-fastcgi/package.json" with { type: "json" }
+  for (const [path, entry] of Object.entries(manifest.exports)) {
+    if (typeof entry === "object" && entry !== null) await import(path.replace(".", manifest.name))
+  }
+`
+
 const steps = [
   [["build", "tsc", "-p", "tsconfig.build.json"], ["types", "tsc", "-p", "tsconfig.json"]],
   [["lint", "oxlint", "--deny-warnings"], ["format", "dprint", "check"]],
   [["unused", "knip", "--no-progress"], ["package", "publint", "--strict"]],
-  [["exports", "attw", "--pack", ".", "--profile", "esm-only"]]
+  [["exports", "attw", "--pack", ".", "--profile", "esm-only"], [
+    "loads",
+    "node",
+    "--input-type=module",
+    "--eval",
+    load
+  ]]
 ]
 
 /** The tools are started from node_modules/.bin with that folder first on PATH, so they run on the project's own Node. */
