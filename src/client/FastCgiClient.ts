@@ -1,6 +1,6 @@
 /**
- * The web server's side of FastCGI: a connection to an application that carries requests one after the other, or many at
- * once, each streamed in both directions.
+ * The web server's side of FastCGI: a connection to an application that carries requests one after the other, or many
+ * at once, each streamed in both directions.
  *
  * Where a connection comes from is an Effect that makes a `FastCgiTransport`; the platform modules have some.
  *
@@ -130,8 +130,8 @@ export interface FastCgiGetValuesOptions {
  */
 export interface FastCgiClient {
   /**
-   * Sends a request and returns at once, with the answer to come. The body is sent in the background, while the answer is
-   * read; sending stops when the request has ended. Waits while the connection carries `maxRequests` already.
+   * Sends a request and returns at once, with the answer to come. The body is sent in the background, while the answer
+   * is read; sending stops when the request has ended. Waits while the connection carries `maxRequests` already.
    *
    * Closing the scope gives the request up if it has not ended: with ABORT_REQUEST (SPEC 5.4) when others are on the
    * connection, otherwise by closing the connection, which is the abort that every application understands.
@@ -140,8 +140,8 @@ export interface FastCgiClient {
     request: FastCgiClientRequest<E, R>
   ) => Effect.Effect<FastCgiClientResponse, FastCgiClientError, R | Scope.Scope>
   /**
-   * Asks for variables of the application (SPEC 4.1) and returns those that it knows; none, when it answers UNKNOWN_TYPE
-   * (SPEC 4.2). Fails with `Timeout` when nothing comes. php-fpm tells FCGI_MPXS_CONNS only.
+   * Asks for variables of the application (SPEC 4.1) and returns those that it knows; none, when it answers
+   * UNKNOWN_TYPE (SPEC 4.2). Fails with `Timeout` when nothing comes. php-fpm tells FCGI_MPXS_CONNS only.
    */
   readonly getValues: (
     names: Iterable<string>,
@@ -172,7 +172,7 @@ export interface FastCgiClient {
  *   Effect.gen(function*() {
  *     const client = yield* FastCgiClient.make({ connect })
  *     const response = yield* client.request({
- *       params: [["REQUEST_METHOD", "GET"], ["REQUEST_URI", "/"], ["SCRIPT_NAME", "/"], ["SERVER_PROTOCOL", "HTTP/1.1"]]
+ *       params: [["REQUEST_METHOD", "GET"], ["REQUEST_URI", "/"], ["SCRIPT_NAME", "/"]]
  *     })
  *     return yield* Stream.mkString(Stream.decodeText(response.stdout))
  *   }).pipe(Effect.scoped)

@@ -19,8 +19,8 @@ import * as Stream from "effect/Stream"
 import * as CgiParams from "../cgi/CgiParams.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import type { FastCgiUpstreamOptions } from "./FastCgiHttpClient.ts"
-import { type Exchange, exchange } from "./internal/exchange.ts"
 import { errorPage } from "./internal/errorPage.ts"
+import { type Exchange, exchange } from "./internal/exchange.ts"
 import * as Pool from "./internal/pool.ts"
 import { concat } from "./internal/requestBody.ts"
 import { setCookies } from "./internal/response.ts"
@@ -59,11 +59,11 @@ export type FastCgiGateway = Effect.Effect<
  * for nginx, are dropped; each `Set-Cookie` stays a line of its own. What the application writes to STDERR is logged as
  * warnings.
  *
- * A client that goes away aborts its request, usually by closing the connection to the application. A response that is cut
- * after its head is cut for the client as well.
+ * A client that goes away aborts its request, usually by closing the connection to the application. A response that is
+ * cut after its head is cut for the client as well.
  *
- * Where there is no response, the client gets a page that says why in plain words: 503 when the application is overloaded,
- * 504 when it takes longer than `connectTimeout` or `headTimeout`, otherwise 502.
+ * Where there is no response, the client gets a page that says why in plain words: 503 when the application is
+ * overloaded, 504 when it takes longer than `connectTimeout` or `headTimeout`, otherwise 502.
  *
  * @category constructors
  * @since 0.1.0
@@ -206,15 +206,20 @@ const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerResponse =
   return HttpServerResponse.setBody(response, body)
 }
 
-// Response headers are a record, so lines of Set-Cookie have to go as cookies. Keyed by their number and with everything
-// behind the first "=" as the value, they leave as they came: twice the same name, unknown attributes and all.
+// Response headers are a record, so lines of Set-Cookie have to go as cookies. Keyed by their number and with
+// everything behind the first "=" as the value, they leave as they came: twice the same name, unknown attributes and
+// all.
 const toCookies = (lines: ReadonlyArray<string>): Cookies.Cookies | undefined => {
   if (lines.length === 0) return undefined
   const cookies: Record<string, Cookies.Cookie> = {}
   lines.forEach((line, i) => {
     for (const cookie of Object.values(Cookies.fromSetCookie(line).cookies)) {
       const valueEncoded = line.slice(line.indexOf("=") + 1).trim()
-      cookies[i] = Object.assign(Object.create(Object.getPrototypeOf(cookie)), { ...cookie, valueEncoded, options: undefined })
+      cookies[i] = Object.assign(Object.create(Object.getPrototypeOf(cookie)), {
+        ...cookie,
+        valueEncoded,
+        options: undefined
+      })
     }
   })
   return Cookies.fromReadonlyRecord(cookies)

@@ -1,6 +1,6 @@
 /**
- * Effect's `HttpClient` over FastCGI: requests go straight into an application, php-fpm or one of this library, without a
- * web server in between. Connections are pooled.
+ * Effect's `HttpClient` over FastCGI: requests go straight into an application, php-fpm or one of this library, without
+ * a web server in between. Connections are pooled.
  *
  * @since 0.1.0
  */
@@ -41,7 +41,10 @@ export interface FastCgiUpstreamOptions<E = never, R = never> {
   readonly idleTimeout?: Duration.Input | undefined
   /** How long connecting may take. Default 10 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** How long the response's head may take once the request has been sent. Default 60 seconds for the gateway, else for ever. */
+  /**
+   * How long the response's head may take once the request has been sent. Default 60 seconds for the gateway, else for
+   * ever.
+   */
   readonly headTimeout?: Duration.Input | undefined
   /** The longest response head, in bytes. Default 64 KiB. */
   readonly maxHeadSize?: number | undefined
@@ -51,8 +54,8 @@ export interface FastCgiUpstreamOptions<E = never, R = never> {
    */
   readonly endAtClose?: boolean | undefined
   /**
-   * Whether a request's body of unknown length is gathered in memory, so that CONTENT_LENGTH can be told. php-fpm and CGI
-   * programs read nothing without it. Default false: it is streamed.
+   * Whether a request's body of unknown length is gathered in memory, so that CONTENT_LENGTH can be told. php-fpm and
+   * CGI programs read nothing without it. Default false: it is streamed.
    */
   readonly gatherBody?: boolean | undefined
   /** The directory that files are served from: php-fpm and fcgiwrap run `documentRoot` with the path behind it. */
@@ -187,7 +190,9 @@ const toRequest = (
         headers: request.headers,
         scheme: url.protocol === "https:" ? "https" : "http",
         host: url.host,
-        contentType: request.body._tag === "FormData" ? body.contentType : request.headers["content-type"] ?? body.contentType,
+        contentType: request.body._tag === "FormData"
+          ? body.contentType
+          : request.headers["content-type"] ?? body.contentType,
         contentLength: body.contentLength ??
           (body.stdin === undefined && expectsBody.has(request.method) ? 0 : undefined),
         remoteAddress: options.remoteAddress ?? "127.0.0.1",

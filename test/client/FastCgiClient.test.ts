@@ -6,25 +6,13 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { TestClock } from "effect/testing"
 import * as FastCgiClient from "../../src/client/FastCgiClient.ts"
 import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
 import * as FastCgiEncoder from "../../src/protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../../src/protocol/FastCgiParams.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
 import * as Application from "./application.ts"
-import { answer, bytesOf, concat, textOf } from "./application.ts"
-
-const params = [["REQUEST_METHOD", "GET"], ["SCRIPT_NAME", "/a"]] as const
-
-const textOfStream = <E>(stream: Stream.Stream<Uint8Array, E>) =>
-  Effect.map(Stream.runCollect(stream), (chunks) => textOf(concat(chunks)))
-
-const reasonOf = (exit: Exit.Exit<unknown, FastCgiClientError>): string | undefined => {
-  if (Exit.isSuccess(exit)) return undefined
-  const failure = exit.cause.reasons.find(Cause.isFailReason)
-  return failure?.error.reason._tag
-}
+import { answer, bytesOf, concat, params, reasonOf, textOf, textOfStream } from "./application.ts"
 
 describe("FastCgiClient", () => {
   it.effect("sends a request without body in the records of the specification", () =>
@@ -240,7 +228,7 @@ describe("FastCgiClient", () => {
       for (const content of contents) assert.isAtMost(content.length, 65535)
     }))
 
-  it.effect("ignores records of ids it does not know, of types it does not know, and what only a web server sends", () =>
+  it.effect("ignores records of unknown ids and types, and those that only a web server sends", () =>
     Effect.gen(function*() {
       const app = yield* Application.make()
       const client = yield* FastCgiClient.make(app)
@@ -305,7 +293,9 @@ describe("FastCgiClient", () => {
 
   it.effect("fails with ConnectFailed when there is no connection", () =>
     Effect.gen(function*() {
-      const exit = yield* Effect.exit(FastCgiClient.make({ connect: Effect.fail({ _tag: "Nope", message: "no socket" }) }))
+      const exit = yield* Effect.exit(
+        FastCgiClient.make({ connect: Effect.fail({ _tag: "Nope", message: "no socket" }) })
+      )
       assert.strictEqual(reasonOf(exit), "ConnectFailed")
       assert.include(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), "no socket")
     }))
@@ -359,7 +349,10 @@ describe("FastCgiClient", () => {
         yield* app.close
         const pull = yield* Stream.toPull(response.stdout)
         assert.strictEqual(textOf(concat(yield* pull)), "part")
-        assert.strictEqual(reasonOf(yield* Effect.exit(pull as Effect.Effect<unknown, FastCgiClientError>)), "Truncated")
+        assert.strictEqual(
+          reasonOf(yield* Effect.exit(pull as Effect.Effect<unknown, FastCgiClientError>)),
+          "Truncated"
+        )
       }))
 
     it.effect("is the end of an answer with endAtClose", () =>
@@ -381,7 +374,10 @@ describe("FastCgiClient", () => {
           const response = yield* client.request({ params, endAtClose: true })
           if (bytes.length > 0) yield* app.sendBytes(bytes)
           yield* app.close
-          assert.strictEqual(reasonOf(yield* Effect.exit(response.end)), bytes.length === 0 ? "ConnectionLost" : "Truncated")
+          assert.strictEqual(
+            reasonOf(yield* Effect.exit(response.end)),
+            bytes.length === 0 ? "ConnectionLost" : "Truncated"
+          )
         }
       }))
 
@@ -515,177 +511,6 @@ describe("FastCgiClient", () => {
       assert.isFalse(client.openUnsafe())
     }))
 
-  describe("backpressure", () => {
-    const chunk = new Uint8Array(16 * 1024)
-
-    it.effect("stops reading while an answer is not read, and delivers all of it afterwards", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const response = yield* client.request({ params })
-        const total = 256
-        yield* app.send(...Array.from({ length: total }, () => Record.stdout(1, chunk)), Record.endRequest(1))
-        // The client takes what it may hold; the rest stays pending at the application.
-        yield* settled(() => app.transport.pendingUnsafe())
-        const taken = total * chunk.length - app.transport.pendingUnsafe()
-        assert.isAbove(taken, 256 * 1024)
-        assert.isBelow(taken, 600 * 1024)
-        const size = yield* Stream.runFold(response.stdout, () => 0, (size, bytes) => size + bytes.length)
-        assert.strictEqual(size, total * chunk.length)
-      }))
-
-    it.effect("the body waits while the application does not read it", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make({ reading: false })
-        const client = yield* FastCgiClient.make(app)
-        let produced = 0
-        yield* client.request({
-          params,
-          stdin: Stream.fromEffectRepeat(Effect.sync(() => {
-            produced += chunk.length
-            return chunk
-          }))
-        })
-        yield* settled(() => produced)
-        assert.isBelow(produced, 1024 * 1024)
-        assert.isAbove(produced, 128 * 1024)
-      }))
-
-    it.effect("on a multiplexed connection, a sleeping reader does not hold others up below the budget", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make({ ...app, maxRequests: 2 })
-        yield* client.request({ params })
-        const second = yield* client.request({ params })
-        yield* app.send(...Array.from({ length: 40 }, () => Record.stdout(1, chunk)), ...answer(2, "at once"))
-        assert.strictEqual(yield* textOfStream(second.stdout), "at once")
-      }))
-
-    it.effect("beyond the budget the sleeping request is aborted after stallTimeout, and the others go on", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make({ ...app, maxRequests: 2, stallTimeout: "30 seconds" })
-        const sleeping = yield* client.request({ params })
-        const second = yield* client.request({ params })
-        yield* app.send(...Array.from({ length: 100 }, () => Record.stdout(1, chunk)), ...answer(2, "later"))
-        yield* settled(() => app.transport.pendingUnsafe())
-        assert.isAbove(app.transport.pendingUnsafe(), 0)
-        yield* TestClock.adjust("29 seconds")
-        assert.isFalse(app.received.some((record) => record._tag === "AbortRequest"))
-        yield* TestClock.adjust("1 second")
-        assert.strictEqual(yield* textOfStream(second.stdout), "later")
-        assert.strictEqual((yield* app.untilTag("AbortRequest")).requestId, 1)
-        assert.strictEqual(reasonOf(yield* Effect.exit(Stream.runDrain(sleeping.stdout))), "Stalled")
-      }))
-
-    it.effect("an answer that has ended holds nobody up, read or not", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const first = yield* client.request({ params })
-        yield* app.send(...Array.from({ length: 16 }, () => Record.stdout(1, chunk)), Record.endRequest(1))
-        yield* first.end
-        const second = yield* client.request({ params })
-        yield* app.send(...answer(1, "second"))
-        assert.strictEqual(yield* textOfStream(second.stdout), "second")
-        const size = yield* Stream.runFold(first.stdout, () => 0, (size, bytes) => size + bytes.length)
-        assert.strictEqual(size, 16 * chunk.length)
-      }))
-
-    it.effect("STDERR that nobody reads is bounded and holds nothing up", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const response = yield* client.request({ params })
-        yield* app.send(...Array.from({ length: 200 }, () => Record.stderr(1, chunk)), ...answer(1, "ok"))
-        assert.strictEqual(yield* textOfStream(response.stdout), "ok")
-        const kept = yield* Stream.runFold(response.stderr, () => 0, (size, bytes) => size + bytes.length)
-        assert.isAtMost(kept, 96 * 1024)
-        assert.isAtLeast(kept, 64 * 1024)
-      }))
-  })
-
-  describe("getValues", () => {
-    it.effect("asks for names and returns the values", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const values = yield* Effect.forkScoped(client.getValues(["FCGI_MAX_CONNS", "FCGI_MPXS_CONNS"]))
-        const asked = yield* app.untilTag("GetValues")
-        assert.deepStrictEqual(
-          Array.from(FastCgiParams.fromBytes((asked as Record.GetValues).content) as FastCgiParams.FastCgiParams),
-          [["FCGI_MAX_CONNS", ""], ["FCGI_MPXS_CONNS", ""]]
-        )
-        yield* app.send(Record.getValuesResult(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", "1"]])))
-        assert.deepStrictEqual({ ...(yield* Fiber.join(values)) }, { FCGI_MPXS_CONNS: "1" })
-      }))
-
-    it.effect("takes UNKNOWN_TYPE for an answer without values", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const values = yield* Effect.forkScoped(client.getValues(["FCGI_MAX_CONNS"]))
-        yield* app.untilTag("GetValues")
-        yield* app.send(Record.unknownType(Record.RecordType.GetValues))
-        assert.deepStrictEqual({ ...(yield* Fiber.join(values)) }, {})
-      }))
-
-    it.effect("gives up after the timeout, and takes a late answer for what it is", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const first = yield* Effect.forkScoped(Effect.exit(client.getValues(["A"], { timeout: "3 seconds" })))
-        yield* app.untilTag("GetValues")
-        yield* TestClock.adjust("2999 millis")
-        assert.isUndefined(first.pollUnsafe())
-        yield* TestClock.adjust("1 millis")
-        assert.strictEqual(reasonOf(yield* Fiber.join(first)), "Timeout")
-        const second = yield* Effect.forkScoped(client.getValues(["B"]))
-        yield* app.untilTag("GetValues", 2)
-        yield* app.send(Record.getValuesResult(FastCgiParams.encodePairs([["A", "late"]])))
-        yield* app.send(Record.getValuesResult(FastCgiParams.encodePairs([["B", "2"]])))
-        assert.deepStrictEqual({ ...(yield* Fiber.join(second)) }, { B: "2" })
-      }))
-
-    it.effect("returns the values of an application that closes afterwards", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const values = yield* Effect.forkScoped(client.getValues(["FCGI_MPXS_CONNS"]))
-        yield* app.untilTag("GetValues")
-        yield* app.send(Record.getValuesResult(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", "0"]])))
-        yield* app.close
-        assert.deepStrictEqual({ ...(yield* Fiber.join(values)) }, { FCGI_MPXS_CONNS: "0" })
-        yield* client.closed
-      }))
-
-    it.effect("fails when the application closes instead", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const values = yield* Effect.forkScoped(Effect.exit(client.getValues(["FCGI_MPXS_CONNS"])))
-        yield* app.untilTag("GetValues")
-        yield* app.close
-        assert.strictEqual(reasonOf(yield* Fiber.join(values)), "Closed")
-      }))
-
-    it.effect("works in the middle of a request", () =>
-      Effect.gen(function*() {
-        const app = yield* Application.make()
-        const client = yield* FastCgiClient.make(app)
-        const response = yield* client.request({ params })
-        const values = yield* Effect.forkScoped(client.getValues(["A"]))
-        yield* app.untilTag("GetValues")
-        yield* app.send(
-          Record.stdout(1, bytesOf("a")),
-          Record.getValuesResult(FastCgiParams.encodePairs([["A", "1"]])),
-          ...answer(1, "b")
-        )
-        assert.strictEqual(yield* textOfStream(response.stdout), "ab")
-        assert.deepStrictEqual({ ...(yield* Fiber.join(values)) }, { A: "1" })
-      }))
-  })
-
   it.effect("closing the client's scope fails what is active and closes the connection", () =>
     Effect.gen(function*() {
       const app = yield* Application.make()
@@ -708,15 +533,3 @@ const recordContents = (bytes: Uint8Array, type: number): Array<Uint8Array> => {
   }
   return contents
 }
-
-// Waits until a number has stopped changing for a while of the scheduler's turns.
-const settled = (value: () => number) =>
-  Effect.gen(function*() {
-    let last = NaN
-    for (let same = 0; same < 50;) {
-      yield* Effect.yieldNow
-      const now = value()
-      same = now === last ? same + 1 : 0
-      last = now
-    }
-  })

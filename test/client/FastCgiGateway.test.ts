@@ -9,30 +9,34 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
 import { createServer, type IncomingMessage, request as nodeRequest } from "node:http"
-import type { FastCgiTransport } from "../../src/connection/FastCgiTransport.ts"
 import * as FastCgiGateway from "../../src/client/FastCgiGateway.ts"
+import type { FastCgiTransport } from "../../src/connection/FastCgiTransport.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
 import * as Application from "./application.ts"
 import { answer, bytesOf, textOf } from "./application.ts"
 
 // A gateway on a real port, and the application behind it that answers its first connection.
-const start = Effect.fnUntraced(function*(options?: Partial<FastCgiGateway.FastCgiGatewayOptions<{ message: string }>>) {
-  const scope = yield* Effect.scope
-  const first = Deferred.makeUnsafe<Application.Application>()
-  const connect: Effect.Effect<FastCgiTransport> = Effect.gen(function*() {
-    const app = yield* Scope.provide(Application.make(), scope)
-    yield* Deferred.succeed(first, app)
-    return app.client
-  })
-  const context = yield* Layer.build(
-    FastCgiGateway.layer({ connect, ...options }).pipe(
-      Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0, gracefulShutdownTimeout: 100 }))
+const start = Effect.fnUntraced(
+  function*(options?: Partial<FastCgiGateway.FastCgiGatewayOptions<{ message: string }>>) {
+    const scope = yield* Effect.scope
+    const first = Deferred.makeUnsafe<Application.Application>()
+    const connect: Effect.Effect<FastCgiTransport> = Effect.gen(function*() {
+      const app = yield* Scope.provide(Application.make(), scope)
+      yield* Deferred.succeed(first, app)
+      return app.client
+    })
+    const context = yield* Layer.build(
+      FastCgiGateway.layer({ connect, ...options }).pipe(
+        Layer.provideMerge(
+          NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0, gracefulShutdownTimeout: 100 })
+        )
+      )
     )
-  )
-  const { port } = Context.get(context, HttpServer.HttpServer).address as { readonly port: number }
-  const app = Effect.tap(Deferred.await(first), (app) => app.untilTag("BeginRequest"))
-  return { url: `http://127.0.0.1:${port}`, port, app }
-})
+    const { port } = Context.get(context, HttpServer.HttpServer).address as { readonly port: number }
+    const app = Effect.tap(Deferred.await(first), (app) => app.untilTag("BeginRequest"))
+    return { url: `http://127.0.0.1:${port}`, port, app }
+  }
+)
 
 interface Raw {
   readonly status: number
@@ -42,19 +46,23 @@ interface Raw {
 }
 
 // With node:http, which shows headers as they came.
-const raw = (port: number, options: { readonly path?: string; readonly method?: string; readonly headers?: Record<string, string> } = {}) =>
+const raw = (
+  port: number,
+  options: { readonly path?: string; readonly method?: string; readonly headers?: Record<string, string> } = {}
+) =>
   Effect.callback<Raw, Error>((resume) => {
     const request = nodeRequest({ host: "127.0.0.1", port, agent: false, path: "/", ...options }, (response) => {
       let body = ""
       response.setEncoding("latin1")
       response.on("data", (data: string) => body += data)
       response.on("error", (error) => resume(Effect.fail(error)))
-      response.on("end", () => resume(Effect.succeed({
-        status: response.statusCode!,
-        statusText: response.statusMessage!,
-        headers: response.rawHeaders,
-        body
-      })))
+      response.on("end", () =>
+        resume(Effect.succeed({
+          status: response.statusCode!,
+          statusText: response.statusMessage!,
+          headers: response.rawHeaders,
+          body
+        })))
     })
     request.on("error", (error) => resume(Effect.fail(error)))
     request.end()
@@ -139,7 +147,10 @@ describe("FastCgiGateway", () => {
     Effect.gen(function*() {
       const { app, port } = yield* start()
       const [, params] = yield* Effect.all([
-        raw(port, { path: "/a%20b?c=%20d", headers: { cookie: "x=y", "x-a": "1", te: "trailers", proxy: "evil", host: "app.test" } }),
+        raw(port, {
+          path: "/a%20b?c=%20d",
+          headers: { cookie: "x=y", "x-a": "1", te: "trailers", proxy: "evil", host: "app.test" }
+        }),
         Effect.gen(function*() {
           const running = yield* app
           yield* running.untilTag("Stdin")
@@ -195,7 +206,7 @@ describe("FastCgiGateway", () => {
       yield* running.send(Record.stdout(1), Record.endRequest(1))
     }))
 
-  it.live("closes the connection to the application when the client goes away: before the answer, and in its middle", () =>
+  it.live("closes the application's connection when the client goes away, before the answer and in its middle", () =>
     Effect.gen(function*() {
       for (const begun of [false, true]) {
         const { app, port } = yield* start()

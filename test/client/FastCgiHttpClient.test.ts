@@ -1,5 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -7,47 +6,14 @@ import * as Fiber from "effect/Fiber"
 import * as Cookies from "effect/http/Cookies"
 import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
-import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Logger from "effect/Logger"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
-import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
 import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
-import * as Application from "./application.ts"
 import { answer, bytesOf, concat, textOf } from "./application.ts"
-
-// An application for each connection that the client opens, in order.
-const applications = Effect.fnUntraced(function*(options?: Parameters<typeof Application.make>[0]) {
-  const opened: Array<Application.Application> = []
-  const waiting = new Set<() => void>()
-  const scope = yield* Effect.scope
-  const connect = Effect.gen(function*() {
-    const app = yield* Scope.provide(Application.make(options), scope)
-    opened.push(app)
-    for (const look of Array.from(waiting)) look()
-    return app.client
-  })
-  // The `n`th application, when its first request has begun.
-  const nth = (n: number) =>
-    Effect.tap(Effect.callback<Application.Application>((resume) => {
-      const look = () => {
-        if (opened.length < n) return
-        waiting.delete(look)
-        resume(Effect.succeed(opened[n - 1]))
-      }
-      waiting.add(look)
-      look()
-    }), (app) => app.untilTag("BeginRequest"))
-  return { connect, opened, nth }
-})
-
-const url = "http://example.test/path?q=1"
-
-const untilRequest = (app: Application.Application, n = 1) =>
-  app.until((record) => record._tag === "Stdin" && record.content.length === 0, n)
+import { applications, errorOf, reasonOf, untilRequest, url } from "./applications.ts"
 
 // What a client makes of one answer.
 const respond = (stdout: string | ReadonlyArray<Uint8Array>, request = HttpClientRequest.get(url)) =>
@@ -61,16 +27,6 @@ const respond = (stdout: string | ReadonlyArray<Uint8Array>, request = HttpClien
     else yield* app.send(...stdout.map((bytes) => Record.stdout(1, bytes)), Record.endRequest(1))
     return yield* Fiber.join(response)
   })
-
-const errorOf = (exit: Exit.Exit<unknown, HttpClientError.HttpClientError>) => {
-  if (Exit.isSuccess(exit)) return undefined
-  return exit.cause.reasons.find(Cause.isFailReason)?.error
-}
-
-const reasonOf = (exit: Exit.Exit<unknown, HttpClientError.HttpClientError>): string | undefined => {
-  const error = errorOf(exit)
-  return error && `${error.reason._tag} ${(error.reason.cause as FastCgiClientError).reason._tag}`
-}
 
 describe("FastCgiHttpClient", () => {
   describe("requests", () => {
@@ -110,27 +66,63 @@ describe("FastCgiHttpClient", () => {
 
     const blob = new Blob(["blob"], { type: "text/x-blob" })
     const bodies: ReadonlyArray<
-      readonly [name: string, body: () => HttpBody.HttpBody, sent: string, type: string | undefined, length: string | undefined]
+      readonly [
+        name: string,
+        body: () => HttpBody.HttpBody,
+        sent: string,
+        type: string | undefined,
+        length: string | undefined
+      ]
     > = [
       ["empty", () => HttpBody.empty, "", undefined, "0"],
       ["text", () => HttpBody.text("grüße"), "grüße", "text/plain", "7"],
       ["json", () => HttpBody.jsonUnsafe({ a: 1 }), `{"a":1}`, "application/json", "7"],
       ["bytes", () => HttpBody.uint8Array(bytesOf("bytes")), "bytes", "application/octet-stream", "5"],
       ["urlParams", () => HttpBody.urlParams({ a: "1 2" }), "a=1+2", "application/x-www-form-urlencoded", "5"],
-      ["a stream", () => HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y"), "stream", "x/y", undefined],
-      ["a stream of known length", () => HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y", 6), "stream", "x/y", "6"],
+      [
+        "a stream",
+        () => HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y"),
+        "stream",
+        "x/y",
+        undefined
+      ],
+      [
+        "a stream of known length",
+        () => HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y", 6),
+        "stream",
+        "x/y",
+        "6"
+      ],
       ["a raw string", () => HttpBody.raw("raw"), "raw", "text/plain;charset=UTF-8", "3"],
       ["a raw Blob", () => HttpBody.raw(blob), "blob", "text/x-blob", "4"],
-      ["raw URLSearchParams", () => HttpBody.raw(new URLSearchParams({ a: "b" })), "a=b", "application/x-www-form-urlencoded;charset=UTF-8", "3"],
-      ["a raw ReadableStream", () => HttpBody.raw(new Blob(["web"]).stream(), { contentType: "x/web" }), "web", "x/web", undefined],
+      [
+        "raw URLSearchParams",
+        () => HttpBody.raw(new URLSearchParams({ a: "b" })),
+        "a=b",
+        "application/x-www-form-urlencoded;charset=UTF-8",
+        "3"
+      ],
+      [
+        "a raw ReadableStream",
+        () => HttpBody.raw(new Blob(["web"]).stream(), { contentType: "x/web" }),
+        "web",
+        "x/web",
+        undefined
+      ],
       ["a raw view", () => HttpBody.raw(new Uint16Array([0x4241])), "AB", undefined, "2"],
-      ["a raw async iterable", () =>
-        HttpBody.raw({
-          async *[Symbol.asyncIterator]() {
-            yield "one"
-            yield bytesOf("two")
-          }
-        }, { contentType: "x/it" }), "onetwo", "x/it", undefined]
+      [
+        "a raw async iterable",
+        () =>
+          HttpBody.raw({
+            async *[Symbol.asyncIterator]() {
+              yield "one"
+              yield bytesOf("two")
+            }
+          }, { contentType: "x/it" }),
+        "onetwo",
+        "x/it",
+        undefined
+      ]
     ]
     for (const [name, body, sent, type, length] of bodies) {
       it.effect(`send a body: ${name}`, () =>
@@ -203,7 +195,8 @@ describe("FastCgiHttpClient", () => {
     it.effect("have status, headers, cookies, url and text", () =>
       Effect.gen(function*() {
         const response = yield* respond(
-          "Status: 404 Nope\r\nContent-Type: text/plain; charset=utf-8\r\nX-A: 1\r\nX-A: 2\r\nSet-Cookie: a=1; Path=/\r\n" +
+          "Status: 404 Nope\r\nContent-Type: text/plain; charset=utf-8\r\nX-A: 1\r\nX-A: 2\r\n" +
+            "Set-Cookie: a=1; Path=/\r\n" +
             "Set-Cookie: b=2; HttpOnly\r\nConnection: close\r\n\r\ngrüße"
         )
         assert.strictEqual(response.status, 404)
@@ -228,7 +221,8 @@ describe("FastCgiHttpClient", () => {
         const params = yield* (yield* respond("\r\n?a=1&b=%20")).urlParamsBody
         assert.deepStrictEqual(Array.from(params), [["?a", "1"], ["b", " "]])
         const form = yield* (yield* respond(
-          "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\nv\r\n--x--\r\n"
+          "Content-Type: multipart/form-data; boundary=x\r\n\r\n" +
+            "--x\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\nv\r\n--x--\r\n"
         )).formData
         assert.strictEqual(form.get("n"), "v")
       }))
@@ -334,9 +328,17 @@ describe("FastCgiHttpClient", () => {
         ["an answer that is no CGI response", answer(1, "<html>\r\nno colon\r\n\r\n"), "TransportError BadHead"],
         ["half a head", answer(1, "Status: 200 OK\r\nX-"), "TransportError BadHead"],
         ["a Content-Length that is none", answer(1, "Content-Length: -5\r\n\r\n"), "TransportError BadHead"],
-        ["two different lengths", answer(1, "Content-Length: 5\r\nContent-Length: 6\r\n\r\n"), "TransportError BadHead"],
+        [
+          "two different lengths",
+          answer(1, "Content-Length: 5\r\nContent-Length: 6\r\n\r\n"),
+          "TransportError BadHead"
+        ],
         ["a 101", answer(1, "Status: 101 Switching Protocols\r\n\r\n"), "TransportError BadHead"],
-        ["an overloaded application", [Record.endRequest(1, 0, Record.ProtocolStatus.Overloaded)], "TransportError Overloaded"]
+        [
+          "an overloaded application",
+          [Record.endRequest(1, 0, Record.ProtocolStatus.Overloaded)],
+          "TransportError Overloaded"
+        ]
       ] as const
     ) {
       it.effect(`with ${expected} on ${name}`, () =>
@@ -354,7 +356,9 @@ describe("FastCgiHttpClient", () => {
 
     it.effect("when there is no connection, in words", () =>
       Effect.gen(function*() {
-        const client = yield* FastCgiHttpClient.make({ connect: Effect.fail({ message: "nothing listens on app.sock" }) })
+        const client = yield* FastCgiHttpClient.make({
+          connect: Effect.fail({ message: "nothing listens on app.sock" })
+        })
         const exit = yield* Effect.exit(client.get(url))
         assert.strictEqual(reasonOf(exit), "TransportError ConnectFailed")
         assert.include(errorOf(exit)!.message, "nothing listens on app.sock")
@@ -475,144 +479,6 @@ describe("FastCgiHttpClient", () => {
         yield* app.send(Record.stdout(1, bytesOf("Content-Length: 3\r\n\r\n413")))
         assert.strictEqual(yield* Fiber.join(fiber), "413")
         yield* app.untilEnd
-      }))
-  })
-
-  describe("pools connections", () => {
-    const serve = (app: Application.Application, n: number, body: string) =>
-      Effect.andThen(untilRequest(app, n), app.send(...answer(1, `\r\n${body}`)))
-
-    it.effect("and reuses the one that was used last", () =>
-      Effect.gen(function*() {
-        const { connect, nth, opened } = yield* applications()
-        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
-        const text = Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
-        const first = yield* text
-        const second = yield* text
-        yield* serve(yield* nth(2), 1, "2")
-        yield* Fiber.join(second)
-        yield* serve(yield* nth(1), 1, "1")
-        yield* Fiber.join(first)
-        const third = yield* text
-        yield* serve(yield* nth(1), 2, "3")
-        assert.strictEqual(yield* Fiber.join(third), "3")
-        assert.strictEqual(opened.length, 2)
-      }))
-
-    it.effect("and opens one for each request without keepConnection", () =>
-      Effect.gen(function*() {
-        const { connect, nth, opened } = yield* applications()
-        const client = yield* FastCgiHttpClient.make({ connect })
-        for (let i = 1; i <= 3; i++) {
-          const fiber = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
-          const app = yield* nth(i)
-          yield* serve(app, 1, String(i))
-          assert.strictEqual(yield* Fiber.join(fiber), String(i))
-          yield* app.untilEnd
-        }
-        assert.strictEqual(opened.length, 3)
-      }))
-
-    it.effect("and keeps no more than maxIdle of them, nor longer than idleTimeout", () =>
-      Effect.gen(function*() {
-        const { connect, nth } = yield* applications()
-        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxIdle: 2, idleTimeout: "1 minute" })
-        const fibers = yield* Effect.forEach([1, 2, 3], () =>
-          Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text)))
-        const apps = yield* Effect.forEach([1, 2, 3], nth)
-        for (const app of apps) yield* serve(app, 1, "x")
-        yield* Effect.forEach(fibers, Fiber.join)
-        yield* apps[0].untilEnd
-        assert.isFalse(apps[1].client.closedUnsafe())
-        assert.isFalse(apps[2].client.closedUnsafe())
-        yield* TestClock.adjust("2 minutes")
-        yield* apps[1].untilEnd
-        yield* apps[2].untilEnd
-      }))
-
-    it.effect("and shares one between requests with maxRequests", () =>
-      Effect.gen(function*() {
-        const { connect, nth, opened } = yield* applications()
-        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxRequests: 8 })
-        const fibers = yield* Effect.forEach(Array.from({ length: 8 }, (_, i) => i), (i) =>
-          Effect.forkScoped(Effect.flatMap(client.get(`http://x/${i}`), (response) => response.text)))
-        const app = yield* nth(1)
-        yield* untilRequest(app, 8)
-        assert.strictEqual(opened.length, 1)
-        for (let id = 8; id >= 1; id--) yield* app.send(...answer(id, `\r\n${app.params(id).get("REQUEST_URI")}`))
-        assert.deepStrictEqual(
-          yield* Effect.forEach(fibers, Fiber.join),
-          Array.from({ length: 8 }, (_, i) => `/${i}`)
-        )
-      }))
-
-    // An application that closes a kept connection when the second request arrives.
-    const dying = (request: HttpClientRequest.HttpClientRequest, before: ReadonlyArray<Record.FastCgiRecord>) =>
-      Effect.gen(function*() {
-        const { connect, nth, opened } = yield* applications()
-        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
-        const first = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
-        const app = yield* nth(1)
-        yield* serve(app, 1, "first")
-        yield* Fiber.join(first)
-        const second = yield* Effect.forkScoped(
-          Effect.exit(Effect.flatMap(client.execute(request), (response) => response.text))
-        )
-        yield* app.untilTag("BeginRequest", 2)
-        yield* app.send(...before)
-        yield* app.close
-        return { second, opened, nth }
-      })
-
-    it.effect("and sends a request again when a kept connection died under it", () =>
-      Effect.gen(function*() {
-        const put = HttpClientRequest.put(url, { body: HttpBody.text("again") })
-        const { nth, second } = yield* dying(put, [])
-        const fresh = yield* nth(2)
-        yield* untilRequest(fresh)
-        assert.strictEqual(textOf(fresh.stdin(1)), "again")
-        yield* fresh.send(...answer(1, "\r\nfine"))
-        assert.deepStrictEqual(yield* Fiber.join(second), Exit.succeed("fine"))
-      }))
-
-    it.effect("but only once", () =>
-      Effect.gen(function*() {
-        const { nth, opened, second } = yield* dying(HttpClientRequest.get(url), [])
-        const fresh = yield* nth(2)
-        yield* untilRequest(fresh)
-        yield* fresh.close
-        assert.strictEqual(reasonOf(yield* Fiber.join(second)), "TransportError ConnectionLost")
-        assert.strictEqual(opened.length, 2)
-      }))
-
-    for (
-      const [name, request, before] of [
-        ["a POST", HttpClientRequest.post(url), []],
-        ["a streamed body", HttpClientRequest.put(url, { body: HttpBody.stream(Stream.make(bytesOf("once"))) }), []],
-        ["a request that has had output", HttpClientRequest.get(url), [Record.stdout(1, bytesOf("Sta"))]]
-      ] as const
-    ) {
-      it.effect(`but never ${name}`, () =>
-        Effect.gen(function*() {
-          const { opened, second } = yield* dying(request, before)
-          assert.match(reasonOf(yield* Fiber.join(second))!, /TransportError (ConnectionLost|Truncated)/)
-          assert.strictEqual(opened.length, 1)
-        }))
-    }
-
-    it.effect("and never uses one that was closed while idle", () =>
-      Effect.gen(function*() {
-        const { connect, nth } = yield* applications()
-        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
-        const first = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
-        const app = yield* nth(1)
-        yield* serve(app, 1, "first")
-        yield* Fiber.join(first)
-        yield* app.close
-        yield* app.untilEnd
-        const second = yield* Effect.forkScoped(Effect.flatMap(client.post(url), (response) => response.text))
-        yield* serve(yield* nth(2), 1, "second")
-        assert.strictEqual(yield* Fiber.join(second), "second")
       }))
   })
 

@@ -1,9 +1,13 @@
 /**
  * The application's end of an in-memory connection, scripted by a test: what came as records, and what is to be sent.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Pull from "effect/Pull"
+import * as Stream from "effect/Stream"
+import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
 import type { FastCgiTransport } from "../../src/connection/FastCgiTransport.ts"
 import * as FastCgiDecoder from "../../src/protocol/FastCgiDecoder.ts"
 import * as FastCgiEncoder from "../../src/protocol/FastCgiEncoder.ts"
@@ -43,7 +47,9 @@ export const make = Effect.fnUntraced(function*(options?: {
   readonly capacity?: number
   readonly reading?: boolean
 }) {
-  const { client, server } = yield* makePair(options?.capacity === undefined ? undefined : { capacity: options.capacity })
+  const { client, server } = yield* makePair(
+    options?.capacity === undefined ? undefined : { capacity: options.capacity }
+  )
   const received: Array<Record> = []
   const bytes: Array<Uint8Array> = []
   const waiting = new Set<() => void>()
@@ -61,7 +67,7 @@ export const make = Effect.fnUntraced(function*(options?: {
         for (const look of Array.from(waiting)) look()
         return read
       },
-      onDone: () => Effect.asVoid(Deferred.done(ended, Effect.succeed(undefined) as never)),
+      onDone: () => Effect.sync(() => void Deferred.doneUnsafe(ended, Effect.void)),
       onFailure: () => Effect.sync(() => void Deferred.doneUnsafe(ended, Effect.void))
     })
   )
@@ -96,8 +102,7 @@ export const make = Effect.fnUntraced(function*(options?: {
     until,
     untilTag: (tag, n) => until((record) => record._tag === tag, n),
     untilEnd: Deferred.await(ended),
-    send: (...records) =>
-      Effect.sync(() => server.writeUnsafe(records.map((record) => FastCgiEncoder.encode(record)))),
+    send: (...records) => Effect.sync(() => server.writeUnsafe(records.map((record) => FastCgiEncoder.encode(record)))),
     sendBytes: (...chunks) => Effect.sync(() => server.writeUnsafe(chunks)),
     close: Effect.sync(() => server.endUnsafe()),
     reset: Effect.sync(() => (server as unknown as { resetUnsafe: () => void }).resetUnsafe()),
@@ -126,3 +131,14 @@ export const answer = (requestId: number, stdout: string, appStatus = 0): Readon
   FastCgiRecord.stdout(requestId),
   FastCgiRecord.endRequest(requestId, appStatus)
 ]
+
+/** Params for a request that does not care. */
+export const params = [["REQUEST_METHOD", "GET"], ["SCRIPT_NAME", "/a"]] as const
+
+/** A whole stream as text. */
+export const textOfStream = <E>(stream: Stream.Stream<Uint8Array, E>): Effect.Effect<string, E> =>
+  Effect.map(Stream.runCollect(stream), (chunks) => textOf(concat(chunks)))
+
+/** The tag of the reason of a client error, or undefined for a success. */
+export const reasonOf = (exit: Exit.Exit<unknown, FastCgiClientError>): string | undefined =>
+  Exit.isSuccess(exit) ? undefined : exit.cause.reasons.find(Cause.isFailReason)?.error.reason._tag

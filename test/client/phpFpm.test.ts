@@ -24,6 +24,16 @@ import { describeWith } from "../support/requirement.ts"
 import { concat, textOf } from "./application.ts"
 import * as PhpFpm from "./phpFpm.ts"
 
+type Variables = Readonly<Record<string, string>>
+
+// What env.php answers.
+interface Env {
+  readonly server: Variables
+  readonly get: unknown
+  readonly post: unknown
+  readonly cookies: unknown
+}
+
 class Php extends Context.Service<Php, PhpFpm.PhpFpm>()("test/Php") {}
 
 const pattern = (size: number): Uint8Array<ArrayBuffer> => {
@@ -47,7 +57,9 @@ const untilFile = (folder: string, name: string) =>
 
 describeWith(["php-fpm8.2"], "php-fpm", (command) => {
   it.layer(Layer.effect(Php, PhpFpm.start(command)), { excludeTestServices: true })((it) => {
-    const http = (options?: Partial<FastCgiHttpClient.FastCgiHttpClientOptions<NodeFastCgiConnector.FastCgiConnectError, Scope>>) =>
+    const http = (
+      options?: Partial<FastCgiHttpClient.FastCgiHttpClientOptions<NodeFastCgiConnector.FastCgiConnectError, Scope>>
+    ) =>
       Effect.flatMap(Php, ({ connect, documentRoot }) => FastCgiHttpClient.make({ connect, documentRoot, ...options }))
 
     it.effect("answers a request of the plain client", () =>
@@ -117,18 +129,18 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
             body: HttpBody.urlParams({ field: "v & w" })
           })
         )
-        const { cookies, get, post, server } = (yield* response.json) as Record<string, any>
+        const { cookies, get, post, server } = (yield* response.json) as unknown as Env
         assert.deepStrictEqual(get, { a: "1", b: ["2", "ü"] })
         assert.deepStrictEqual(post, { field: "v & w" })
         assert.deepStrictEqual(cookies, { c: "d", e: "f" })
-        assert.strictEqual(server.REQUEST_URI, "/env.php?a=1&b[]=2&b[]=%C3%BC")
-        assert.strictEqual(server.HTTPS, "on")
-        assert.strictEqual(server.HTTP_HOST, "example.test:8443")
-        assert.strictEqual(server.SERVER_PORT, "8443")
-        assert.strictEqual(server.REMOTE_ADDR, "192.0.2.1")
-        assert.strictEqual(server.REMOTE_PORT, "4711")
-        assert.strictEqual(server.HTTP_X_THING, "thing")
-        assert.strictEqual(server.X_OWN, "own")
+        assert.strictEqual(server["REQUEST_URI"], "/env.php?a=1&b[]=2&b[]=%C3%BC")
+        assert.strictEqual(server["HTTPS"], "on")
+        assert.strictEqual(server["HTTP_HOST"], "example.test:8443")
+        assert.strictEqual(server["SERVER_PORT"], "8443")
+        assert.strictEqual(server["REMOTE_ADDR"], "192.0.2.1")
+        assert.strictEqual(server["REMOTE_PORT"], "4711")
+        assert.strictEqual(server["HTTP_X_THING"], "thing")
+        assert.strictEqual(server["X_OWN"], "own")
       }))
 
     it.effect("sends status, headers and cookies", () =>
@@ -206,7 +218,7 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
         const headers: Record<string, string> = {}
         for (let i = 0; i < 40; i++) headers[`x-long-${i}`] = String(i).padStart(5000, "v")
         const response = yield* client.get("http://x.test/env.php", { headers })
-        const { server } = (yield* response.json) as Record<string, any>
+        const { server } = (yield* response.json) as unknown as Env
         for (let i = 0; i < 40; i++) assert.strictEqual(server[`HTTP_X_LONG_${i}`], headers[`x-long-${i}`])
       }))
 
@@ -267,7 +279,9 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
         assert.strictEqual(yield* Effect.flatMap(client.get("http://x.test/exit.php"), (_) => _.text), "partial")
       }))
 
-    const gateway = (options?: Partial<FastCgiGateway.FastCgiGatewayOptions<NodeFastCgiConnector.FastCgiConnectError, Scope>>) =>
+    const gateway = (
+      options?: Partial<FastCgiGateway.FastCgiGatewayOptions<NodeFastCgiConnector.FastCgiConnectError, Scope>>
+    ) =>
       Effect.gen(function*() {
         const { connect, documentRoot } = yield* Php
         const context = yield* Layer.build(
@@ -290,15 +304,15 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
         assert.strictEqual(yield* textOfFetch(hello), "hello gateway")
         assert.deepStrictEqual(hello.headers.getSetCookie(), ["a=1", "b=2; path=/x; HttpOnly"])
         const env = yield* fetched(`${url}/env.php?x=%20y`, { headers: { cookie: "c=d", "x-a": "b" } })
-        const { server } = (yield* Effect.promise(() => env.json())) as Record<string, any>
-        assert.strictEqual(server.REQUEST_URI, "/env.php?x=%20y")
-        assert.strictEqual(server.REMOTE_ADDR, "127.0.0.1")
-        assert.match(server.REMOTE_PORT, /^\d+$/)
-        assert.strictEqual(`http://${server.HTTP_HOST}`, url)
-        assert.strictEqual(server.SERVER_PORT, url.slice(url.lastIndexOf(":") + 1))
-        assert.strictEqual(server.SERVER_PROTOCOL, "HTTP/1.1")
-        assert.strictEqual(server.HTTP_COOKIE, "c=d")
-        assert.strictEqual(server.HTTP_X_A, "b")
+        const { server } = (yield* Effect.promise(() => env.json())) as Env
+        assert.strictEqual(server["REQUEST_URI"], "/env.php?x=%20y")
+        assert.strictEqual(server["REMOTE_ADDR"], "127.0.0.1")
+        assert.match(server["REMOTE_PORT"], /^\d+$/)
+        assert.strictEqual(`http://${server["HTTP_HOST"]}`, url)
+        assert.strictEqual(server["SERVER_PORT"], url.slice(url.lastIndexOf(":") + 1))
+        assert.strictEqual(server["SERVER_PROTOCOL"], "HTTP/1.1")
+        assert.strictEqual(server["HTTP_COOKIE"], "c=d")
+        assert.strictEqual(server["HTTP_X_A"], "b")
         const missing = yield* fetched(`${url}/missing.php`)
         assert.strictEqual(missing.status, 404)
         assert.include(yield* textOfFetch(missing), "File not found")
@@ -323,8 +337,10 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
         const form = new FormData()
         form.append("file", new File([body], "a.bin"))
         const upload = yield* fetched(`${url}/upload.php`, { method: "POST", body: form })
-        const { files } = (yield* Effect.promise(() => upload.json())) as Record<string, any>
-        assert.strictEqual(files.file.sha256, expected.sha256)
+        const { files } = (yield* Effect.promise(() => upload.json())) as {
+          readonly files: { readonly file: Variables }
+        }
+        assert.strictEqual(files.file["sha256"], expected.sha256)
       }))
 
     it.effect("streams through the gateway event by event, and 200 MB", () =>

@@ -12,22 +12,26 @@ import * as NodeFastCgiConnector from "../../src/node/NodeFastCgiConnector.ts"
 class PhpFpmError extends Data.TaggedError("PhpFpmError")<{ readonly message: string }> {}
 
 const scripts: Readonly<Record<string, string>> = {
-  "hello.php": `<?php header("X-From: fpm"); setcookie("a", "1"); setcookie("b", "2", ["path" => "/x", "httponly" => true]);
+  "hello.php":
+    `<?php header("X-From: fpm"); setcookie("a", "1"); setcookie("b", "2", ["path" => "/x", "httponly" => true]);
 echo "hello ", $_GET["name"] ?? "nobody";`,
   "env.php": `<?php header("Content-Type: application/json");
 echo json_encode(["server" => $_SERVER, "get" => $_GET, "post" => $_POST, "cookies" => $_COOKIE]);`,
   "body.php": `<?php $in = fopen("php://input", "rb"); $hash = hash_init("sha256"); $size = 0;
 while (!feof($in)) { $chunk = fread($in, 65536); $size += strlen($chunk); hash_update($hash, $chunk); }
 header("Content-Type: application/json"); echo json_encode(["size" => $size, "sha256" => hash_final($hash)]);`,
-  "upload.php": `<?php header("Content-Type: application/json"); echo json_encode(["post" => $_POST, "files" => array_map(fn ($f) =>
+  "upload.php":
+    `<?php header("Content-Type: application/json"); echo json_encode(["post" => $_POST, "files" => array_map(fn ($f) =>
   ["name" => $f["name"], "type" => $f["type"], "size" => $f["size"], "sha256" => hash_file("sha256", $f["tmp_name"])], $_FILES)]);`,
   // Each event leaves only when the file that the test makes is there.
   "events.php": `<?php header("Content-Type: text/event-stream"); while (ob_get_level()) ob_end_flush();
 for ($i = 0; $i < 5; $i++) { echo "data: $i\\n\\n"; flush(); for ($n = 0; $n < 2000 && !file_exists($_GET["gate"] . $i); $n++) { usleep(5000); clearstatcache(); } }`,
-  "large.php": `<?php ignore_user_abort(true); $size = (int) $_GET["size"]; if (isset($_GET["length"])) header("Content-Length: $size");
+  "large.php":
+    `<?php ignore_user_abort(true); $size = (int) $_GET["size"]; if (isset($_GET["length"])) header("Content-Length: $size");
 header("Content-Type: application/octet-stream"); while (ob_get_level()) ob_end_flush(); $chunk = str_repeat("0123456789abcdef", 4096);
 for ($sent = 0; $sent < $size; $sent += 65536) { echo $size - $sent < 65536 ? substr($chunk, 0, $size - $sent) : $chunk; flush(); if (connection_aborted()) { touch(__DIR__ . "/aborted"); exit; } }`,
-  "status.php": `<?php http_response_code((int) $_GET["code"]); header("X-Code: " . $_GET["code"]); echo "status ", $_GET["code"];`,
+  "status.php":
+    `<?php http_response_code((int) $_GET["code"]); header("X-Code: " . $_GET["code"]); echo "status ", $_GET["code"];`,
   "stderr.php": `<?php error_log("something odd"); echo "done";`,
   "exit.php": `<?php echo "partial"; exit(3);`,
   "crash.php": `<?php exec("kill -9 " . getmypid()); sleep(5);`
@@ -75,16 +79,30 @@ php_admin_flag[output_buffering] = off
     yield* Effect.acquireRelease(
       Effect.callback<ReturnType<typeof spawn>, PhpFpmError>((resume) => {
         let log = ""
-        const child = spawn(command, ["-F", "-O", "-n", ...(root ? ["-R"] : []), "-p", folder, "-y", join(folder, "fpm.conf")], {
+        const child = spawn(command, [
+          "-F",
+          "-O",
+          "-n",
+          ...(root ? ["-R"] : []),
+          "-p",
+          folder,
+          "-y",
+          join(folder, "fpm.conf")
+        ], {
           stdio: ["ignore", "ignore", "pipe"]
         })
         child.on("error", (error) => resume(Effect.fail(new PhpFpmError({ message: error.message }))))
-        child.on("exit", (code) => resume(Effect.fail(new PhpFpmError({ message: `php-fpm exited with ${code}: ${log}` }))))
+        child.on("exit", (code) =>
+          resume(Effect.fail(new PhpFpmError({ message: `php-fpm exited with ${code}: ${log}` }))))
         child.stderr.on("data", (data) => {
           log += String(data)
-          if (log.includes("ready to handle connections")) resume(Effect.succeed(child))
+          if (log.includes("ready to handle connections")) {
+            resume(Effect.succeed(child))
+          }
         })
-        return Effect.sync(() => child.kill("SIGKILL"))
+        return Effect.sync(() =>
+          child.kill("SIGKILL")
+        )
       }),
       (child) =>
         Effect.callback<void>((resume) => {

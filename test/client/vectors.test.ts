@@ -30,10 +30,13 @@ interface Answer {
 const read = (response: FastCgiClient.FastCgiClientResponse) =>
   Effect.gen(function*() {
     const text = (stream: Stream.Stream<Uint8Array, FastCgiClientError>) =>
-      Stream.runFold(Stream.orElseSucceed(stream, () => new Uint8Array(0)), () => [] as Array<Uint8Array>, (all, bytes) => {
+      Stream.runFold(Stream.orElseSucceed(stream, () => new Uint8Array(0)), () =>
+        [] as Array<Uint8Array>, (all, bytes) => {
         all.push(bytes)
         return all
-      }).pipe(Effect.map((chunks) => textOf(concat(chunks))))
+      }).pipe(Effect.map((chunks) =>
+        textOf(concat(chunks))
+      ))
     const answer: Answer = {
       stdout: yield* text(response.stdout),
       stderr: yield* text(response.stderr),
@@ -72,7 +75,9 @@ const cgi = (body: string) => `Content-Type: text/plain\r\nX-From: fcgiwrap\r\n\
 describe("recorded answers", () => {
   for (const [how, cut] of fragmentations) {
     describe(how, () => {
-      const answers: ReadonlyArray<readonly [name: string, stdout: string | RegExp, more?: { id?: number; stderr?: RegExp; appStatus?: number }]> = [
+      const answers: ReadonlyArray<
+        readonly [name: string, stdout: string | RegExp, more?: { id?: number; stderr?: RegExp; appStatus?: number }]
+      > = [
         ["php-fpm-get", php("php GET 0\n")],
         ["php-fpm-keep", php("php GET 0\n")],
         ["php-fpm-padded", php("php GET 0\n")],
@@ -80,7 +85,9 @@ describe("recorded answers", () => {
         ["php-fpm-post-no-cl", /\r\n\r\nphp POST 0\n$/],
         ["php-fpm-exit3", /\r\n\r\nphp GET 0\n$/],
         ["php-fpm-stderr", /\r\n\r\n/, { stderr: /PHP message: .*/ }],
-        ["php-fpm-missing-script", /^Status: 404 Not Found\r\n[^]*File not found/, { stderr: /Primary script unknown/ }],
+        ["php-fpm-missing-script", /^Status: 404 Not Found\r\n[^]*File not found/, {
+          stderr: /Primary script unknown/
+        }],
         ["php-fpm-id-7", php("php GET 0\n"), { id: 7 }],
         ["php-fpm-authorizer", php("php GET 0\n")],
         ["php-fpm-filter", php("php GET 0\n")],
@@ -91,7 +98,10 @@ describe("recorded answers", () => {
         ["fcgiwrap-stderr", /\r\n\r\n/, { stderr: /./ }],
         ["fcgiwrap-missing-script", /^Status: 403/, { stderr: /^Cannot get script name/ }],
         ["fcgiwrap-id-7", cgi("cgi GET 0\n"), { id: 7 }],
-        ["libfcgi-get", /^Content-Type: text\/plain\r\n\r\npid=\d+ n=\d+ role=RESPONDER stdin=0 uri=\/ keep=0 data=-\n$/],
+        [
+          "libfcgi-get",
+          /^Content-Type: text\/plain\r\n\r\npid=\d+ n=\d+ role=RESPONDER stdin=0 uri=\/ keep=0 data=-\n$/
+        ],
         ["libfcgi-keep", /keep=1 data=-\n$/],
         ["libfcgi-post", /stdin=5 /],
         ["libfcgi-id-7", /role=RESPONDER/, { id: 7 }],
@@ -135,7 +145,9 @@ describe("recorded answers", () => {
           Effect.gen(function*() {
             const app = yield* Application.make()
             const client = yield* FastCgiClient.make(app)
-            const values = yield* Effect.forkScoped(client.getValues(["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"]))
+            const values = yield* Effect.forkScoped(
+              client.getValues(["FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"])
+            )
             yield* app.untilTag("GetValues")
             const response = yield* client.request({ params })
             yield* app.sendBytes(...cut(vector(`${peer}-getvalues-then-request`)))

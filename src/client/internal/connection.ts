@@ -167,7 +167,11 @@ export class Connection {
     for (let i = 0; i < records.length && !this.closed; i++) this.dispatch(records[i])
     records.length = 0
     if (error !== undefined && !this.closed) {
-      const outcome = fail({ _tag: "ProtocolError" }, `the application does not answer in FastCGI: ${error.message}`, error)
+      const outcome = fail(
+        { _tag: "ProtocolError" },
+        `the application does not answer in FastCGI: ${error.message}`,
+        error
+      )
       this.close(() => outcome)
     }
     this.wake()
@@ -238,7 +242,11 @@ export class Connection {
       if (request === undefined) return fail({ _tag: "Closed" }, "the application closed the connection", cut)
       const received = request.received
       if (received === 0) {
-        return fail({ _tag: "ConnectionLost", received }, "the application closed the connection before it answered", cut)
+        return fail(
+          { _tag: "ConnectionLost", received },
+          "the application closed the connection before it answered",
+          cut
+        )
       }
       if (request.endAtClose && cut === undefined) return { appStatus: 0, protocolStatus: 0 }
       const message = `the application closed the connection in the middle of its answer, after ${received} bytes`
@@ -367,8 +375,8 @@ export class Connection {
   }
 
   /**
-   * Leaves a request whose answer is complete to end by itself, so that its connection can be kept. Not while it is still
-   * sending its body, which nobody may ever read.
+   * Leaves a request whose answer is complete to end by itself, so that its connection can be kept. Not while it is
+   * still sending its body, which nobody may ever read.
    */
   leaveUnsafe(request: ClientRequest): void {
     if (!request.sent) return
@@ -582,7 +590,10 @@ const closedHere = (): FastCgiClientError =>
   fail({ _tag: "Closed" }, "the connection was closed before the request had ended")
 
 export const notOpen = (): FastCgiClientError =>
-  fail({ _tag: "Closed" }, "the connection takes no further request: it is closed, or was to be closed after its last one")
+  fail(
+    { _tag: "Closed" },
+    "the connection takes no further request: it is closed, or was to be closed after its last one"
+  )
 
 const refusal = (record: FastCgiRecord.EndRequest): FastCgiClientError => {
   switch (record.protocolStatus) {
@@ -594,11 +605,14 @@ const refusal = (record: FastCgiRecord.EndRequest): FastCgiClientError => {
         "the application refused the request: it takes one at a time on a connection (FCGI_CANT_MPX_CONN)"
       )
     case FastCgiRecord.ProtocolStatus.UnknownRole:
-      return fail({ _tag: "UnknownRole" }, "the application refused the request: it does not know the role (FCGI_UNKNOWN_ROLE)")
+      return fail(
+        { _tag: "UnknownRole" },
+        "the application refused the request: it does not know the role (FCGI_UNKNOWN_ROLE)"
+      )
     default:
       return fail(
         { _tag: "ProtocolError" },
-        `the application ended the request with protocolStatus ${record.protocolStatus}, which FastCGI/1.0 does not know`
+        `the application ended the request with protocolStatus ${record.protocolStatus}, unknown to FastCGI/1.0`
       )
   }
 }

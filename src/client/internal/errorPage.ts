@@ -64,7 +64,8 @@ const describe = (
       return {
         status: 502,
         title: "This is not a FastCGI application",
-        hint: "What answered there does not speak FastCGI. An HTTP server needs no gateway; another address may be meant."
+        hint:
+          "What answered there does not speak FastCGI. An HTTP server needs no gateway; another address may be meant."
       }
     case "UnknownRole":
     case "CantMultiplex":

@@ -38,8 +38,8 @@ export interface Exchange {
 }
 
 /**
- * Sends a request and waits for the head of the response. The request is given up with the scope, unless the response is
- * complete by then.
+ * Sends a request and waits for the head of the response. The request is given up with the scope, unless the response
+ * is complete by then.
  */
 export const exchange = <E, R, RP>(
   pool: Pool<RP>,
@@ -47,20 +47,23 @@ export const exchange = <E, R, RP>(
   options: ExchangeOptions
 ): Effect.Effect<Exchange, FastCgiClientError, R | Scope.Scope> => {
   const attempt = (fresh: boolean) =>
-    Effect.flatMap(pool.request(request, fresh), (begun) =>
-      Effect.withFiber<Exchange, FastCgiClientError, R | Scope.Scope>((fiber) => {
-        pool.fork(logStderr(begun), fiber.context)
-        return Effect.catch(head(begun, options), (error) =>
-          !fresh && begun.reused && repeatable(request, options.method) && diedIdle(error)
-            ? attemptFresh
-            : Effect.fail(error))
-      }))
+    Effect.flatMap(
+      pool.request(request, fresh),
+      (begun) =>
+        Effect.withFiber<Exchange, FastCgiClientError, R | Scope.Scope>((fiber) => {
+          pool.fork(logStderr(begun), fiber.context)
+          return Effect.catch(head(begun, options), (error) =>
+            !fresh && begun.reused && repeatable(request, options.method) && diedIdle(error)
+              ? attemptFresh
+              : Effect.fail(error))
+        })
+    )
   const attemptFresh: Effect.Effect<Exchange, FastCgiClientError, R | Scope.Scope> = Effect.suspend(() => attempt(true))
   return attempt(false)
 }
 
-// A kept connection may be closed by the application while the request is on its way. Nobody can tell whether it was read
-// all the same, so only what may run twice is sent again (RFC 9110 §9.2.2), as nginx does it.
+// A kept connection may be closed by the application while the request is on its way. Nobody can tell whether it was
+// read all the same, so only what may run twice is sent again (RFC 9110 §9.2.2), as nginx does it.
 const idempotent = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"])
 
 const repeatable = (request: FastCgiClientRequest<unknown, unknown>, method: string): boolean =>
@@ -89,17 +92,18 @@ const head = (begun: Begun, options: ExchangeOptions): Effect.Effect<Exchange, F
         return read
       },
       onFailure: (cause) => Effect.failCause(cause),
-      onDone: () => Effect.flatMap(Deferred.await(request.end), (end) => {
-        const error = parser.end()
-        const status = end.appStatus === 0 ? "" : ` (appStatus ${end.appStatus})`
-        return Effect.fail(fail(
-          { _tag: "BadHead", appStatus: end.appStatus },
-          request.received === 0
-            ? `the application ended the request without an answer${status}`
-            : `the application ended the request inside its response head${status}: ${error.message}`,
-          error
-        ))
-      })
+      onDone: () =>
+        Effect.flatMap(Deferred.await(request.end), (end) => {
+          const error = parser.end()
+          const status = end.appStatus === 0 ? "" : ` (appStatus ${end.appStatus})`
+          return Effect.fail(fail(
+            { _tag: "BadHead", appStatus: end.appStatus },
+            request.received === 0
+              ? `the application ended the request without an answer${status}`
+              : `the application ended the request inside its response head${status}: ${error.message}`,
+            error
+          ))
+        })
     })
   )
   if (!Duration.isFinite(options.headTimeout)) return read
@@ -156,8 +160,8 @@ const toExchange = (
   })
 }
 
-// The body up to its declared length. What the application sends beyond is dropped, as nginx does it; and where it ends,
-// the response is complete, whatever becomes of the connection.
+// The body up to its declared length. What the application sends beyond is dropped, as nginx does it; and where it
+// ends, the response is complete, whatever becomes of the connection.
 const bodyPull = (
   begun: Begun,
   first: ReadonlyArray<Uint8Array>,

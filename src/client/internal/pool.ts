@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
-import { type BeginOptions, type ClientRequest, Connection, type ConnectionOptions, fail } from "./connection.ts"
+import { type BeginOptions, type ClientRequest, type Connection, type ConnectionOptions, fail } from "./connection.ts"
 import { beginOptions, defaults, open, started } from "./request.ts"
 
 /** The part of the options that `FastCgiHttpClient` and `FastCgiGateway` have in common. */
@@ -129,7 +129,10 @@ export class Pool<R> {
           duration: this.connectTimeout,
           orElse: () =>
             Effect.fail(
-              fail({ _tag: "Timeout" }, `no connection to the application within ${Duration.format(this.connectTimeout)}`)
+              fail(
+                { _tag: "Timeout" },
+                `no connection to the application within ${Duration.format(this.connectTimeout)}`
+              )
             )
         }),
         Effect.provide(Context.add(this.context, Scope.Scope, scope)),

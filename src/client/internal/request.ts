@@ -61,7 +61,10 @@ export const request = <E, R>(
 }
 
 /** What begins a request. */
-export const beginOptions = (options: FastCgiClientRequest<unknown, unknown>, keepConnection: boolean): BeginOptions => {
+export const beginOptions = (
+  options: FastCgiClientRequest<unknown, unknown>,
+  keepConnection: boolean
+): BeginOptions => {
   const { params, role = Role.Responder, stdin } = options
   return {
     role,
@@ -101,7 +104,10 @@ export const started = <E, R>(
       Effect.sync(() => {
         if (Cause.hasInterruptsOnly(cause)) return
         const error = Cause.squash(cause)
-        connection.abortUnsafe(request, fail({ _tag: "BodyFailed" }, `the request's body failed: ${text(error)}`, error))
+        connection.abortUnsafe(
+          request,
+          fail({ _tag: "BodyFailed" }, `the request's body failed: ${text(error)}`, error)
+        )
       }))
     return release.pipe(
       Effect.andThen(Effect.forkIn(Effect.interruptible(sender), scope, { startImmediately: true })),
@@ -138,7 +144,11 @@ export const toResponse = (request: ClientRequest): FastCgiClientResponse => ({
 
 /** A connector's failure as a client error. */
 export const connectFailed = (cause: unknown): FastCgiClientError =>
-  fail({ _tag: "ConnectFailed" }, hasMessage(cause) ? cause.message : `cannot connect to the application: ${text(cause)}`, cause)
+  fail(
+    { _tag: "ConnectFailed" },
+    hasMessage(cause) ? cause.message : `cannot connect to the application: ${text(cause)}`,
+    cause
+  )
 
 /** What a person can read of an error. */
 export const text = (error: unknown): string =>

@@ -93,10 +93,15 @@ const fromRaw = (raw: HttpBody.Raw): Effect.Effect<RequestBody, RequestBodyError
     if (body === null || body === undefined) {
       return Effect.succeed({ stdin: undefined, contentType, contentLength: undefined })
     }
-    if (typeof body === "string") return Effect.succeed(whole(new TextEncoder().encode(body), contentType ?? "text/plain;charset=UTF-8"))
+    if (typeof body === "string") {
+      return Effect.succeed(whole(new TextEncoder().encode(body), contentType ?? "text/plain;charset=UTF-8"))
+    }
     if (body instanceof URLSearchParams) {
       return Effect.succeed(
-        whole(new TextEncoder().encode(body.toString()), contentType ?? "application/x-www-form-urlencoded;charset=UTF-8")
+        whole(
+          new TextEncoder().encode(body.toString()),
+          contentType ?? "application/x-www-form-urlencoded;charset=UTF-8"
+        )
       )
     }
     if (body instanceof Uint8Array) return Effect.succeed(whole(body, contentType))
@@ -106,7 +111,9 @@ const fromRaw = (raw: HttpBody.Raw): Effect.Effect<RequestBody, RequestBodyError
     }
     if (body instanceof FormData) return Effect.succeed(multipart(body))
     if (body instanceof Blob) {
-      return Effect.succeed(streamed(fromBlob(body), contentType ?? (body.type === "" ? undefined : body.type), body.size))
+      return Effect.succeed(
+        streamed(fromBlob(body), contentType ?? (body.type === "" ? undefined : body.type), body.size)
+      )
     }
     if (body instanceof ReadableStream) {
       return Effect.succeed(streamed(fromReadableStream(() => body), contentType, contentLength))
@@ -149,7 +156,11 @@ const multipart = (formData: FormData): RequestBody => {
     if (typeof value === "string") {
       add(`${disposition}\r\n\r\n${normalize(value)}\r\n`)
     } else {
-      add(`${disposition}; filename="${escapeName(value.name)}"\r\nContent-Type: ${value.type || "application/octet-stream"}\r\n\r\n`)
+      add(
+        `${disposition}; filename="${escapeName(value.name)}"\r\nContent-Type: ${
+          value.type || "application/octet-stream"
+        }\r\n\r\n`
+      )
       length += value.size
       parts.push(fromBlob(value))
       add("\r\n")

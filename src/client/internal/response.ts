@@ -17,8 +17,8 @@ import type * as Schema from "effect/Schema"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import type { Exchange } from "./exchange.ts"
-import { concat } from "./requestBody.ts"
 import { text } from "./request.ts"
+import { concat } from "./requestBody.ts"
 
 export class FastCgiHttpResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse, Pipeable {
   readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
@@ -118,7 +118,8 @@ export class FastCgiHttpResponse extends Inspectable.Class implements HttpClient
     return this.cachedFormData ??= Effect.flatMap(this.arrayBuffer, (bytes) =>
       Effect.tryPromise({
         try: () =>
-          new globalThis.Response(bytes, { headers: { "content-type": this.headers["content-type"] ?? "" } }).formData(),
+          new globalThis.Response(bytes, { headers: { "content-type": this.headers["content-type"] ?? "" } })
+            .formData(),
         catch: (cause) => this.decodeError(cause)
       })).pipe(Effect.cached, Effect.runSync)
   }

@@ -1,0 +1,161 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as HttpBody from "effect/http/HttpBody"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Stream from "effect/Stream"
+import { TestClock } from "effect/testing"
+import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
+import * as Record from "../../src/protocol/FastCgiRecord.ts"
+import type * as Application from "./application.ts"
+import { answer, bytesOf, textOf } from "./application.ts"
+import { applications, reasonOf, untilRequest, url } from "./applications.ts"
+
+describe("pools connections", () => {
+  const serve = (app: Application.Application, n: number, body: string) =>
+    Effect.andThen(untilRequest(app, n), app.send(...answer(1, `\r\n${body}`)))
+
+  it.effect("and reuses the one that was used last", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const text = Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+      const first = yield* text
+      const second = yield* text
+      yield* serve(yield* nth(2), 1, "2")
+      yield* Fiber.join(second)
+      yield* serve(yield* nth(1), 1, "1")
+      yield* Fiber.join(first)
+      const third = yield* text
+      yield* serve(yield* nth(1), 2, "3")
+      assert.strictEqual(yield* Fiber.join(third), "3")
+      assert.strictEqual(opened.length, 2)
+    }))
+
+  it.effect("and opens one for each request without keepConnection", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect })
+      for (let i = 1; i <= 3; i++) {
+        const fiber = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+        const app = yield* nth(i)
+        yield* serve(app, 1, String(i))
+        assert.strictEqual(yield* Fiber.join(fiber), String(i))
+        yield* app.untilEnd
+      }
+      assert.strictEqual(opened.length, 3)
+    }))
+
+  it.effect("and keeps no more than maxIdle of them, nor longer than idleTimeout", () =>
+    Effect.gen(function*() {
+      const { connect, nth } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({
+        connect,
+        keepConnection: true,
+        maxIdle: 2,
+        idleTimeout: "1 minute"
+      })
+      const fibers = yield* Effect.forEach([1, 2, 3], () =>
+        Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text)))
+      const apps = yield* Effect.forEach([1, 2, 3], nth)
+      for (const app of apps) {
+        yield* serve(app, 1, "x")
+      }
+      yield* Effect.forEach(fibers, Fiber.join)
+      yield* apps[0].untilEnd
+      assert.isFalse(apps[1].client.closedUnsafe())
+      assert.isFalse(apps[2].client.closedUnsafe())
+      yield* TestClock.adjust("2 minutes")
+      yield* apps[1].untilEnd
+      yield* apps[2].untilEnd
+    }))
+
+  it.effect("and shares one between requests with maxRequests", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxRequests: 8 })
+      const fibers = yield* Effect.forEach(Array.from({ length: 8 }, (_, i) => i), (i) =>
+        Effect.forkScoped(Effect.flatMap(client.get(`http://x/${i}`), (response) => response.text)))
+      const app = yield* nth(1)
+      yield* untilRequest(app, 8)
+      assert.strictEqual(opened.length, 1)
+      for (let id = 8; id >= 1; id--) {
+        yield* app.send(...answer(id, `\r\n${app.params(id).get("REQUEST_URI")}`))
+      }
+      assert.deepStrictEqual(
+        yield* Effect.forEach(fibers, Fiber.join),
+        Array.from({ length: 8 }, (_, i) =>
+          `/${i}`)
+      )
+    }))
+
+  // An application that closes a kept connection when the second request arrives.
+  const dying = (request: HttpClientRequest.HttpClientRequest, before: ReadonlyArray<Record.FastCgiRecord>) =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const first = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+      const app = yield* nth(1)
+      yield* serve(app, 1, "first")
+      yield* Fiber.join(first)
+      const second = yield* Effect.forkScoped(
+        Effect.exit(Effect.flatMap(client.execute(request), (response) => response.text))
+      )
+      yield* app.untilTag("BeginRequest", 2)
+      yield* app.send(...before)
+      yield* app.close
+      return { second, opened, nth }
+    })
+
+  it.effect("and sends a request again when a kept connection died under it", () =>
+    Effect.gen(function*() {
+      const put = HttpClientRequest.put(url, { body: HttpBody.text("again") })
+      const { nth, second } = yield* dying(put, [])
+      const fresh = yield* nth(2)
+      yield* untilRequest(fresh)
+      assert.strictEqual(textOf(fresh.stdin(1)), "again")
+      yield* fresh.send(...answer(1, "\r\nfine"))
+      assert.deepStrictEqual(yield* Fiber.join(second), Exit.succeed("fine"))
+    }))
+
+  it.effect("but only once", () =>
+    Effect.gen(function*() {
+      const { nth, opened, second } = yield* dying(HttpClientRequest.get(url), [])
+      const fresh = yield* nth(2)
+      yield* untilRequest(fresh)
+      yield* fresh.close
+      assert.strictEqual(reasonOf(yield* Fiber.join(second)), "TransportError ConnectionLost")
+      assert.strictEqual(opened.length, 2)
+    }))
+
+  for (
+    const [name, request, before] of [
+      ["a POST", HttpClientRequest.post(url), []],
+      ["a streamed body", HttpClientRequest.put(url, { body: HttpBody.stream(Stream.make(bytesOf("once"))) }), []],
+      ["a request that has had output", HttpClientRequest.get(url), [Record.stdout(1, bytesOf("Sta"))]]
+    ] as const
+  ) {
+    it.effect(`but never ${name}`, () =>
+      Effect.gen(function*() {
+        const { opened, second } = yield* dying(request, before)
+        assert.match(reasonOf(yield* Fiber.join(second))!, /TransportError (ConnectionLost|Truncated)/)
+        assert.strictEqual(opened.length, 1)
+      }))
+  }
+
+  it.effect("and never uses one that was closed while idle", () =>
+    Effect.gen(function*() {
+      const { connect, nth } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const first = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+      const app = yield* nth(1)
+      yield* serve(app, 1, "first")
+      yield* Fiber.join(first)
+      yield* app.close
+      yield* app.untilEnd
+      const second = yield* Effect.forkScoped(Effect.flatMap(client.post(url), (response) => response.text))
+      yield* serve(yield* nth(2), 1, "second")
+      assert.strictEqual(yield* Fiber.join(second), "second")
+    }))
+})
