@@ -26,7 +26,7 @@ export interface FastCgiClientOptions<E = never, R = never> {
   readonly connect: Effect.Effect<FastCgiTransport, E, R>
   /**
    * How many requests the connection may carry at the same time; further ones wait. Above 1 the application must
-   * multiplex: `getValues` tells with FCGI_MPXS_CONNS. Default 1, which every application takes.
+   * multiplex: `getValues` tells with FCGI_MPXS_CONNS. At most 65535. Default 1, which every application takes.
    */
   readonly maxRequests?: number | undefined
   /** Whether the connection stays open after a request, unless the request says otherwise (SPEC 5.1). Default true. */

@@ -39,7 +39,7 @@ export interface FastCgiUpstreamOptions<E = never, R = never> {
   readonly maxIdle?: number | undefined
   /** How long an idle connection is kept, give or take as much again. Default 60 seconds. */
   readonly idleTimeout?: Duration.Input | undefined
-  /** How long connecting may take. Default 10 seconds. */
+  /** How long connecting may take, if `connect` does not give up before. Default 30 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
   /**
    * How long the response's head may take once the request has been sent. Default 60 seconds for the gateway, else for

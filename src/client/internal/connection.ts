@@ -49,6 +49,9 @@ export interface RequestEnd {
   readonly protocolStatus: number
 }
 
+// Ids are 16 bits, and 0 belongs to management records (SPEC 3.3).
+const maxRequestId = 65535
+
 // A writer above this many pending bytes waits; each writer appends up to `writeShare` whenever it is its turn.
 const outputHighWaterMark = 256 * 1024
 const writeShare = 128 * 1024
@@ -270,7 +273,7 @@ export class Connection {
 
   /** Whether a request can be begun now. */
   get available(): boolean {
-    return this.accepting && !this.closed && this.requests.size < this.options.maxRequests
+    return this.accepting && !this.closed && this.requests.size < Math.min(this.options.maxRequests, maxRequestId)
   }
 
   /** Whether a request can be begun now or after another one has ended. */

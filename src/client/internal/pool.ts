@@ -41,7 +41,7 @@ interface Entry {
 
 const defaultMaxIdle = 16
 const defaultIdleTimeout = 60_000
-const defaultConnectTimeout = 10_000
+const defaultConnectTimeout = 30_000
 
 export class Pool<R> {
   readonly keepConnection: boolean
