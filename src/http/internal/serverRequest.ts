@@ -22,8 +22,8 @@ import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
-import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
 import type { FastCgiRequestError } from "../../connection/FastCgiRequestError.ts"
+import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
 import { ResponderImpl } from "../../server/internal/requests.ts"
 
 const headersPrototype = Object.getPrototypeOf(Headers.empty) as object
@@ -56,7 +56,12 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
   private readonly remoteAddressOverride: Option.Option<string> | undefined
   private readonly peerAddressOverride: Option.Option<string> | undefined
 
-  constructor(request: ConnectionRequest, basePath: string | undefined, original?: ServerRequest, overrides?: Overrides) {
+  constructor(
+    request: ConnectionRequest,
+    basePath: string | undefined,
+    original?: ServerRequest,
+    overrides?: Overrides
+  ) {
     super()
     this[HttpServerRequest.TypeId] = HttpServerRequest.TypeId
     this[HttpIncomingMessage.TypeId] = HttpIncomingMessage.TypeId
@@ -159,7 +164,9 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
     readonly headers?: Headers.Input | undefined
   }): Effect.Effect<Socket.Socket, HttpServerError> {
     return Effect.suspend(() =>
-      Effect.fail(this.parseError({ description: "a FastCGI request can not be upgraded: its input ends with the body" }))
+      Effect.fail(
+        this.parseError({ description: "a FastCGI request can not be upgraded: its input ends with the body" })
+      )
     )
   }
 
