@@ -9,8 +9,18 @@ export const listenerError = (
   reason: FastCgiListenerErrorReason,
   message: string,
   cause?: unknown
-): FastCgiListenerError =>
-  new FastCgiListenerError(cause === undefined ? { reason, message } : { reason, message, cause })
+): FastCgiListenerError => {
+  const error = new FastCgiListenerError(cause === undefined ? { reason, message } : { reason, message, cause })
+  // Whoever has started the program reads this, in a terminal or a log. Where in the library it was made tells them nothing
+  // and hides the message.
+  withoutStack(error)
+  if (cause instanceof Error) withoutStack(cause)
+  return error
+}
+
+const withoutStack = (error: Error): void => {
+  error.stack = `${error.name}: ${error.message}`
+}
 
 /** The error code of a failed system call, or "". */
 export const errorCode = (cause: unknown): string =>
