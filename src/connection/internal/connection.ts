@@ -521,8 +521,6 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (reason !== "Shutdown") request.aborted = true
     request.onAbort(reason)
     if (!request.gone) request.discardInput(() => inputAborted(reason))
-    // Whoever waits for room has nobody to wait for any more.
-    if (request.aborted) this.output.drained()
   }
 
   private abortAll(): void {

@@ -168,7 +168,12 @@ export class OutputQueue {
 
   /** Lets those go on who wait for room, in order, for as long as there is room. */
   drained(): void {
-    while (this.waiters.size > 0 && this.pending < this.highWaterMark) {
+    // Who writes and waits again has had its turn: where all of it is taken at once, or dropped, this would never end.
+    for (
+      let turns = this.waiters.size;
+      turns > 0 && this.waiters.size > 0 && this.pending < this.highWaterMark;
+      turns--
+    ) {
       const wake = this.waiters.values().next().value!
       this.waiters.delete(wake)
       wake()
