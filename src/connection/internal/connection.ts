@@ -158,10 +158,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   onDrain(): void {
-    // A peer that takes something is not one that reads nothing before it has sent everything.
-    if (!this.multiplexed) this.unwatchStall()
     this.output.drained()
-    this.reconsiderReading()
     if (this.phase !== "closing") return
     this.output.flush()
     if (this.output.pending === 0) this.closed()
@@ -264,7 +261,8 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     return Effect.callback<void>((resume) => {
       this.resumeReading = () => {
         this.resumeReading = undefined
-        this.unwatchStall()
+        this.stallTimer?.interruptUnsafe()
+        this.stallTimer = undefined
         resume(Effect.void)
       }
       this.watchStall()
@@ -290,17 +288,17 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   // or a peer that reads nothing before it has sent everything (mod_fcgid, Caddy).
   private watchStall(): void {
     if (this.stallTimer !== undefined || !(this.multiplexed || this.output.blocked)) return
-    this.stallTimer = this.fork(Effect.delay(Effect.sync(() => this.stalled()), this.limits.stallTimeout))
+    const accepted = this.output.accepted
+    this.stallTimer = this.fork(Effect.delay(Effect.sync(() => this.stalled(accepted)), this.limits.stallTimeout))
   }
 
-  private unwatchStall(): void {
-    this.stallTimer?.interruptUnsafe()
+  private stalled(accepted: number): void {
     this.stallTimer = undefined
-  }
-
-  private stalled(): void {
-    this.stallTimer = undefined
-    if (!(this.multiplexed || this.output.blocked)) return
+    // A peer that has taken something is not one that reads nothing before it has sent everything.
+    if (!this.multiplexed && (!this.output.blocked || this.output.accepted > accepted)) {
+      this.watchStall()
+      return
+    }
     do this.discardStalled()
     while (this.unread >= this.inputLimit)
     this.resumeReading?.()

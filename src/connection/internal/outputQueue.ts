@@ -41,6 +41,7 @@ export class OutputQueue {
   private readonly observer: OutputObserver
   private chunks: Array<Uint8Array> = []
   private queued = 0
+  private handedOver = 0
   // The part of the slab that belongs to the end of `chunks` and is not in there yet.
   private open: Uint8Array | undefined
   private openStart = 0
@@ -64,6 +65,11 @@ export class OutputQueue {
   /** Bytes appended that the operating system has not accepted yet. */
   get pending(): number {
     return this.queued + this.transport.pendingUnsafe()
+  }
+
+  /** How many bytes the operating system has accepted since the beginning. */
+  get accepted(): number {
+    return this.handedOver - this.transport.pendingUnsafe()
   }
 
   /** Whether somebody waits for room. */
@@ -194,6 +200,7 @@ export class OutputQueue {
     this.seal()
     const chunks = this.chunks
     this.chunks = []
+    this.handedOver += this.queued
     this.queued = 0
     this.transport.writeUnsafe(chunks)
   }
