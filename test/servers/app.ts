@@ -42,6 +42,7 @@ const measure = (): Measures => {
   globalThis.gc?.()
   return {
     handlers: Routes.running(),
+    handled: Routes.handled(),
     heap: process.memoryUsage().heapUsed,
     descriptors: Fs.readdirSync("/proc/self/fd").length
   }

@@ -89,8 +89,15 @@ export const start = (options: ProgramOptions): Effect.Effect<Program, ProgramEr
           duration: readyDeadline,
           orElse: () => Effect.fail(complaint(program, `is not ready after ${readyDeadline}`))
         }),
-        Effect.raceFirst(Effect.flatMap(program.ended, (ended) =>
-          Effect.fail(complaint(program, `ended (${ended.signal ?? `exit ${ended.code}`}) instead of getting ready`))))
+        Effect.raceFirst(
+          Effect.flatMap(
+            program.ended,
+            (ended) =>
+              Effect.fail(
+                complaint(program, `ended (${ended.signal ?? `exit ${ended.code}`}) instead of getting ready`)
+              )
+          )
+        )
       )
     }
     return program
@@ -161,7 +168,9 @@ const spawn = (options: ProgramOptions): { readonly child: ChildProcess.ChildPro
           orElse: () => Effect.fail(complaint(program, `has not said ${String(pattern)} within ${saysDeadline}`))
         }),
         Effect.flatMap((match) =>
-          match === "" ? Effect.fail(complaint(program, `has ended and not said ${String(pattern)}`)) : Effect.succeed(match)
+          match === ""
+            ? Effect.fail(complaint(program, `has ended and not said ${String(pattern)}`))
+            : Effect.succeed(match)
         )
       ),
     ended: when(() => ended),
@@ -231,16 +240,18 @@ export const isRunning = (pid: number): boolean => {
   }
 }
 
-/** Waits until the condition holds. For what no event tells, such as the end of a process that is not a child. */
-export const until = (what: string, condition: () => boolean): Effect.Effect<void, ProgramError> =>
-  Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet" as const)).pipe(
-    Effect.retry(Schedule.spaced("10 millis")),
-    Effect.timeoutOrElse({
-      duration: stopDeadline,
-      orElse: () => Effect.fail(new ProgramError({ message: `${what}: not within ${stopDeadline}` }))
-    }),
-    Effect.orDie
+/** Tries until it succeeds. For what no event tells, such as the end of a process that is not a child. */
+export const eventually = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, ProgramError, R> =>
+  effect.pipe(
+    Effect.retry(Schedule.spaced("20 millis")),
+    Effect.mapError(String),
+    Effect.timeoutOrElse({ duration: stopDeadline, orElse: () => Effect.fail("too late") }),
+    Effect.mapError((reason) => new ProgramError({ message: `${what}: not within ${stopDeadline} (${reason})` }))
   )
+
+/** Waits until the condition holds. */
+export const until = (what: string, condition: () => boolean): Effect.Effect<void, ProgramError> =>
+  eventually(what, Effect.suspend(() => condition() ? Effect.void : Effect.fail("not yet")))
 
 /** The most memory that the process has had in RAM since `resetPeak`, or since its start. Bytes. */
 export const peakMemory = (pid: number): number =>

@@ -38,6 +38,8 @@ export interface Conversation {
   ) => Effect.Effect<Extract<Event, { readonly _tag: Tag }>, NotSaid>
   /** Waits until so many processes have started, and gives their ids. */
   readonly started: (count: number) => Effect.Effect<ReadonlyArray<number>, NotSaid>
+  /** Where all that have started listen. */
+  readonly addresses: () => ReadonlyArray<string>
   readonly say: (command: Command) => Effect.Effect<void>
   /** What the application has in use; for an application of one process. */
   readonly measure: Effect.Effect<Measures, NotSaid>
@@ -118,6 +120,7 @@ export const converse = (path: string): Effect.Effect<Conversation, never, Scope
           const pids = events.flatMap((event) => event._tag === "Started" ? [event.pid] : [])
           return pids.length < count ? undefined : pids
         }, 20_000),
+      addresses: () => events.flatMap((event) => event._tag === "Started" ? [event.address] : []),
       say,
       measure: Effect.suspend(() => {
         const measured = id()

@@ -163,16 +163,21 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
     }
   }
 
-  for (const query of ["?", "?a=1&a=2&b", "?q=gr%C3%BC%C3%9Fe+%26+%2B", "?x=%0d%0a", "?a=b?c=/d//e/../f", "?x=%00", "?%zz"]) {
+  for (
+    const query of ["?", "?a=1&a=2&b", "?q=gr%C3%BC%C3%9Fe+%26+%2B", "?x=%0d%0a", "?a=b?c=/d//e/../f", "?x=%00", "?%zz"]
+  ) {
     const [outcome, reason] = differences.queries?.[query] ?? [query, undefined]
-    it.effect(`${reason === undefined ? "passes on" : `answers ${outcome} to`} the query ${query}${
-      reason === undefined ? "" : ` (${reason})`
-    }`, () =>
-      Effect.gen(function*() {
-        const response = yield* send(`/query${query}`)
-        if (typeof outcome === "number") assert.strictEqual(response.status, outcome)
-        else assert.strictEqual(json<Received>(response).url, `/query${outcome}`)
-      }))
+    it.effect(
+      `${reason === undefined ? "passes on" : `answers ${outcome} to`} the query ${query}${
+        reason === undefined ? "" : ` (${reason})`
+      }`,
+      () =>
+        Effect.gen(function*() {
+          const response = yield* send(`/query${query}`)
+          if (typeof outcome === "number") assert.strictEqual(response.status, outcome)
+          else assert.strictEqual(json<Received>(response).url, `/query${outcome}`)
+        })
+    )
   }
 
   // --- headers -----------------------------------------------------------------------------------
@@ -274,7 +279,12 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       }))
   }
 
-  for (const [code, to] of [[301, "/else?a=b"], [302, "https://other.test/x"], [303, "relative"], [307, "/a"], [201, "/new"]] as const) {
+  for (
+    const [code, to] of [[301, "/else?a=b"], [302, "https://other.test/x"], [303, "relative"], [307, "/a"], [
+      201,
+      "/new"
+    ]] as const
+  ) {
     it.effect(`sends ${code} with the location ${to}`, () =>
       Effect.gen(function*() {
         const response = yield* send(`/redirect?code=${code}&to=${encodeURIComponent(to)}`)
@@ -391,26 +401,29 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       }))
 
     const atNextWrite = differences.noticesAtNextWrite
-    it.effect(`interrupts ${
-      atNextWrite === undefined
-        ? "a stream that has nothing to send within a second when its client goes away"
-        : `an idle stream whose client has gone away as soon as it sends something (${atNextWrite})`
-    }`, () =>
-      Effect.gen(function*() {
-        const app = yield* application
-        const id = app.id()
-        const opening = yield* Effect.forkScoped(start(`/events?id=${id}&unbuffered`), { startImmediately: true })
-        yield* app.hears("Begun", id)
-        yield* app.say({ _tag: "Emit", id, text: "1" })
-        const response = yield* Fiber.join(opening)
-        yield* response.received(9)
-        yield* response.leave
-        if (atNextWrite !== undefined) {
-          assert.isTrue(Exit.isFailure(yield* Effect.exit(app.hears("Interrupted", id, 300))))
-          yield* app.say({ _tag: "Emit", id, text: "2" })
-        }
-        yield* interrupted(id)
-      }))
+    it.effect(
+      `interrupts ${
+        atNextWrite === undefined
+          ? "a stream that has nothing to send within a second when its client goes away"
+          : `an idle stream whose client has gone away as soon as it sends something (${atNextWrite})`
+      }`,
+      () =>
+        Effect.gen(function*() {
+          const app = yield* application
+          const id = app.id()
+          const opening = yield* Effect.forkScoped(start(`/events?id=${id}&unbuffered`), { startImmediately: true })
+          yield* app.hears("Begun", id)
+          yield* app.say({ _tag: "Emit", id, text: "1" })
+          const response = yield* Fiber.join(opening)
+          yield* response.received(9)
+          yield* response.leave
+          if (atNextWrite !== undefined) {
+            assert.isTrue(Exit.isFailure(yield* Effect.exit(app.hears("Interrupted", id, 300))))
+            yield* app.say({ _tag: "Emit", id, text: "2" })
+          }
+          yield* interrupted(id)
+        })
+    )
   }
 
   // --- answers before the end of the request -------------------------------------------------------

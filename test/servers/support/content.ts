@@ -26,7 +26,13 @@ export const pieces = function*(size: number): Generator<Uint8Array> {
 
 /** The SHA-256 of the body of `size` bytes. */
 export const digestOf = (size: number): string => {
+  const known = digests.get(size)
+  if (known !== undefined) return known
   const hash = createHash("sha256")
   for (const piece of pieces(size)) hash.update(piece)
-  return hash.digest("hex")
+  const digest = hash.digest("hex")
+  digests.set(size, digest)
+  return digest
 }
+
+const digests = new Map<number, string>()

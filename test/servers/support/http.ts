@@ -113,7 +113,8 @@ export const open = (
         return Effect.sync(() => waiting.delete(again))
       }).pipe(Effect.timeoutOrElse({
         duration: deadline,
-        orElse: () => Effect.fail(new HttpError({ message: `${target}: ${what}: not within ${deadline}, ${size} bytes so far` }))
+        orElse: () =>
+          Effect.fail(new HttpError({ message: `${target}: ${what}: not within ${deadline}, ${size} bytes so far` }))
       }))
     const ended: Effect.Effect<void, HttpError> = Effect.suspend(() =>
       wait("the end of the body", () =>
@@ -148,7 +149,9 @@ const toResponse = (message: Http.IncomingMessage, body: Buffer): Response => ({
   status: message.statusCode ?? 0,
   reason: message.statusMessage ?? "",
   headers: Object.fromEntries(
-    Object.entries(message.headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : value ?? ""])
+    Object.entries(message.headers).map((
+      [name, value]
+    ) => [name, Array.isArray(value) ? value.join(", ") : value ?? ""])
   ),
   setCookies: message.headers["set-cookie"] ?? [],
   body,

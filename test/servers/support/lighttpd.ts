@@ -29,7 +29,12 @@ const differences = (stream: 0 | 1 | 2): Differences => ({
   maxResponseHeaders: [65_535, "lighttpd takes at most 64 KiB"],
   silentBeforeResponse: "lighttpd looks after its client when it has something to write to it",
   ...(stream === 0
-    ? { responsesArrive: ["at its end", whole], silentDuringResponse: whole, addsLength: whole, cutLooksComplete: whole }
+    ? {
+      responsesArrive: ["at its end", whole],
+      silentDuringResponse: whole,
+      addsLength: whole,
+      cutLooksComplete: whole
+    }
     : {
       noticesAtNextWrite: "lighttpd takes the end of what a client sends for no more than that",
       refusesChunks: [411, "with server.stream-request-body lighttpd wants to know the length beforehand"]
@@ -83,7 +88,7 @@ export const layer = (lighttpd: string, backend: Backend, rows: ReadonlyArray<Li
         ready: Effect.forEach(ports.values(), (port) => WebServers.accepts({ host: "127.0.0.1", port }))
       })
       yield* application.started(backend === "bin-path" ? 2 : 1)
-      return Site.of({ server, application, port: (row) => ports.get(row.name)! })
+      return Site.of({ server, folder, application, port: (row) => ports.get(row.name)! })
     })
   )
 

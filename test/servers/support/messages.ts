@@ -29,6 +29,8 @@ export type Command =
 export interface Measures {
   /** Requests that are being handled, from the start of the handler to the end of the response. */
   readonly handlers: number
+  /** Requests that have been handled so far. */
+  readonly handled: number
   /** Bytes of JavaScript objects, after a collection. */
   readonly heap: number
   /** Open file descriptors. */

@@ -146,21 +146,32 @@ export const layer = (nginx: string, rows: ReadonlyArray<NginxRow>) =>
         ports.set(row.name, port)
         blocks.push(row.server({ port, socket, appPort, upstream: `app${blocks.length}` }))
       }
-      const file = Path.join(folder, "nginx.conf")
-      Fs.writeFileSync(file, configuration(folder, blocks))
-      const server = yield* WebServers.start({
-        name: "nginx",
-        command: nginx,
-        args: ["-e", "stderr", "-p", folder, "-c", file],
-        stopSignal: "SIGQUIT",
-        ready: Effect.forEach(ports.values(), (port) => WebServers.accepts({ host: "127.0.0.1", port }))
-      })
-      return Site.of({ server, application, port: (row) => ports.get(row.name)! })
+      const server = yield* start(nginx, folder, blocks, [...ports.values()])
+      return Site.of({ server, folder, application, port: (row) => ports.get(row.name)! })
     })
   )
 
-/** What any nginx needs to run in the foreground in a folder of its own, with or without root. */
-export const configuration = (folder: string, blocks: ReadonlyArray<string>): string => {
+/** Starts nginx with these server blocks and waits until it accepts at all their ports. */
+export const start = (
+  nginx: string,
+  folder: string,
+  blocks: ReadonlyArray<string>,
+  ports: ReadonlyArray<number>
+) =>
+  Effect.suspend(() => {
+    const file = Path.join(folder, "nginx.conf")
+    Fs.writeFileSync(file, configuration(folder, blocks))
+    return WebServers.start({
+      name: "nginx",
+      command: nginx,
+      args: ["-e", "stderr", "-p", folder, "-c", file],
+      stopSignal: "SIGQUIT",
+      ready: Effect.forEach(ports, (port) => WebServers.accepts({ host: "127.0.0.1", port }))
+    })
+  })
+
+// What any nginx needs to run in the foreground in a folder of its own, with or without root.
+const configuration = (folder: string, blocks: ReadonlyArray<string>): string => {
   const temporary = ["client_body", "fastcgi", "proxy", "uwsgi", "scgi"]
     .map((name) => `  ${name}_temp_path ${Path.join(folder, name)};`)
   return [

@@ -34,10 +34,14 @@ export type Order =
   | { readonly _tag: "Finish" }
   | { readonly _tag: "Fail" }
 
-let handlers = 0
+let begun = 0
+let ended = 0
 
 /** How many requests are being handled. */
-export const running = (): number => handlers
+export const running = (): number => begun - ended
+
+/** How many requests have been handled. */
+export const handled = (): number => ended
 
 const request = HttpServerRequest.HttpServerRequest
 
@@ -52,14 +56,15 @@ class Failure extends Error {
   override readonly name = "Failure"
 }
 
-const ended = (control: Control["Service"], id: string) => (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
-  control.forget(id)
-  return control.send(
-    Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
-      ? { _tag: "Interrupted", id, byClient: isClientAbort(exit.cause) }
-      : { _tag: "Ended", id }
-  )
-}
+const reportEnd =
+  (control: Control["Service"], id: string) => (exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
+    control.forget(id)
+    return control.send(
+      Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
+        ? { _tag: "Interrupted", id, byClient: isClientAbort(exit.cause) }
+        : { _tag: "Ended", id }
+    )
+  }
 
 const isClientAbort = (cause: Cause.Cause<unknown>) =>
   cause.reasons.some((reason) => reason._tag === "Interrupt" && reason.annotations.has(ClientAbort.key))
@@ -71,11 +76,12 @@ const ordered = (control: Control["Service"], id: string, encode: (text: string)
     Stream.onStart(
       Stream.mapEffect(
         Stream.takeWhile(Stream.fromQueue(orders), (order) => order._tag !== "Finish"),
-        (order) => order._tag === "Emit" ? Effect.succeed(encode(order.text)) : Effect.fail(new Failure("as the test said"))
+        (order) =>
+          order._tag === "Emit" ? Effect.succeed(encode(order.text)) : Effect.fail(new Failure("as the test said"))
       ),
       control.send({ _tag: "Begun", id })
     ),
-    ended(control, id)
+    reportEnd(control, id)
   )
 }
 
@@ -185,7 +191,7 @@ const wait = HttpRouter.add(
     const control = yield* Control
     const orders = control.listen(id)
     yield* control.send({ _tag: "Begun", id })
-    yield* Effect.onExit(Queue.take(orders), ended(control, id))
+    yield* Effect.onExit(Queue.take(orders), reportEnd(control, id))
     return HttpServerResponse.text("finished")
   })
 )
@@ -200,7 +206,7 @@ const endless = HttpRouter.add(
     yield* control.send({ _tag: "Begun", id })
     return HttpServerResponse.stream(Stream.onExit(
       Stream.fromIterable({ [Symbol.iterator]: () => pieces(2 ** 40) }, { chunkSize: 1 }),
-      ended(control, id)
+      reportEnd(control, id)
     ))
   })
 )
@@ -218,8 +224,10 @@ const status = HttpRouter.add(
 const redirect = HttpRouter.add(
   "*",
   "/redirect",
-  Effect.map(parameters, (query) =>
-    HttpServerResponse.redirect(query.get("to") ?? "/", { status: number(query, "code", 302) }))
+  Effect.map(
+    parameters,
+    (query) => HttpServerResponse.redirect(query.get("to") ?? "/", { status: number(query, "code", 302) })
+  )
 )
 
 /** As many cookies as asked for. */
@@ -305,8 +313,8 @@ export const layer = HttpRouter.serve(
     disableLogger: true,
     middleware: (handler) =>
       Effect.suspend(() => {
-        handlers++
-        return Effect.ensuring(handler, Effect.sync(() => handlers--))
+        begun++
+        return Effect.ensuring(handler, Effect.sync(() => ended++))
       })
   }
 )

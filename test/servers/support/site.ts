@@ -7,6 +7,8 @@ import type { Conversation } from "./application.ts"
 
 export class Site extends Context.Service<Site, {
   readonly server: Program
+  /** Where its sockets and temporary files are. */
+  readonly folder: string
   readonly application: Conversation
   /** The port on 127.0.0.1 at which this row of the matrix is served. */
   readonly port: (row: Row) => number

@@ -1,0 +1,170 @@
+/**
+ * How the application starts and ends: started, replaced and stopped by lighttpd; stopped while it works, and while others wait.
+ */
+import { assert, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import { describeWith } from "../support/requirement.ts"
+import * as WebServers from "../support/webServers.ts"
+import * as Application from "./support/application.ts"
+import { open, request } from "./support/http.ts"
+import * as Lighttpd from "./support/lighttpd.ts"
+import type { Received } from "./support/messages.ts"
+import * as Nginx from "./support/nginx.ts"
+import { Site } from "./support/site.ts"
+
+const row = Lighttpd.matrix[2]!
+
+/** lighttpd with two processes of the application that it has started. */
+const lighttpdSite = (lighttpd: string) =>
+  Effect.map(
+    Layer.build(Layer.fresh(Lighttpd.layer(lighttpd, "bin-path", [row]))),
+    (context) => Context.get(context, Site)
+  )
+
+const sockets = (folder: string) => Fs.readdirSync(folder).filter((name) => name.startsWith("app.sock"))
+
+describeWith(["lighttpd"], "an application that lighttpd has started", (lighttpd) => {
+  it.live("is told where it listens, and listens nowhere else", () =>
+    Effect.gen(function*() {
+      const site = yield* lighttpdSite(lighttpd!)
+      assert.deepStrictEqual(sockets(site.folder).sort(), ["app.sock-0", "app.sock-1"])
+      assert.deepStrictEqual(
+        [...site.application.addresses()].sort(),
+        ["app.sock-0", "app.sock-1"].map((name) => `unix://${site.folder}/${name}`)
+      )
+    }))
+
+  it.live("ends with it: SIGTERM leaves no process and no socket", () =>
+    Effect.gen(function*() {
+      const site = yield* lighttpdSite(lighttpd!)
+      const pids = yield* site.application.started(2)
+      assert.strictEqual(pids.length, 2)
+      for (const pid of pids) assert.isTrue(WebServers.isRunning(pid))
+      assert.strictEqual((yield* request(site.port(row), "/hello")).text, "Hello world!")
+
+      yield* site.server.stop("SIGTERM")
+      for (const pid of pids) yield* WebServers.until(`the end of process ${pid}`, () => !WebServers.isRunning(pid))
+      assert.deepStrictEqual(sockets(site.folder), [])
+    }))
+
+  it.live("finishes what it is doing when lighttpd stops at leisure (SIGINT)", () =>
+    Effect.gen(function*() {
+      const site = yield* lighttpdSite(lighttpd!)
+      const pids = yield* site.application.started(2)
+      const id = site.application.id()
+      const response = yield* Effect.forkScoped(request(site.port(row), `/wait?id=${id}`), { startImmediately: true })
+      yield* site.application.hears("Begun", id)
+      process.kill(site.server.pid, "SIGINT")
+      yield* WebServers.eventually(
+        "lighttpd takes no more connections",
+        Effect.flip(WebServers.accepts({ host: "127.0.0.1", port: site.port(row) }))
+      )
+      yield* site.application.say({ _tag: "Finish", id })
+      assert.strictEqual((yield* Fiber.join(response)).text, "finished")
+      yield* site.server.ended
+      for (const pid of pids) yield* WebServers.until(`the end of process ${pid}`, () => !WebServers.isRunning(pid))
+    }))
+
+  it.live("is replaced when it dies", () =>
+    Effect.gen(function*() {
+      const site = yield* lighttpdSite(lighttpd!)
+      const [first] = yield* site.application.started(2)
+      process.kill(first!, "SIGKILL")
+      // lighttpd looks after its children once a second.
+      yield* site.application.started(3)
+      for (let i = 0; i < 20; i++) assert.strictEqual((yield* request(site.port(row), "/hello")).status, 200)
+    }))
+})
+
+describeWith(["nginx"], "an application that is stopped with SIGTERM", (nginx) => {
+  const nginxRow = Nginx.matrix[0]!
+  const nginxSite = Effect.map(
+    Layer.build(Layer.fresh(Nginx.layer(nginx!, [nginxRow]))),
+    (context) => Context.get(context, Site)
+  )
+
+  it.live("finishes the requests that run, takes no new ones, and exits with 0", () =>
+    Effect.gen(function*() {
+      const folder = yield* WebServers.temporaryDirectory
+      const path = Path.join(folder, "app.sock")
+      const application = yield* Application.start(Path.join(folder, "control.sock"), "--path", path)
+      const port = yield* WebServers.freePort
+      yield* Nginx.start(nginx!, folder, [nginxRow.server({ port, socket: path, appPort: 1, upstream: "app" })], [port])
+
+      const waiting = application.id()
+      const streaming = application.id()
+      const idle = yield* request(port, "/hello")
+      assert.isTrue((JSON.parse((yield* request(port, "/keep")).text) as Received).keepConnection)
+      assert.strictEqual(idle.text, "Hello world!")
+      const response = yield* Effect.forkScoped(request(port, `/wait?id=${waiting}`), { startImmediately: true })
+      const stream = yield* Effect.forkScoped(open(port, `/events?id=${streaming}&unbuffered`), {
+        startImmediately: true
+      })
+      yield* application.hears("Begun", waiting)
+      yield* application.hears("Begun", streaming)
+      yield* application.say({ _tag: "Emit", id: streaming, text: "before" })
+      const events = yield* Fiber.join(stream)
+      yield* events.received(14)
+
+      process.kill(application.program.pid, "SIGTERM")
+      yield* WebServers.until("the socket is removed", () => !Fs.existsSync(path))
+      assert.strictEqual((yield* request(port, "/hello")).status, 502)
+
+      yield* application.say({ _tag: "Emit", id: streaming, text: "after" })
+      yield* application.say({ _tag: "Finish", id: streaming })
+      assert.strictEqual((yield* events.whole).text, "data: before\n\ndata: after\n\n")
+      yield* application.say({ _tag: "Finish", id: waiting })
+      assert.strictEqual((yield* Fiber.join(response)).text, "finished")
+
+      assert.deepStrictEqual(yield* application.program.ended, { code: 0, signal: null })
+      assert.strictEqual(application.program.log(), "")
+    }))
+
+  it.live("ends at once when nothing runs, although nginx keeps connections", () =>
+    Effect.gen(function*() {
+      const site = yield* nginxSite
+      assert.strictEqual((yield* request(site.port(nginxRow), "/hello")).status, 200)
+      const [pid] = yield* site.application.started(1)
+      process.kill(pid!, "SIGTERM")
+      yield* WebServers.until("the end of the application", () => !WebServers.isRunning(pid!))
+    }))
+})
+
+describeWith(["nginx", "wrk"], "two applications behind nginx", (nginx, wrk) => {
+  const script = fileURLToPath(new URL("./load.lua", import.meta.url))
+
+  it.live("lose no request when one of them is stopped", () =>
+    Effect.gen(function*() {
+      const folder = yield* WebServers.temporaryDirectory
+      const path = (name: string) => Path.join(folder, `${name}.sock`)
+      const first = yield* Application.start(path("first-control"), "--path", path("first"))
+      yield* Application.start(path("second-control"), "--path", path("second"))
+      const port = yield* WebServers.freePort
+      yield* Nginx.start(nginx!, folder, [
+        `upstream app { server unix:${path("first")}; server unix:${path("second")}; keepalive 16; }
+        server { listen 127.0.0.1:${port}; location / {
+          include /etc/nginx/fastcgi_params; fastcgi_pass app; fastcgi_keep_conn on; } }`
+      ], [port])
+      const load = yield* Effect.forkScoped(
+        WebServers.run({
+          name: "wrk",
+          command: wrk!,
+          args: ["-t1", "-c16", "-d2s", "--timeout", "10s", "-s", script, `http://127.0.0.1:${port}/hello`]
+        }),
+        { startImmediately: true }
+      )
+      yield* WebServers.eventually(
+        "the load has begun",
+        Effect.filterOrFail(first.measure, ({ handled }) => handled > 500, () => "not yet")
+      )
+      assert.deepStrictEqual(yield* first.program.stop("SIGTERM"), { code: 0, signal: null })
+      const { log } = yield* Fiber.join(load)
+      assert.match(log, /RESULT requests=\d+ wrong=0 broken=0/)
+    }))
+})
