@@ -104,6 +104,9 @@ const tooLargeParams: Refusal = {
   body: "431 Request Header Fields Too Large\n"
 }
 
+// The content of an UNKNOWN_TYPE record: it says that type 0 is not known.
+const cutOff = new Uint8Array(8)
+
 let lastConnectionId = 0
 
 /**
@@ -249,7 +252,16 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       request.end(1)
       return
     }
+    // nginx takes the end of a connection for the end of a response, and a UNIX socket cannot be reset. But a record that it
+    // does not expect is an error to it; the others ignore this one, and see that END_REQUEST is missing.
+    this.output.management(RecordType.UnknownType, cutOff)
     this.output.flush()
+    if (this.output.pending > 0) {
+      // A reset would take that record back.
+      this.close()
+      request.leave()
+      return
+    }
     this.transport.resetUnsafe()
     request.leave()
     this.lost()

@@ -454,13 +454,13 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
     }))
 
   /** Starts a response, lets the client have the beginning when it can, and breaks it. */
-  const breakOff = (query: string) =>
+  const breakOff = (query: string, text: string) =>
     Effect.gen(function*() {
       const app = yield* application
       const id = app.id()
       const client = yield* Effect.forkScoped(start(`/broken?id=${id}&unbuffered${query}`), { startImmediately: true })
       yield* app.hears("Begun", id)
-      yield* app.say({ _tag: "Emit", id, text: "half of it" })
+      yield* app.say({ _tag: "Emit", id, text })
       if (arrival?.[0] !== "at its end") {
         const response = yield* Fiber.join(client)
         yield* response.received(10)
@@ -471,27 +471,31 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       return yield* Effect.exit(response.whole)
     })
 
-  it.effect("cuts a response off that breaks before its announced length", () =>
-    Effect.gen(function*() {
-      const exit = yield* breakOff("&length=20")
-      if (Exit.isSuccess(exit)) assert.isAtLeast(exit.value.status, 500, "a broken response looks complete")
-      assert.strictEqual((yield* send("/hello")).text, "Hello world!")
-    }))
-
   const looksComplete = differences.cutLooksComplete
-  it.effect(
-    looksComplete === undefined
-      ? "cuts a response off that breaks and has no length"
-      : `can not cut off a response without length (${looksComplete})`,
-    () =>
+  for (
+    const [what, text] of [["after some bytes", "half of it"], ["after a megabyte", "m".repeat(2 ** 20)]] as const
+  ) {
+    it.effect(`cuts a response off that breaks ${what}, before its announced length`, () =>
       Effect.gen(function*() {
-        const exit = yield* breakOff("")
-        if (looksComplete === undefined) {
-          if (Exit.isSuccess(exit)) assert.isAtLeast(exit.value.status, 500, "a broken response looks complete")
-        } else {
-          assert.isTrue(Exit.isSuccess(exit) && exit.value.status === 200 && exit.value.text === "half of it")
-        }
+        const exit = yield* breakOff(`&length=${text.length + 10}`, text)
+        if (Exit.isSuccess(exit)) assert.isAtLeast(exit.value.status, 500, "a broken response looks complete")
         assert.strictEqual((yield* send("/hello")).text, "Hello world!")
-      })
-  )
+      }))
+
+    it.effect(
+      looksComplete === undefined
+        ? `cuts a response off that breaks ${what} and has no length`
+        : `can not cut off a response that breaks ${what} and has no length (${looksComplete})`,
+      () =>
+        Effect.gen(function*() {
+          const exit = yield* breakOff("", text)
+          if (looksComplete === undefined) {
+            if (Exit.isSuccess(exit)) assert.isAtLeast(exit.value.status, 500, "a broken response looks complete")
+          } else {
+            assert.isTrue(Exit.isSuccess(exit) && exit.value.status === 200 && exit.value.text === text)
+          }
+          assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+        })
+    )
+  }
 }

@@ -71,14 +71,11 @@ const pathDifferences: Differences = {
   }
 }
 
-const noReset = "a UNIX socket cannot be reset, and nginx takes the end of the connection for the end of the response"
-
 const buffered = "fastcgi_buffering is on, so nginx collects until a buffer is full"
 
 const differences = (options: Options): Differences => ({
   ...pathDifferences,
   maxResponseHeaders: headerLimit,
-  ...(options.transport === "UNIX" ? { cutLooksComplete: noReset } : {}),
   ...(options.buffering ? { responsesArrive: ["with X-Accel-Buffering", buffered] as const } : {}),
   ...(options.requestBuffering ? {} : { chunksHaveNoLength: "nginx passes the body on before it knows its length" })
 })
@@ -109,7 +106,6 @@ export const pages: ReadonlyArray<NginxRow> = [
     server: documented("the smallest good configuration"),
     differences: {
       ...pathDifferences,
-      cutLooksComplete: noReset,
       responsesArrive: ["with X-Accel-Buffering", buffered]
     }
   },
@@ -118,7 +114,6 @@ export const pages: ReadonlyArray<NginxRow> = [
     server: documented("streaming both ways"),
     differences: {
       ...pathDifferences,
-      cutLooksComplete: noReset,
       chunksHaveNoLength: "nginx passes the body on before it knows its length"
     }
   }
