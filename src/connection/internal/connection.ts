@@ -311,9 +311,12 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       this.watchStall()
       return
     }
+    const resume = this.resumeReading
+    // Reading goes on when all is dropped that has to be: what is read then may stall for a time of its own.
+    this.resumeReading = undefined
     do this.discardStalled()
     while (this.unread >= this.inputLimit)
-    this.resumeReading?.()
+    resume?.()
   }
 
   private discardStalled(): void {
