@@ -219,7 +219,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       return
     }
     this.closeWhenIdle = true
-    for (const request of [...this.requests.values()]) this.abort(request, "Shutdown")
+    this.abortEvery("Shutdown")
     this.closeIfIdle()
   }
 
@@ -536,8 +536,11 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (!request.gone) request.discardInput(() => inputAborted(reason))
   }
 
-  private abortAll(): void {
-    for (const request of [...this.requests.values()]) this.abort(request, "ConnectionClosed")
+  private abortEvery(reason: AbortReason): void {
+    const requests = [...this.requests.values()]
+    // First those that wait for a permit: they shall not get the one of a handler that is interrupted here.
+    for (const request of requests) if (!request.running) this.abort(request, reason)
+    for (const request of requests) this.abort(request, reason)
   }
 
   private peerEnded(): void {
@@ -550,7 +553,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       }
       return
     }
-    this.abortAll()
+    this.abortEvery("ConnectionClosed")
     this.close()
   }
 
@@ -564,7 +567,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   // A connection error: what has been answered is sent, everything else is given up.
   private broken(message: string): void {
     this.handler.report({ _tag: "ConnectionError", message })
-    this.abortAll()
+    this.abortEvery("ConnectionClosed")
     this.close()
   }
 
@@ -616,7 +619,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   // The transport is gone.
   private lost(): void {
     this.phase = "closed"
-    this.abortAll()
+    this.abortEvery("ConnectionClosed")
     this.output.release()
     this.closeTimer?.interruptUnsafe()
     this.stallTimer?.interruptUnsafe()

@@ -47,6 +47,8 @@ export class ConnectionRequest {
   paramsDecoder: FastCgiParams.FastCgiParamsDecoder | undefined
   /** Whether the layer above has admitted it, and is to be told when it has ended. */
   admitted = false
+  /** Whether its handler has been started, and not only put in the queue for a permit. */
+  running = false
   /** Set when the request is refused before it has started. */
   refusal: Refusal | undefined
   /** Set by whoever runs the handler: interrupts it. `end` has to follow. */

@@ -170,6 +170,7 @@ class Engine<R> implements ConnectionHandler {
   }
 
   private run(request: ConnectionRequest, ended: (() => void) | undefined): void {
+    request.running = true
     // The handler starts to run inside `fork`, and what it wakes there may end its own request.
     let running: Fiber.Fiber<void, unknown> | undefined
     let early: AbortReason | undefined

@@ -1,0 +1,343 @@
+/**
+ * Random conversations, with a model of what a web server may rely on: every request that began ends once while the
+ * connection lasts, nothing comes under an id that is not active, and every body is the one that was sent.
+ *
+ * A failure names its seed: `FASTCGI_SEED=… npx vitest run test/server/model.test.ts` plays that conversation alone, and
+ * `FASTCGI_CASES=100000` plays more of them.
+ */
+import { assert, describe } from "@effect/vitest"
+import { FastCgiAdmission, FastCgiEncoder, FastCgiParams, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { cut, random } from "../protocol/support/cuts.ts"
+import {
+  bytes,
+  connect,
+  type Handlers,
+  idleFibers,
+  Observed,
+  type Peer,
+  play,
+  received,
+  type Record,
+  serve,
+  settle,
+  takeLogs
+} from "./support/serving.ts"
+import { concat } from "./support/wire.ts"
+
+// Small limits, so that a few kilobytes meet them.
+const inputHighWaterMark = 8 * 1024
+const maxBufferedInput = 24 * 1024
+
+const handlers: Handlers = {
+  responder: (request) => {
+    switch (request.params.get("DO")) {
+      case "echo":
+        return Effect.map(Stream.mkUint8Array(request.stdin), (body) => FastCgiResponse.make(body)).pipe(
+          Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason)))
+        )
+      case "echoing":
+        return Effect.succeed(FastCgiResponse.make(Stream.catch(request.stdin, () => Stream.empty)))
+      case "early":
+        return Effect.succeed(FastCgiResponse.make("early"))
+      case "later":
+        return Effect.as(Effect.yieldNow, FastCgiResponse.make("later"))
+      case "stderr":
+        return Effect.as(request.stderr("e".repeat(9000)), FastCgiResponse.make("stderr"))
+      case "large":
+        return Effect.succeed(FastCgiResponse.make(bytes(70_000)))
+      case "stream":
+        return Effect.succeed(FastCgiResponse.make(Stream.take(Stream.forever(Stream.make(bytes(7000))), 20)))
+      case "fail":
+        return Effect.fail("on purpose")
+      case "stubborn":
+        return Effect.as(
+          Effect.uninterruptible(Effect.repeat(Effect.yieldNow, { times: 5 })),
+          FastCgiResponse.make("stubborn")
+        )
+      default:
+        return Effect.never
+    }
+  },
+  authorizer: () => Effect.succeed(FastCgiResponse.allow({ A: "b" })),
+  filter: (request) =>
+    Effect.gen(function*() {
+      const stdin = yield* Stream.mkUint8Array(request.stdin)
+      const data = yield* Stream.mkUint8Array(request.data)
+      return FastCgiResponse.make(concat([stdin, data]))
+    }).pipe(Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason))))
+}
+
+type Kind = "echo" | "echoing" | "early" | "later" | "stderr" | "large" | "stream" | "fail" | "stubborn" | "wait"
+
+const kinds: ReadonlyArray<Kind> = [
+  "echo",
+  "echo",
+  "echo",
+  "echoing",
+  "early",
+  "later",
+  "stderr",
+  "large",
+  "stream",
+  "fail",
+  "stubborn",
+  "wait"
+]
+
+/** What the web server knows of a request that it has begun. */
+interface Active {
+  readonly id: number
+  readonly role: number
+  readonly kind: Kind
+  readonly keepConnection: boolean
+  /** Records that are still to be sent. */
+  readonly rest: Array<Record>
+  readonly expected: Uint8Array
+  readonly stdout: Array<Uint8Array>
+  stderr: number
+  aborted: boolean
+}
+
+const conversation = (seed: number) =>
+  Effect.gen(function*() {
+    const next = random(seed)
+    const below = (limit: number) => Math.floor(next() * limit)
+    const pick = <A>(choices: ReadonlyArray<A>): A => choices[below(choices.length)]
+    const peer: Peer = yield* connect
+    yield* peer.setCapacity(pick([1, 50, 1000, 20_000, 1 << 20]))
+
+    const active = new Map<number, Active>()
+    const idle = Deferred.makeUnsafe<void>()
+    let values = 0
+    let unknown = 0
+    let finishing = false
+    let closes = false
+    let discards = false
+
+    const ended = (request: Active, appStatus: number, protocolStatus: number) => {
+      if (request.role > 3) {
+        assert.strictEqual(protocolStatus, R.ProtocolStatus.UnknownRole)
+        assert.strictEqual(request.stdout.length, 0)
+        return
+      }
+      assert.strictEqual(protocolStatus, R.ProtocolStatus.RequestComplete)
+      if (request.aborted) return
+      const stdout = Buffer.from(concat(request.stdout))
+      const head = stdout.indexOf("\r\n\r\n")
+      assert.isAtLeast(head, 0, "a header block")
+      const status = request.role === 1 && request.kind === "fail" ? "Status: 500" : "Status: 200"
+      assert.strictEqual(stdout.toString("latin1", 0, status.length), status)
+      assert.strictEqual(appStatus, status === "Status: 500" ? 1 : 0)
+      const body = stdout.subarray(head + 4)
+      if (discards && body.length !== request.expected.length) return
+      if (Buffer.compare(body, request.expected) !== 0) {
+        assert.fail(
+          `request ${request.id} (${request.kind}) got ${body.length} bytes, expected ${request.expected.length}`
+        )
+      }
+    }
+
+    const take = (record: Record) => {
+      if (record.requestId === 0) {
+        if (record._tag === "GetValuesResult") values--
+        else if (record._tag === "UnknownType") unknown--
+        else assert.fail(`${record._tag} with id 0`)
+        return
+      }
+      const request = active.get(record.requestId)
+      if (request === undefined) return assert.fail(`${record._tag} for ${record.requestId}, which is not active`)
+      if (record._tag === "Stdout") request.stdout.push(record.content)
+      else if (record._tag === "Stderr") request.stderr += record.content.length
+      else if (record._tag === "EndRequest") {
+        active.delete(record.requestId)
+        ended(request, record.appStatus, record.protocolStatus)
+      } else {
+        assert.fail(record._tag)
+      }
+      if (finishing && active.size === 0) Deferred.doneUnsafe(idle, Exit.void)
+    }
+
+    const reading = yield* Effect.forkChild(Effect.forever(Effect.andThen(
+      Effect.suspend(() => next() < 0.2 ? Effect.yieldNow : Effect.void),
+      Effect.map(received(peer), take)
+    )))
+
+    const begin = () => {
+      const id = 1 + below(12)
+      if (active.has(id) || closes) return []
+      const role = pick([1, 1, 1, 1, 1, 1, 2, 3, 7])
+      const kind = pick(kinds)
+      const keepConnection = next() < 0.97
+      // A handler that waits for ever must not hold up what would end it.
+      const body = bytes(kind === "wait" ? below(600) : pick([0, 1, 100, below(5000), below(30_000)]), id)
+      const data = role === 3 ? bytes(below(3000), id + 1) : undefined
+      const pairs: Array<[string, string]> = [["DO", kind], ["FILL", "f".repeat(below(300))]]
+      if (next() < 0.5) pairs.push(["CONTENT_LENGTH", String(body.length)])
+      const params = FastCgiParams.encodePairs(pairs)
+      const at = below(params.length)
+      const rest: Array<Record> = [
+        R.params(id, params.subarray(0, at)),
+        R.params(id, params.subarray(at)),
+        R.params(id)
+      ]
+        .filter((record, i) => i === 2 || record.content.length > 0)
+      const stream = (make: (id: number, content?: Uint8Array) => Record, content: Uint8Array) => {
+        for (let at = 0; at < content.length;) {
+          const size = 1 + below(next() < 0.2 ? 20 : 6000)
+          rest.push(make(id, content.subarray(at, at + size)))
+          at += size
+        }
+        rest.push(make(id))
+      }
+      if (role !== 2) stream(R.stdin, body)
+      if (data !== undefined) stream(R.data, data)
+      const text = new TextEncoder()
+      const results: { [K in Kind]: Uint8Array } = {
+        echo: body,
+        echoing: body,
+        early: text.encode("early"),
+        later: text.encode("later"),
+        stderr: text.encode("stderr"),
+        large: bytes(70_000),
+        stream: concat(Array.from({ length: 20 }, () => bytes(7000))),
+        fail: text.encode("500 Internal Server Error\n"),
+        stubborn: text.encode("stubborn"),
+        wait: new Uint8Array(0)
+      }
+      if (!keepConnection) closes = true
+      active.set(id, {
+        id,
+        role,
+        kind,
+        keepConnection,
+        rest,
+        expected: role === 1 ? results[kind] : role === 3 ? concat([body, data!]) : new Uint8Array(0),
+        stdout: [],
+        stderr: 0,
+        aborted: false
+      })
+      return [R.beginRequest(id, role, { keepConnection })]
+    }
+
+    const step = (): ReadonlyArray<Record> => {
+      // Whoever hands the connection over with its last request sends nothing but what is left of it: a connection that is
+      // closed with unread input is reset, and its answers may be lost.
+      const choice = closes ? 1 : next()
+      if (choice < 0.15) return begin()
+      if (choice < 0.2) {
+        values++
+        return [R.getValues(FastCgiParams.encodePairs([["FCGI_MAX_REQS", ""]]))]
+      }
+      if (choice < 0.22) {
+        unknown++
+        return [R.unrecognized(100 + below(100))]
+      }
+      if (choice < 0.25) return [R.stdin(500, bytes(10)), R.abortRequest(500), R.stdout(3), R.unrecognized(77, 4)]
+      const request = pick([...active.values()])
+      if (request === undefined) return []
+      if (choice < 0.27) {
+        request.aborted = true
+        return [R.abortRequest(request.id)]
+      }
+      const record = request.rest.shift()
+      return record === undefined ? [] : [record]
+    }
+
+    const send = (records: ReadonlyArray<Record>) =>
+      Effect.gen(function*() {
+        if (records.length === 0) return
+        const sent = concat(records.map((record) => FastCgiEncoder.encode(record)))
+        for (const piece of cut(sent, next() < 0.3 ? [below(sent.length), below(sent.length)] : [])) {
+          yield* peer.sendBytes(piece)
+          if (next() < 0.3) yield* Effect.yieldNow
+        }
+      })
+
+    for (let steps = 20 + below(200); steps > 0; steps--) {
+      const records: Array<Record> = []
+      for (let n = 1 + below(3); n > 0; n--) records.push(...step())
+      yield* send(records)
+      if (next() < 0.01) yield* peer.setCapacity(pick([1, 50, 1000, 20_000, 1 << 20]))
+      if (next() < 0.02) yield* settle
+    }
+
+    const way = pick(["finish", "finish", "finish", "close", "reset", "end"])
+    if (way === "finish") {
+      finishing = true
+      yield* peer.setCapacity(1 << 20)
+      for (const request of [...active.values()]) {
+        if (request.aborted) continue
+        yield* send(request.rest.splice(0))
+        if (request.kind === "wait" && request.role === 1) {
+          request.aborted = true
+          yield* send([R.abortRequest(request.id)])
+        }
+      }
+      // What a full budget holds up is dropped after stallTimeout.
+      yield* settle
+      while (active.size > 0 && reading.pollUnsafe() === undefined) {
+        const before = active.size
+        yield* TestClock.adjust("30 seconds")
+        yield* settle
+        const logs = yield* takeLogs
+        if (logs.some(({ message }) => message.includes("stood unread"))) discards = true
+        else if (active.size === before) break
+      }
+      const failed = reading.pollUnsafe()
+      if (failed !== undefined && active.size > 0) yield* failed
+      assert.deepStrictEqual([...active.values()].map(({ id, kind, role }) => [id, role, kind]), [], "not ended")
+      // A connection that is not kept closes, any other stays open.
+      yield* settle
+      if (closes) {
+        assert.isDefined(reading.pollUnsafe(), "the connection has closed")
+      } else {
+        assert.strictEqual(values, 0, "answers to GET_VALUES")
+        assert.strictEqual(unknown, 0, "answers to unknown types")
+        assert.isUndefined(reading.pollUnsafe(), "the connection is open")
+      }
+    } else {
+      const failed = reading.pollUnsafe()
+      if (failed !== undefined && !closes) yield* failed
+      if (way === "close") yield* peer.close
+      else if (way === "reset") yield* peer.reset
+      else yield* peer.end
+    }
+    yield* settle
+    yield* Fiber.interrupt(reading)
+  }).pipe(Effect.scoped)
+
+describe("random conversations", () => {
+  const cases = Number(process.env.FASTCGI_CASES ?? 150)
+  const only = process.env.FASTCGI_SEED
+
+  play(
+    "end every request once, mix nothing up, and leave nothing behind",
+    serve(handlers, { inputHighWaterMark, maxBufferedInput, outputHighWaterMark: 4096 }),
+    () =>
+      Effect.gen(function*() {
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        const observed = yield* Observed
+        const first = only === undefined ? 1 : Number(only)
+        for (let seed = first; seed < first + (only === undefined ? cases : 1); seed++) {
+          const exit = yield* Effect.exit(conversation(seed))
+          if (Exit.isFailure(exit)) {
+            return yield* Effect.annotateLogs(Effect.failCause(exit.cause), { seed }).pipe(
+              Effect.tapCause(() => Effect.die(new Error(`seed ${seed}`, { cause: exit.cause })))
+            )
+          }
+          yield* settle
+          assert.strictEqual(admission.requestsUnsafe(), 0, `requests, seed ${seed}`)
+          assert.strictEqual(admission.connectionsUnsafe(), 0, `connections, seed ${seed}`)
+          assert.strictEqual(observed.fibers(), idleFibers, `fibers, seed ${seed}`)
+          const unexpected = (yield* takeLogs).filter(({ message }) => !/handler failed|stood unread/.test(message))
+          assert.deepStrictEqual(unexpected, [], `logged, seed ${seed}`)
+        }
+      })
+  )
+})
