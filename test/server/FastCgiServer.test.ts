@@ -356,7 +356,7 @@ describe("a responder", () => {
     () =>
       Effect.gen(function*() {
         const peer = yield* connect
-        yield* peer.request()
+        yield* peer.request({ stdin: "unread" })
         yield* peer.reply()
         yield* late!.stderr("late")
         assert.deepStrictEqual(yield* exchange(peer, ...opening(1), R.stdin(1)), [])

@@ -47,6 +47,8 @@ export class ConnectionRequest {
   paramsDecoder: FastCgiParams.FastCgiParamsDecoder | undefined
   /** Whether the layer above has admitted it, and is to be told when it has ended. */
   admitted = false
+  /** Whether PARAMS have ended and the handler has not been started. */
+  starting = false
   /** Whether its handler has been started, and not only put in the queue for a permit. */
   running = false
   /** Set when the request is refused before it has started. */
