@@ -104,8 +104,8 @@ const tooLargeParams: Refusal = {
   body: "431 Request Header Fields Too Large\n"
 }
 
-// The content of an UNKNOWN_TYPE record: it says that type 0 is not known.
-const cutOff = new Uint8Array(8)
+// The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.
+const cutOff = new Uint8Array(0)
 
 let lastConnectionId = 0
 
