@@ -143,6 +143,8 @@ class End implements MemoryTransport {
 
   setCapacityUnsafe(capacity: number): void {
     this.capacity = capacity
+    // There may be more to read here, and less to wait for there.
+    this.schedule()
     this.other.schedule()
   }
 
