@@ -30,7 +30,7 @@ import {
   type FastCgiRecord,
   headerLength,
   keepConnection,
-  ProtocolStatus,
+  type ProtocolStatus,
   RecordType,
   Role
 } from "../../protocol/FastCgiRecord.ts"
@@ -700,7 +700,7 @@ class RequestTable {
     if (this.size === 0) return noRequests
     const values: Array<ConnectionRequest> = []
     for (const request of this.low) if (request !== undefined) values.push(request)
-    if (this.high !== undefined) for (const request of this.high.values()) values.push(request)
+    if (this.high !== undefined) { for (const request of this.high.values()) values.push(request) }
     return values
   }
 }
