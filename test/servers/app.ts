@@ -8,6 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -93,7 +94,11 @@ const started = Layer.effectDiscard(Effect.gen(function*() {
 }))
 
 Layer.launch(Layer.provide(started, Routes.layer).pipe(Layer.provide(control), Layer.provide(server))).pipe(
+  Effect.tapCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError(cause)),
+  // Where a web server starts the application, stdout is /dev/null.
+  Effect.provideService(Logger.LogToStderr, true),
   NodeRuntime.runMain({
+    disableErrorReporting: true,
     // A signal is the way to stop it, so it is a success.
     teardown: (exit, onExit) => onExit(exit._tag === "Success" || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
   })

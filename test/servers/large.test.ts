@@ -88,10 +88,10 @@ describeWith(["nginx"], "nginx", (nginx) => {
 describeWith(["lighttpd"], "lighttpd", (lighttpd) => {
   for (const backend of ["UNIX", "bin-path"] as const) {
     layer(Lighttpd.layer(lighttpd!, backend), { excludeTestServices: true, timeout: "30 seconds" })(backend, (it) => {
-      for (const row of Lighttpd.matrix) {
+      for (const row of Lighttpd.matrix.slice(0, 3)) {
         describe(row.name, () => {
           it.effect("takes 100 MB", () => upload(row, false), timeout)
-          if ((row.stream === 1) === (backend === "bin-path")) {
+          if ((row.responseBody === 1) === (backend === "bin-path")) {
             it.effect("sends 1 GiB", () => download(row), timeout)
           }
         })

@@ -5,20 +5,24 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { projectRoot } from "../../support/files.ts"
 import * as WebServers from "../../support/webServers.ts"
 import * as Application from "./application.ts"
 import { type Differences, type Row, Site } from "./site.ts"
 
+/** `server.stream-request-body` or `server.stream-response-body`. */
+type Streaming = 0 | 1 | 2
+
 export interface LighttpdRow extends Row {
-  /** `server.stream-request-body` and `server.stream-response-body`. */
-  readonly stream: 0 | 1 | 2
+  readonly requestBody: Streaming
+  readonly responseBody: Streaming
 }
 
 const whole = "without server.stream-response-body, lighttpd collects the whole response first"
 
 const control = "lighttpd refuses control characters"
 
-const differences = (stream: 0 | 1 | 2): Differences => ({
+const differences = (requestBody: Streaming, responseBody: Streaming): Differences => ({
   getHasLength: "lighttpd sends CONTENT_LENGTH=0 for a request without a body",
   paths: {
     "/gr%FC%DFe": [400, "lighttpd refuses what is not UTF-8"],
@@ -28,31 +32,47 @@ const differences = (stream: 0 | 1 | 2): Differences => ({
   queries: { "?x=%0d%0a": [400, control], "?x=%00": [400, control] },
   maxResponseHeaders: [65_535, "lighttpd takes at most 64 KiB"],
   silentBeforeResponse: "lighttpd looks after its client when it has something to write to it",
-  ...(stream === 0
+  ...(requestBody === 0
+    ? {}
+    : { refusesChunks: [411, "with server.stream-request-body lighttpd wants to know the length beforehand"] }),
+  ...(responseBody === 0
     ? {
       responsesArrive: ["at its end", whole],
       silentDuringResponse: whole,
       addsLength: whole,
       cutLooksComplete: whole
     }
-    : {
-      noticesAtNextWrite: "lighttpd takes the end of what a client sends for no more than that",
-      refusesChunks: [411, "with server.stream-request-body lighttpd wants to know the length beforehand"]
-    })
+    : { noticesAtNextWrite: "lighttpd takes the end of what a client sends for no more than that" })
 })
 
 /** The ways to stream. */
-export const matrix: ReadonlyArray<LighttpdRow> = ([0, 1, 2] as const).map((stream) => ({
-  name: `stream-request-body ${stream}, stream-response-body ${stream}`,
-  stream,
-  differences: differences(stream)
-}))
+export const matrix: ReadonlyArray<LighttpdRow> = ([[0, 0], [1, 1], [2, 2], [0, 2]] as const).map(
+  ([requestBody, responseBody]) => ({
+    name: `stream-request-body ${requestBody}, stream-response-body ${responseBody}`,
+    requestBody,
+    responseBody,
+    differences: differences(requestBody, responseBody)
+  })
+)
 
 /** How lighttpd reaches the application. */
 export type Backend = "UNIX" | "TCP" | "bin-path"
 
-/** Starts lighttpd and, behind it, an application of one process, or of two that lighttpd starts. */
-export const layer = (lighttpd: string, backend: Backend, rows: ReadonlyArray<LighttpdRow> = matrix) =>
+/** The parts of a configuration that are the same for all rows, and where the application is. */
+interface Places {
+  readonly folder: string
+  readonly socket: string
+  readonly control: string
+  readonly appPort: number
+}
+
+/** Starts lighttpd with the configuration and, behind it, an application of one process, or of two that lighttpd starts. */
+const site = (
+  lighttpd: string,
+  backend: Backend,
+  rows: ReadonlyArray<LighttpdRow>,
+  configuration: (places: Places, ports: ReadonlyArray<number>) => string
+) =>
   Layer.effect(
     Site,
     Effect.gen(function*() {
@@ -67,47 +87,89 @@ export const layer = (lighttpd: string, backend: Backend, rows: ReadonlyArray<Li
         : yield* Application.start(control, "--port", String(appPort))
       const ports = new Map<string, number>()
       for (const row of rows) ports.set(row.name, yield* WebServers.freePort)
-      const file = Path.join(folder, "lighttpd.conf")
-      Fs.writeFileSync(
-        file,
-        configuration(
-          folder,
-          rows.map((row) => [ports.get(row.name)!, row.stream]),
-          backend === "UNIX"
-            ? `"socket" => "${socket}"`
-            : backend === "TCP"
-            ? `"host" => "127.0.0.1", "port" => ${appPort}`
-            : `"socket" => "${socket}", "max-procs" => 2, ` +
-              `"bin-path" => "${[process.execPath, ...Application.command(control)].join(" ")}"`
-        )
+      const numbers = [...ports.values()]
+      const server = yield* start(
+        lighttpd,
+        folder,
+        numbers[0]!,
+        configuration({ folder, socket, control, appPort }, numbers)
       )
-      const server = yield* WebServers.start({
-        name: "lighttpd",
-        command: lighttpd,
-        args: ["-D", "-f", file],
-        ready: Effect.forEach(ports.values(), (port) => WebServers.accepts({ host: "127.0.0.1", port }))
-      })
-      yield* application.started(backend === "bin-path" ? 2 : 1)
+      yield* Effect.mapError(
+        application.started(backend === "bin-path" ? 2 : 1),
+        (error) => new WebServers.ProgramError({ message: `${error.message}\n${server.log()}` })
+      )
       return Site.of({ server, folder, application, port: (row) => ports.get(row.name)! })
     })
   )
 
-const configuration = (
-  folder: string,
-  rows: ReadonlyArray<readonly [port: number, stream: number]>,
-  backend: string
-): string => {
-  const [first, ...others] = rows
-  const streaming = ([_, stream]: readonly [number, number]) =>
-    `server.stream-request-body = ${stream}\nserver.stream-response-body = ${stream}\n`
-  return `server.modules += ( "mod_fastcgi" )
-server.document-root = "${folder}"
+/** Starts lighttpd and waits until it accepts at the port. */
+export const start = (lighttpd: string, folder: string, port: number, configuration: string) =>
+  Effect.suspend(() => {
+    const file = Path.join(folder, "lighttpd.conf")
+    Fs.writeFileSync(
+      file,
+      `server.document-root = "${folder}"
 server.upload-dirs = ( "${folder}" )
 server.bind = "127.0.0.1"
-server.port = ${first![0]}
+server.port = ${port}
 server.max-keep-alive-requests = 1000000
-${streaming(first!)}
-${others.map((row) => `$SERVER["socket"] == "127.0.0.1:${row[0]}" {\n${streaming(row)}}\n`).join("")}
-fastcgi.server = ( "/" => (( ${backend}, "check-local" => "disable", "fix-root-scriptname" => "enable" )) )
+${configuration}`
+    )
+    return WebServers.start({
+      name: "lighttpd",
+      command: lighttpd,
+      args: ["-D", "-f", file],
+      ready: WebServers.accepts({ host: "127.0.0.1", port })
+    })
+  })
+
+const binPath = (control: string) => [process.execPath, ...Application.command(control)].join(" ")
+
+/** All rows of the matrix, in one lighttpd. */
+export const layer = (lighttpd: string, backend: Backend, rows: ReadonlyArray<LighttpdRow> = matrix) =>
+  site(lighttpd, backend, rows, ({ appPort, control, socket }, ports) => {
+    const streaming = ({ requestBody, responseBody }: LighttpdRow) =>
+      `server.stream-request-body = ${requestBody}\nserver.stream-response-body = ${responseBody}\n`
+    const others = rows.slice(1).map((row, i) =>
+      `$SERVER["socket"] == "127.0.0.1:${ports[i + 1]}" {\n${streaming(row)}}\n`
+    )
+    const where = {
+      UNIX: `"socket" => "${socket}"`,
+      TCP: `"host" => "127.0.0.1", "port" => ${appPort}`,
+      "bin-path": `"socket" => "${socket}", "max-procs" => 2, "bin-path" => "${binPath(control)}"`
+    }
+    return `server.modules += ( "mod_fastcgi" )
+${streaming(rows[0]!)}
+${others.join("")}
+fastcgi.server = ( "/" => (( ${where[backend]}, "check-local" => "disable", "fix-root-scriptname" => "enable" )) )
 `
+  })
+
+/** A snippet of docs/lighttpd.md, at other places. */
+export const page = (lighttpd: string, backend: "UNIX" | "bin-path") => {
+  const title = backend === "UNIX" ? "the smallest good configuration" : "lighttpd starts the application"
+  const row: LighttpdRow = {
+    name: `docs/lighttpd.md, ${title}`,
+    requestBody: 0,
+    responseBody: 2,
+    differences: differences(0, 2)
+  }
+  const layer = site(lighttpd, backend, [row], ({ control, folder, socket }) => {
+    const text = WebServers.documented(
+      Fs.readFileSync(Path.join(projectRoot, "docs/lighttpd.md"), "utf8"),
+      "lighttpd",
+      title
+    )
+    return WebServers.fill(
+      text,
+      backend === "UNIX"
+        ? [["/run/app/app.sock", socket]]
+        : [
+          ["/usr/bin/node /srv/app/main.js", binPath(control)],
+          ["/run/lighttpd/app.sock", socket],
+          ["/var/log/lighttpd/app.log", Path.join(folder, "app.log")]
+        ]
+    )
+  })
+  return { row, layer }
 }

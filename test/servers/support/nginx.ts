@@ -151,11 +151,13 @@ export const start = (
   nginx: string,
   folder: string,
   blocks: ReadonlyArray<string>,
-  ports: ReadonlyArray<number>
+  ports: ReadonlyArray<number>,
+  /** Who connects to the application. Default who runs the tests. */
+  user = process.getuid?.() === 0 ? "root root" : undefined
 ) =>
   Effect.suspend(() => {
     const file = Path.join(folder, "nginx.conf")
-    Fs.writeFileSync(file, configuration(folder, blocks))
+    Fs.writeFileSync(file, configuration(folder, blocks, user))
     return WebServers.start({
       name: "nginx",
       command: nginx,
@@ -166,14 +168,13 @@ export const start = (
   })
 
 // What any nginx needs to run in the foreground in a folder of its own, with or without root.
-const configuration = (folder: string, blocks: ReadonlyArray<string>): string => {
+const configuration = (folder: string, blocks: ReadonlyArray<string>, user: string | undefined): string => {
   const temporary = ["client_body", "fastcgi", "proxy", "uwsgi", "scgi"]
     .map((name) => `  ${name}_temp_path ${Path.join(folder, name)};`)
   return [
     "daemon off;",
     "worker_processes 1;",
-    // The socket belongs to the user who runs the tests.
-    ...(process.getuid?.() === 0 ? ["user root root;"] : []),
+    ...(user === undefined ? [] : [`user ${user};`]),
     `pid ${Path.join(folder, "nginx.pid")};`,
     "error_log stderr notice;",
     "events { worker_connections 4096; }",

@@ -166,14 +166,16 @@ const events = HttpRouter.add(
   })
 )
 
-/** A body of the announced length, or of none, that fails when the test says so. */
+/** A body of the announced length, or of none, that fails when the test says so, or at once. */
 const broken = HttpRouter.add(
   "GET",
   "/broken",
   Effect.gen(function*() {
     const query = yield* parameters
     return HttpServerResponse.stream(
-      ordered(yield* Control, query.get("id") ?? "", encode),
+      query.has("fail")
+        ? Stream.concat(Stream.succeed(encode("half of it")), Stream.fail(new Failure("at once")))
+        : ordered(yield* Control, query.get("id") ?? "", encode),
       {
         ...(query.has("length") ? { contentLength: number(query, "length", 0) } : {}),
         headers: query.has("unbuffered") ? { "x-accel-buffering": "no" } : {}
