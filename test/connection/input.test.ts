@@ -7,6 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -578,6 +579,28 @@ describe("CONTENT_LENGTH", () => {
           yield* peer.send(...opening(1, { params: length }), R.stdin(1, text("body")), R.stdin(1))
           assert.strictEqual((yield* peer.reply()).stdout, page("4 complete, 0 complete"))
         }
+      })
+  )
+
+  play(
+    "does not let a second reader take the place of one that waits",
+    serve({
+      responder: (request) =>
+        Effect.gen(function*() {
+          const first = yield* Effect.forkChild(measure(request.stdin))
+          yield* Effect.yieldNow
+          const second = yield* Effect.exit(measure(request.stdin))
+          assert.isTrue(Exit.hasDies(second))
+          return FastCgiResponse.make(yield* Fiber.join(first))
+        })
+    }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.send(...opening(1))
+        yield* exchange(peer)
+        yield* peer.send(R.stdin(1, text("body")), R.stdin(1))
+        assert.strictEqual((yield* peer.reply()).stdout, page("4 complete"))
       })
   )
 

@@ -116,11 +116,12 @@ export class InputBuffer {
     this.wake()
   }
 
-  /** Everything that has arrived since the last pull; waits when that is nothing. One pull at a time. */
+  /** Everything that has arrived since the last pull; waits when that is nothing. Dies beside a pull that waits. */
   get pull(): Pull.Pull<Chunks, FastCgiRequestError> {
     return Effect.suspend(() =>
       this.take() ??
         Effect.callback<Chunks, FastCgiRequestError | Cause.Done>((resume) => {
+          if (this.reader !== undefined) return resume(Effect.die(new Error("the input is being read already")))
           this.reader = resume
           return Effect.sync(() => {
             this.reader = undefined
