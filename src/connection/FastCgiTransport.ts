@@ -35,6 +35,19 @@ export interface FastCgiTransportObserver {
 }
 
 /**
+ * What a transport calls, synchronously, with what it reads: for who takes every read at once and has nothing to wait for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiTransportReader {
+  /** Takes what has arrived, as a pull would give it. */
+  readonly onRead: (chunks: readonly [Uint8Array, ...Array<Uint8Array>]) => void
+  /** The peer has half-closed. Nothing more is read. Not called once this end is closed. */
+  readonly onReadEnd: () => void
+}
+
+/**
  * One connection as bytes.
  *
  * **Details**
@@ -58,6 +71,15 @@ export interface FastCgiTransport {
   readonly peer: Option.Option<NetAddress.SocketAddress>
   /** Reads. */
   readonly pull: Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], FastCgiTransportError>
+  /**
+   * Reads for `reader` from now on instead of for pulls: calls it with every read as it arrives, never from within a call
+   * to this transport. Measured, a fiber that waits in a pull costs 0.7 µs more a read. Loss is told to the observer.
+   */
+  readonly flowUnsafe: (reader: FastCgiTransportReader) => void
+  /** Calls the reader no more until `resumeUnsafe`. Holds the peer up as an unpulled transport does. */
+  readonly pauseUnsafe: () => void
+  /** Lets the reader be called again. */
+  readonly resumeUnsafe: () => void
   /** Sets who is told about room and loss. At most one observer; calls that came too early are made up for. */
   readonly observeUnsafe: (observer: FastCgiTransportObserver) => void
   /** Writes the chunks, in order, as one batch. */

@@ -21,6 +21,7 @@
  * | END_REQUEST, STDOUT, STDERR, UNKNOWN_TYPE, GET_VALUES_RESULT | any | ignore: never answer an answer       |
  * | not a record            |                   | decode error: close                                         |
  */
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type * as Scheduler from "effect/Scheduler"
@@ -35,7 +36,7 @@ import {
   Role
 } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { FastCgiPullError, FastCgiTransport, FastCgiTransportObserver } from "../FastCgiTransport.ts"
+import type { FastCgiTransport, FastCgiTransportObserver, FastCgiTransportReader } from "../FastCgiTransport.ts"
 import { type AbortReason, ConnectionRequest, type Refusal, type RequestOwner } from "./connectionRequest.ts"
 import type { InputBuffer } from "./inputBuffer.ts"
 import { type OutputObserver, OutputQueue } from "./outputQueue.ts"
@@ -117,7 +118,9 @@ let lastConnectionId = 0
  *           ├─ the same, but the peer still sends ─▶ lingering ── peer ends, timeout ─▶ │
  *           └─ peer ends, connection error, lost ─────────────────────────────────────▶ ┘
  */
-export class Connection implements RequestOwner, OutputObserver, FastCgiTransportObserver {
+export class Connection
+  implements RequestOwner, OutputObserver, FastCgiTransportObserver, FastCgiTransportReader
+{
   readonly id = ++lastConnectionId
   readonly transport: FastCgiTransport
   readonly output: OutputQueue
@@ -140,8 +143,11 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   private unread = 0
   // Bytes of replies to management records since the transport last had nothing pending.
   private replies = 0
-  // Set while reading is paused: lets it go on.
-  private resumeReading: (() => void) | undefined
+  private readonly decoder = FastCgiDecoder.make()
+  private arrived: ReadonlyArray<Uint8Array> = []
+  private readonly read = Effect.sync(() => this.received(this.arrived))
+  private readingPaused = false
+  private defect: Cause.Cause<never> | undefined
   private stallTimer: Fiber.Fiber<void> | undefined
   private paramsTimer: Fiber.Fiber<void> | undefined
   private closeTimer: Fiber.Fiber<void> | undefined
@@ -187,25 +193,25 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
    * `destroy`, not by interruption.
    */
   get run(): Effect.Effect<void> {
-    const decoder = FastCgiDecoder.make()
-    const next = Effect.suspend(() => this.mustPause() ? Effect.flatMap(this.paused, () => read) : read)
-    const read: Effect.Effect<never, FastCgiPullError | FastCgiDecoder.FastCgiDecodeError> = Effect.flatMap(
-      this.transport.pull,
-      (chunks) => {
-        const records: Array<FastCgiRecord> = []
-        let error: FastCgiDecoder.FastCgiDecodeError | undefined
-        for (let i = 0; i < chunks.length && error === undefined; i++) error = decoder.push(chunks[i], records)
-        this.dispatch(records)
-        return error === undefined ? (this.mustPause() ? next : read) : Effect.fail(error)
-      }
-    )
-    return Effect.catch(read, (error) => {
-      const malformed = error._tag === "Done" ? decoder.end() : error._tag === "FastCgiDecodeError" ? error : undefined
-      if (malformed !== undefined) this.malformed(malformed)
-      else if (error._tag === "Done") this.peerEnded()
-      else this.lost()
+    return Effect.suspend(() => {
+      this.transport.flowUnsafe(this)
       return this.finished
     })
+  }
+
+  // One Effect for a read, so that a defect in here ends this connection and nothing else.
+  onRead(chunks: readonly [Uint8Array, ...Array<Uint8Array>]): void {
+    this.arrived = chunks
+    const exit = this.fork(this.read).pollUnsafe()
+    if (exit !== undefined && exit._tag === "Success") return
+    this.defect = exit?.cause
+    this.destroy()
+  }
+
+  onReadEnd(): void {
+    const error = this.decoder.end()
+    if (error === undefined) this.peerEnded()
+    else this.malformed(error)
   }
 
   /** Closes as soon as no request is active. */
@@ -271,16 +277,26 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
 
   // --- reading ---------------------------------------------------------------------------------
 
-  private get paused(): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      this.resumeReading = () => {
-        this.resumeReading = undefined
-        this.stallTimer?.interruptUnsafe()
-        this.stallTimer = undefined
-        resume(Effect.void)
-      }
+  private received(chunks: ReadonlyArray<Uint8Array>): void {
+    const records: Array<FastCgiRecord> = []
+    let error: FastCgiDecoder.FastCgiDecodeError | undefined
+    for (let i = 0; i < chunks.length && error === undefined; i++) error = this.decoder.push(chunks[i], records)
+    this.dispatch(records)
+    if (error !== undefined) {
+      this.malformed(error)
+    } else if (this.mustPause()) {
+      this.readingPaused = true
+      this.transport.pauseUnsafe()
       this.watchStall()
-    })
+    }
+  }
+
+  private resumeReading(): void {
+    if (!this.readingPaused) return
+    this.readingPaused = false
+    this.stallTimer?.interruptUnsafe()
+    this.stallTimer = undefined
+    this.transport.resumeUnsafe()
   }
 
   private get inputLimit(): number {
@@ -292,7 +308,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   private reconsiderReading(): void {
-    if (this.resumeReading === undefined) return
+    if (!this.readingPaused) return
     // Half of it has to be read before more is taken, or every pull would be answered by one short read.
     if (this.phase !== "open" || this.unread * 2 <= this.inputLimit) this.resumeReading()
     else this.watchStall()
@@ -313,12 +329,11 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       this.watchStall()
       return
     }
-    const resume = this.resumeReading
     // Reading goes on when all is dropped that has to be: what is read then may stall for a time of its own.
-    this.resumeReading = undefined
+    this.readingPaused = false
     do this.discardStalled()
     while (this.unread >= this.inputLimit)
-    resume?.()
+    this.transport.resumeUnsafe()
   }
 
   private discardStalled(): void {
@@ -646,20 +661,18 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.stallTimer?.interruptUnsafe()
     this.paramsTimer?.interruptUnsafe()
     this.closeTimer = this.stallTimer = this.paramsTimer = undefined
-    this.resumeReading?.()
     this.whenFinished?.()
   }
 
   private get finished(): Effect.Effect<void> {
-    return this.phase === "closed" && this.requests.size === 0
-      ? Effect.void
-      : Effect.callback<void>((resume) => {
-        this.whenFinished = () => {
-          if (this.phase !== "closed" || this.requests.size > 0) return
-          this.whenFinished = undefined
-          resume(Effect.void)
-        }
-      })
+    return Effect.callback<void>((resume) => {
+      this.whenFinished = () => {
+        if (this.phase !== "closed" || this.requests.size > 0) return
+        this.whenFinished = undefined
+        resume(this.defect === undefined ? Effect.void : Effect.failCause(this.defect))
+      }
+      this.whenFinished()
+    })
   }
 }
 

@@ -12,7 +12,8 @@ import {
   type FastCgiPullError,
   type FastCgiTransport,
   FastCgiTransportError,
-  type FastCgiTransportObserver
+  type FastCgiTransportObserver,
+  type FastCgiTransportReader
 } from "../../connection/FastCgiTransport.ts"
 
 /** How many bytes wait for a pull before the socket is paused. Node reads up to as much again before it stops. */
@@ -57,6 +58,8 @@ class SocketTransport implements FastCgiTransport {
   private unpulled = 0
   private paused = false
   private reader: ((pulled: Pulled) => void) | undefined
+  private flow: FastCgiTransportReader | undefined
+  private flowPaused = false
   // The peer has half-closed; `chunks` may still hold its last bytes.
   private peerEnded = false
   // Nothing may be written any more.
@@ -93,6 +96,20 @@ class SocketTransport implements FastCgiTransport {
     if (available === undefined) this.reader = resume
     else resume(available)
   })
+
+  flowUnsafe(reader: FastCgiTransportReader): void {
+    this.flow = reader
+    this.resumeUnsafe()
+  }
+
+  pauseUnsafe(): void {
+    this.flowPaused = true
+  }
+
+  resumeUnsafe(): void {
+    this.flowPaused = false
+    if (this.chunks.length > 0 || this.peerEnded) setImmediate(this.flowOn)
+  }
 
   observeUnsafe(observer: FastCgiTransportObserver): void {
     this.observer = observer
@@ -140,22 +157,18 @@ class SocketTransport implements FastCgiTransport {
 
   // What has arrived, the end, or nothing yet.
   private available(): Pulled | undefined {
-    if (this.chunks.length > 0) {
-      const chunks = this.chunks as unknown as Chunks
-      this.chunks = []
-      this.unpulled = 0
-      if (this.paused) {
-        this.paused = false
-        this.socket.resume()
-      }
-      return Effect.succeed(chunks)
-    }
+    if (this.chunks.length > 0) return Effect.succeed(this.takeChunks())
     if (this.peerEnded) return Cause.done()
     if (!this.closed) return undefined
     return this.error === undefined ? Cause.done() : Effect.fail(connectionLost(this.error))
   }
 
   private received(chunk: Uint8Array): void {
+    // What waits goes first.
+    if (this.flow !== undefined && !this.flowPaused && this.chunks.length === 0) {
+      this.flow.onRead([chunk])
+      return
+    }
     this.chunks.push(chunk)
     this.unpulled += chunk.length
     if (this.reader !== undefined) this.wake()
@@ -165,9 +178,35 @@ class SocketTransport implements FastCgiTransport {
     }
   }
 
+  // Hands over what has arrived while the flow was paused.
+  private readonly flowOn = (): void => {
+    if (this.flow === undefined || this.flowPaused) return
+    if (this.chunks.length > 0) this.flow.onRead(this.takeChunks())
+    if (this.peerEnded) this.flowEnd()
+  }
+
+  private flowEnd(): void {
+    const flow = this.flow
+    if (flow === undefined || this.flowPaused || this.chunks.length > 0) return
+    this.flow = undefined
+    flow.onReadEnd()
+  }
+
+  private takeChunks(): Chunks {
+    const chunks = this.chunks as unknown as Chunks
+    this.chunks = []
+    this.unpulled = 0
+    if (this.paused) {
+      this.paused = false
+      this.socket.resume()
+    }
+    return chunks
+  }
+
   private ended(): void {
     this.peerEnded = true
     this.wake()
+    this.flowEnd()
     // Node stops polling a socket that has been read to its end, so nothing would tell that the peer, a web server whose
     // client has gone away for instance, has closed the other direction as well. Writing nothing fails with EPIPE in that
     // case on a UNIX socket, and has no effect in every other.
@@ -191,6 +230,7 @@ class SocketTransport implements FastCgiTransport {
   // What nobody will read or write any more.
   private abandon(): void {
     this.writeEnded = true
+    this.flow = undefined
     this.chunks = []
     this.unpulled = 0
   }

@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Connection, type ConnectionEvent, type ConnectionHandler } from "../../connection/internal/connection.ts"
@@ -82,6 +83,8 @@ class Engine<R> implements ConnectionHandler {
   private readonly held = new Set<FastCgiTransport>()
   private readonly handlers = new Set<Fiber.Fiber<void, unknown>>()
   private readonly logged = new Map<string, { at: number; suppressed: number }>()
+  // One for all connections: what they have to send at the end of a turn is sent in one go.
+  private dispatcher: Scheduler.SchedulerDispatcher | undefined
   private draining = false
   private stopping = false
   private whenIdle: (() => void) | undefined
@@ -117,7 +120,7 @@ class Engine<R> implements ConnectionHandler {
         transport,
         this,
         this.limits,
-        fiber.cache.scheduler.makeDispatcher(),
+        (this.dispatcher ??= fiber.cache.scheduler.makeDispatcher()),
         this.fork
       )
       this.connections.add(connection)

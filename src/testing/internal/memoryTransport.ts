@@ -11,7 +11,8 @@ import {
   type FastCgiPullError,
   type FastCgiTransport,
   FastCgiTransportError,
-  type FastCgiTransportObserver
+  type FastCgiTransportObserver,
+  type FastCgiTransportReader
 } from "../../connection/FastCgiTransport.ts"
 
 /** One end of an in-memory connection, with what a test may do to it. */
@@ -65,6 +66,8 @@ class End implements MemoryTransport {
   private closed = false
   private lost = false
   private reader: ((effect: Effect.Effect<Chunks, FastCgiPullError>) => void) | undefined
+  private flow: FastCgiTransportReader | undefined
+  private flowPaused = false
   private observer: FastCgiTransportObserver | undefined
   private drainOwed = false
   private closeTold = false
@@ -89,6 +92,20 @@ class End implements MemoryTransport {
         })
       })
   )
+
+  flowUnsafe(reader: FastCgiTransportReader): void {
+    this.flow = reader
+    this.resumeUnsafe()
+  }
+
+  pauseUnsafe(): void {
+    this.flowPaused = true
+  }
+
+  resumeUnsafe(): void {
+    this.flowPaused = false
+    this.schedule()
+  }
 
   observeUnsafe(observer: FastCgiTransportObserver): void {
     this.observer = observer
@@ -173,6 +190,11 @@ class End implements MemoryTransport {
     if (this.lost) return Effect.fail(new FastCgiTransportError({ message: "connection reset by peer" }))
     if (this.closed) return Cause.done()
     if (this.unread === 0) return this.ended ? Cause.done() : undefined
+    const taken = this.takeChunks()
+    return taken === undefined ? undefined : Effect.succeed(taken)
+  }
+
+  private takeChunks(): Chunks | undefined {
     const taken: Array<Uint8Array> = []
     // What is beyond the capacity has not arrived yet.
     let room = Math.min(this.unread, this.capacity)
@@ -191,7 +213,7 @@ class End implements MemoryTransport {
       }
     }
     this.other.schedule()
-    return Effect.succeed(taken as unknown as Chunks)
+    return taken as unknown as Chunks
   }
 
   private schedule(): void {
@@ -217,6 +239,21 @@ class End implements MemoryTransport {
         this.reader = undefined
         reader(taken)
       }
+    }
+    this.flowOn()
+  }
+
+  private flowOn(): void {
+    const flow = this.flow
+    if (flow === undefined || this.flowPaused || this.closed) return
+    if (this.unread > 0) {
+      const taken = this.takeChunks()
+      if (taken === undefined) return
+      flow.onRead(taken)
+      if (this.unread > 0 || this.ended) this.schedule()
+    } else if (this.ended) {
+      this.flow = undefined
+      flow.onReadEnd()
     }
   }
 }
