@@ -121,5 +121,8 @@ const hex = (latin1: string): string => {
 const chunk = new Uint8Array(64 * 1024)
 
 const zeros = (size: number): Stream.Stream<Uint8Array> =>
-  Stream.unfold(size, (left) =>
-    Effect.succeed(left === 0 ? undefined : [chunk.subarray(0, left), Math.max(0, left - chunk.length)] as const))
+  Stream.unfold(
+    size,
+    (left) =>
+      Effect.succeed(left === 0 ? undefined : [chunk.subarray(0, left), Math.max(0, left - chunk.length)] as const)
+  )

@@ -1,10 +1,10 @@
 /*
  * The application that the conformance suite asks for (docs/conformance.md), on libfcgi.
  *
- *   cc -O2 -o app-libfcgi conformance/libfcgi/app.c -lfcgi -lpthread && ./app-libfcgi /tmp/app.sock 8
+ *   cc -O2 -o app-libfcgi conformance/libfcgi/app.c -lfcgi -lpthread && THREADS=8 ./app-libfcgi /tmp/app.sock
  *
- * libfcgi serves one request at a time per thread, so this one runs the number of threads that its second argument says
- * (default 8), each with its own FCGX_Request, as in its example threaded.c.
+ * libfcgi serves one request at a time per thread, so this one runs THREADS of them (default 8), each with its own
+ * FCGX_Request, as in its example threaded.c.
  */
 #include <fcgiapp.h>
 #include <pthread.h>
@@ -133,6 +133,8 @@ static void *serve(void *unused) {
   for (;;) {
     /* No lock around it, which the example has: while a connection is kept, accepting is waiting for its next request. */
     if (FCGX_Accept_r(&request) < 0) continue;
+    /* libfcgi would send the status that the last request of this thread has set. */
+    FCGX_SetExitStatus(0, request.out);
     const char *uri = FCGX_GetParam("REQUEST_URI", request.envp);
     const char *role = FCGX_GetParam("FCGI_ROLE", request.envp);
     if (uri == NULL) uri = "";
@@ -158,11 +160,12 @@ static void *serve(void *unused) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 2) {
-    fprintf(stderr, "usage: %s PATH-OF-SOCKET [THREADS]\n", argv[0]);
+  if (argc != 2) {
+    fprintf(stderr, "usage: [THREADS=8] %s PATH-OF-SOCKET\n", argv[0]);
     return 2;
   }
-  int threads = argc > 2 ? atoi(argv[2]) : 8;
+  const char *wanted = getenv("THREADS");
+  int threads = wanted == NULL ? 8 : atoi(wanted);
   unlink(argv[1]);
   FCGX_Init();
   listener = FCGX_OpenSocket(argv[1], 511);

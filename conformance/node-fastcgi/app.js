@@ -86,10 +86,10 @@ const count = (request, response) => {
 const zeros = Buffer.alloc(64 * 1024)
 
 const large = (request, response, left) => {
-  let gone = false
-  request.on("aborted", () => gone = true)
+  const state = { gone: false }
+  request.on("aborted", () => state.gone = true)
   const write = () => {
-    while (!gone && left > 0) {
+    while (!state.gone && left > 0) {
       const chunk = zeros.subarray(0, Math.min(left, zeros.length))
       left -= chunk.length
       if (!response.write(chunk)) {
@@ -97,7 +97,7 @@ const large = (request, response, left) => {
         return
       }
     }
-    if (!gone) response.end()
+    if (!state.gone) response.end()
   }
   write()
 }

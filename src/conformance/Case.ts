@@ -141,8 +141,7 @@ export const servesElsewhere = (subject: Subject, what = "another connection"): 
   Effect.scoped(Effect.flatMap(subject.connect, (peer) => serves(peer, 1, what)))
 
 /** Says what became of bytes that are no good, or that the specification says nothing about. */
-export const aftermath = (peer: Peer, id: number): Effect.Effect<string> =>
-  Effect.map(peer.reply(id), describe)
+export const aftermath = (peer: Peer, id: number): Effect.Effect<string> => Effect.map(peer.reply(id), describe)
 
 /** The lines of /params: name and value, as one character a byte. */
 export const paramsOf = (reply: Reply): ReadonlyMap<string, string> => {
@@ -196,8 +195,7 @@ export const requireMultiplexing = (subject: Subject): Effect.Effect<void, NotAp
 /** The roles of SPEC 8. */
 export { Role }
 
-const unhex = (hex: string): string =>
-  hex.replace(/../g, (pair) => String.fromCharCode(Number.parseInt(pair, 16)))
+const unhex = (hex: string): string => hex.replace(/../g, (pair) => String.fromCharCode(Number.parseInt(pair, 16)))
 
 const brief = (text: string): string => {
   // oxlint-disable-next-line no-control-regex

@@ -123,9 +123,11 @@ export const run = (options: Options): Effect.Effect<Report, ConformanceError> =
     const recovery = Duration.fromInputUnsafe(options.recovery ?? patience)
     const connect = Effect.mapBoth(options.connect, {
       onSuccess: (transport) => new Peer(transport, deadline),
-      onFailure: (error) => new Unmet({ message: error.message })
+      onFailure: () => new Unmet({ message: "no connection is accepted any more" })
     })
 
+    const reachable = yield* Effect.result(Effect.scoped(options.connect))
+    if (reachable._tag === "Failure") return yield* new ConformanceError({ message: reachable.failure.message })
     const first = yield* Effect.result(probe(connect))
     if (first._tag === "Failure") return yield* new ConformanceError({ message: first.failure.message })
     const endpoints = yield* survey(connect)
@@ -234,21 +236,31 @@ const damage = (
   recovery: Duration.Duration
 ): Effect.Effect<{ readonly came: string; readonly recovered: boolean } | undefined> =>
   Effect.gen(function*() {
-    const ended = process === undefined ? undefined : yield* process.ended
-    if (ended === undefined && (yield* Effect.result(probe(connect)))._tag === "Success") return undefined
-    const answersAgain: Effect.Effect<void> = Effect.catch(
+    const hasEnded = process === undefined ? Effect.succeed(undefined) : process.ended
+    if ((yield* hasEnded) === undefined && (yield* Effect.result(probe(connect)))._tag === "Success") return undefined
+    // Until it answers, or has ended: that may be known a little later than that nobody listens.
+    const again: Effect.Effect<string | undefined> = Effect.flatMap(hasEnded, (how) =>
+      how !== undefined ? Effect.succeed(how) : Effect.matchEffect(probe(connect), {
+        onSuccess: () =>
+          Effect.succeed(undefined),
+        onFailure: () => Effect.andThen(Effect.sleep(50), again)
+      }))
+    const found = yield* Effect.timeoutOption(again, recovery)
+    if (Option.isSome(found) && found.value === undefined) {
+      return { came: "then the server answered nobody for a while", recovered: true }
+    }
+    const came = Option.isSome(found)
+      ? `then the server was gone (${found.value})`
+      : "then the server answered nobody any more"
+    if (process?.restart !== undefined) {
+      yield* process.restart
+    }
+    const answers: Effect.Effect<void> = Effect.catch(
       probe(connect),
-      () => Effect.andThen(Effect.sleep(50), answersAgain)
+      () =>
+        Effect.andThen(Effect.sleep(50), answers)
     )
-    const wait = Effect.map(Effect.timeoutOption(answersAgain, recovery), Option.isSome)
-    // The process may have ended without having been noticed when the probe was sent.
-    const how = ended ?? (process === undefined ? undefined : yield* process.ended)
-    const stuck = how === undefined ? !(yield* wait) : true
-    if (!stuck) return { came: "then the server answered nobody for a while", recovered: true }
-    const came = how === undefined ? "then the server answered nobody any more" : `then the server was gone (${how})`
-    if (process?.restart === undefined) return { came, recovered: how !== undefined && (yield* wait) }
-    yield* process.restart
-    return { came, recovered: yield* wait }
+    return { came, recovered: Option.isSome(yield* Effect.timeoutOption(answers, recovery)) }
   })
 
 const requests: ReadonlyArray<readonly [Endpoint, Wire.RequestOptions, Uint8Array]> = [
@@ -314,14 +326,12 @@ const counters = (connect: Connect): Effect.Effect<Counters, Unmet> =>
       : result
   }))
 
-const measureMemory =
-  (process: SubjectProcess | undefined): Subject["measureMemory"] => (effect) =>
-    process === undefined
-      ? Effect.map(effect, (result) => [result, undefined] as const)
-      : Effect.gen(function*() {
-        const before = yield* process.memory
-        const result = yield* effect
-        const peak = yield* process.peak
-        return [result, before === undefined || peak === undefined ? undefined : Math.max(0, peak - before)] as const
-      })
-
+const measureMemory = (process: SubjectProcess | undefined): Subject["measureMemory"] => (effect) =>
+  process === undefined
+    ? Effect.map(effect, (result) => [result, undefined] as const)
+    : Effect.gen(function*() {
+      const before = yield* process.memory
+      const result = yield* effect
+      const peak = yield* process.peak
+      return [result, before === undefined || peak === undefined ? undefined : Math.max(0, peak - before)] as const
+    })

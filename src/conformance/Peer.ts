@@ -130,8 +130,10 @@ export class Peer {
 
   /** Everything until END_REQUEST of the id, or until the connection or the time ends. */
   reply(requestId = 1, deadline = this.deadline): Effect.Effect<Reply> {
-    return Effect.map(this.until(() => this.takeReply(requestId), deadline), (reply) =>
-      reply ?? this.makeReply(requestId, this.log.length, this.state === "open" ? "silence" : this.state))
+    return Effect.map(
+      this.until(() => this.takeReply(requestId), deadline),
+      (reply) => reply ?? this.makeReply(requestId, this.log.length, this.state === "open" ? "silence" : this.state)
+    )
   }
 
   /** Waits for a record that `look` finds something in, from the start of the log on. */

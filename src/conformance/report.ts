@@ -6,9 +6,7 @@ import { totals } from "./Conformance.ts"
 
 /** A line of the table. */
 export const formatLine = (line: Line): string =>
-  `${line.row.padEnd(6)} ${line.result.padEnd(7)} ${line.level.padEnd(6)} ${line.title}\n${
-    " ".repeat(15)
-  }${line.came}`
+  `${line.row.padEnd(6)} ${line.result.padEnd(7)} ${line.level.padEnd(6)} ${line.title}\n${" ".repeat(15)}${line.came}`
 
 /** The last lines: how many of each result, and what the server says of itself. */
 export const formatTotals = (report: Report): string => {
@@ -31,7 +29,8 @@ export const resultNames: ReadonlyArray<Result> = ["pass", "fail", "warn", "n/a"
  */
 export const comparison = (reports: ReadonlyArray<Report>): string => {
   const rows = new Map<string, Line>()
-  for (const report of reports) for (const line of report.lines) rows.set(keyOf(line), rows.get(keyOf(line)) ?? line)
+  const all = reports.flatMap((report) => report.lines).sort((a, b) => compareRows(a.row, b.row))
+  for (const line of all) if (!rows.has(keyOf(line))) rows.set(keyOf(line), line)
   const results = reports.map((report) => new Map(report.lines.map((line) => [keyOf(line), line])))
   const blocks = [
     table(
@@ -62,11 +61,12 @@ export const comparison = (reports: ReadonlyArray<Report>): string => {
   ]
   for (const report of reports) {
     const lines = report.lines.filter((line) => line.result === "fail" || line.result === "warn")
+      .sort((a, b) => compareRows(a.row, b.row))
     blocks.push(`### ${report.server}: what came instead`)
     blocks.push(
       lines.length === 0
         ? "Nothing to tell: every case was passed."
-        : lines.map((line) => `- ${line.row}, ${line.result}, ${line.title}: ${escape(line.came)}`).join("\n")
+        : lines.map((line) => `- ${line.row}, ${line.result}, ${escape(line.title)}: ${escape(line.came)}`).join("\n")
     )
   }
   const open = [...rows].filter(([, line]) => line.level === "open")
@@ -86,10 +86,13 @@ export const comparison = (reports: ReadonlyArray<Report>): string => {
 
 const keyOf = (line: Line): string => `${line.row} ${line.title}`
 
+// In the order of the specification: sections by number, then the appendices.
+const compareRows = (a: string, b: string): number => a.localeCompare(b, "en", { numeric: true })
+
 // The name without its version, for the head of a column.
 const nameOf = (report: Report): string => report.server.replace(/ [0-9].*$/, "")
 
-const escape = (text: string): string => text.replace(/[\\`*_|<>[\]]/g, (character) => `\\${character}`)
+const escape = (text: string): string => text.replace(/[\\`*|<>[\]]/g, (character) => `\\${character}`)
 
 // Columns are padded to one width, as formatters of Markdown want them.
 const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {

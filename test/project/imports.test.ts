@@ -48,8 +48,10 @@ const table: Record<string, Rules> = {
     packages: [core, net, socket, http, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   testing: { folders: ["server", "client", "protocol", "http", "connection"], packages: [core, net, http] },
+  // Judges servers by their bytes: of a connection it knows the transport, and nothing of how this package speaks.
+  conformance: { folders: ["protocol"], types: ["connection"], packages: [core] },
   cli: {
-    folders: ["node", "client", "protocol", "testing"],
+    folders: ["node", "client", "protocol", "testing", "conformance"],
     packages: [core, /^effect\/cli\/[A-Z][A-Za-z]*$/, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   // src/index.ts: the platform-free part, as one namespace a module

@@ -4,8 +4,19 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { RecordType } from "../../protocol/FastCgiRecord.ts"
-import { aftermath, answered, type Case, expect, must, open, serves, servesElsewhere, should } from "../Case.ts"
-import type { Peer } from "../Peer.ts"
+import {
+  aftermath,
+  answered,
+  type Case,
+  expect,
+  must,
+  open,
+  serves,
+  servesElsewhere,
+  should,
+  type Subject
+} from "../Case.ts"
+import { describe, type Peer } from "../Peer.ts"
 import * as Wire from "../wire.ts"
 
 const body = Wire.utf8("a body of a few words")
@@ -29,6 +40,14 @@ const padded = (which: "begin" | "params" | "paramsEnd" | "stdin" | "stdinEnd", 
     Wire.stdin(1, body, at("stdin")),
     Wire.stdin(1, Wire.nothing, at("stdinEnd"))
   ])
+}
+
+// The connection is closed before request 1 has come to an end.
+function* refused(t: Subject, peer: Peer) {
+  const reply = yield* peer.reply(1)
+  yield* expect(reply.outcome === "closed" || reply.outcome === "reset", describe(reply))
+  yield* servesElsewhere(t)
+  return describe(reply)
 }
 
 const paddingCase = (which: Parameters<typeof padded>[0], name: string): Case =>
@@ -75,10 +94,13 @@ export const framing: ReadonlyArray<Case> = [
       Wire.stdin(1, body, { version: 2 }),
       Wire.stdin(1, Wire.nothing, { version: 2 })
     )
-    const reply = yield* peer.reply(1)
-    yield* expect(reply.outcome === "closed" || reply.outcome === "reset", yield* aftermath(peer, 1))
-    yield* servesElsewhere(t)
-    return `connection ${peer.state}`
+    return yield* refused(t, peer)
+  }),
+
+  must("3.3-b", "a STDIN record of version 2 in a request of version 1 is not taken", ["/echo"], function*(t) {
+    const peer = yield* t.connect
+    yield* peer.send(Wire.head(options), Wire.stdin(1, body, { version: 2 }), Wire.stdin(1))
+    return yield* refused(t, peer)
   }),
 
   must("3.3-c", "a STDIN record with 65535 bytes of content is taken whole", ["/echo"], function*(t) {
@@ -120,16 +142,18 @@ export const framing: ReadonlyArray<Case> = [
   }),
 
   should("3.3-f", "padding that is sent is zero", ["/echo"], function*(t) {
-    const peer = yield* t.connect
+    const log: Array<Wire.WireRecord> = []
     // Bodies of several lengths, so that there is something to pad.
     for (const length of [1, 2, 3, 4, 5, 6, 7]) {
+      const peer = yield* t.connect
       const stdin = body.subarray(0, length)
-      yield* peer.send(Wire.request({ id: length, stdin, keep: length < 7 }))
-      yield* answered(yield* peer.reply(length), { body: stdin })
-      if (peer.state !== "open") break
+      yield* peer.send(Wire.request({ stdin }))
+      yield* answered(yield* peer.reply(1), { body: stdin })
+      log.push(...peer.log)
+      yield* peer.close
     }
-    const dirty = peer.log.filter((record) => record.padding.some((byte) => byte !== 0))
-    const padding = peer.log.reduce((size, record) => size + record.padding.length, 0)
+    const dirty = log.filter((record) => record.padding.some((byte) => byte !== 0))
+    const padding = log.reduce((size, record) => size + record.padding.length, 0)
     yield* expect(dirty.length === 0, `${dirty.length} records have padding that is not zero`)
     return padding === 0 ? "no padding at all" : `${padding} bytes of zero`
   }),

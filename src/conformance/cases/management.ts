@@ -262,18 +262,23 @@ export const management: ReadonlyArray<Case> = [
 
 // A peer that asks and asks and reads nothing.
 function flood(what: string, make: () => Uint8Array): Case {
-  return should("4.1-g", `128 MiB of ${what}, no reply being read, take no memory to speak of`, ["/echo"], function*(t) {
-    const peer = yield* t.connect
-    const one = make()
-    const count = Math.ceil(65536 / one.length)
-    const chunk = Wire.concat(Array.from({ length: count }, () => one))
-    const [sent, growth] = yield* t.measureMemory(sendUnread(t, peer, chunk, 128 * 1024 * 1024))
-    yield* servesElsewhere(t)
-    const grown = growth === undefined ? "" : `, memory grew by ${Math.round(growth / 1024 / 1024)} MiB`
-    const came = `${sent}${grown}`
-    yield* expect(growth === undefined || growth < 64 * 1024 * 1024, came)
-    return came
-  })
+  return should(
+    "4.1-g",
+    `128 MiB of ${what}, no reply being read, take no memory to speak of`,
+    ["/echo"],
+    function*(t) {
+      const peer = yield* t.connect
+      const one = make()
+      const count = Math.ceil(65536 / one.length)
+      const chunk = Wire.concat(Array.from({ length: count }, () => one))
+      const [sent, growth] = yield* t.measureMemory(sendUnread(t, peer, chunk, 128 * 1024 * 1024))
+      yield* servesElsewhere(t)
+      const grown = growth === undefined ? "" : `, memory grew by ${Math.round(growth / 1024 / 1024)} MiB`
+      const came = `${sent}${grown}`
+      yield* expect(growth === undefined || growth < 64 * 1024 * 1024, came)
+      return came
+    }
+  )
 }
 
 const sendUnread = (t: Subject, peer: Peer, chunk: Uint8Array, size: number): Effect.Effect<string> =>

@@ -117,7 +117,10 @@ export const pairs: ReadonlyArray<Case> = [
   must("3.4-e", "a pair that straddles two PARAMS records, cut anywhere", ["/params"], function*(t) {
     const expected = [["X_CUT", longValue], ["X_NEXT", "1"]] as const
     const bytes = Wire.concat(expected.map(([name, value]) => asIs(name, value)))
-    const places = [[1, "between the lengths"], [3, "inside a length"], [7, "inside the name"], [10, "before the value"], [
+    const places = [[1, "between the lengths"], [3, "inside a length"], [7, "inside the name"], [
+      10,
+      "before the value"
+    ], [
       40,
       "inside the value"
     ]] as const
@@ -163,18 +166,36 @@ export const pairs: ReadonlyArray<Case> = [
     const hex = (text: string) => [...text].map((character) => character.charCodeAt(0).toString(16)).join("")
     const first = lines.toLowerCase().includes(hex("first"))
     const second = lines.toLowerCase().includes(hex("second"))
-    return first && second ? "both are kept" : first ? "the first is kept" : second ? "the last is kept" : "none is kept"
+    return first && second
+      ? "both are kept"
+      : first
+      ? "the first is kept"
+      : second
+      ? "the last is kept"
+      : "none is kept"
   }),
 
-  hostile("3.4-d", "a pair with two lengths of 0x7fffffff takes no memory and kills nothing", Uint8Array.of(
-    ...[0xff, 0xff, 0xff, 0xff],
-    ...[0xff, 0xff, 0xff, 0xff],
-    ...bytesOf("X_NAME")
-  )),
-  hostile("3.4-d", "a name of 0x7fffffff bytes takes no memory and kills nothing", Uint8Array.of(
-    ...[0xff, 0xff, 0xff, 0xff, 1],
-    ...bytesOf("X_NAME")
-  )),
-  hostile("3.4-d", "a pair of 50 and 50 bytes in ten bytes kills nothing", Uint8Array.of(50, 50, ...bytesOf("X_NAME=="))),
+  hostile(
+    "3.4-d",
+    "a pair with two lengths of 0x7fffffff takes no memory and kills nothing",
+    Uint8Array.of(
+      ...[0xff, 0xff, 0xff, 0xff],
+      ...[0xff, 0xff, 0xff, 0xff],
+      ...bytesOf("X_NAME")
+    )
+  ),
+  hostile(
+    "3.4-d",
+    "a name of 0x7fffffff bytes takes no memory and kills nothing",
+    Uint8Array.of(
+      ...[0xff, 0xff, 0xff, 0xff, 1],
+      ...bytesOf("X_NAME")
+    )
+  ),
+  hostile(
+    "3.4-d",
+    "a pair of 50 and 50 bytes in ten bytes kills nothing",
+    Uint8Array.of(50, 50, ...bytesOf("X_NAME=="))
+  ),
   hostile("3.4-d", "PARAMS that end inside a length kill nothing", Uint8Array.of(0x80, 0))
 ]

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import { RecordType } from "../../protocol/FastCgiRecord.ts"
 import { aftermath, answered, type Case, expect, must, open, Role, serves, should, type Subject } from "../Case.ts"
-import { describe, type Peer, Unmet } from "../Peer.ts"
+import { describe, type Peer, type Unmet } from "../Peer.ts"
 import * as Wire from "../wire.ts"
 
 const body = Wire.utf8("hello, body")
@@ -140,7 +140,10 @@ export const roles: ReadonlyArray<Case> = [
     const reply = yield* peer.reply(1)
     yield* answered(reply, { body })
     const first = reply.headers.split(/\r?\n/)[0]
-    yield* expect(/^Status: \d{3}/.test(reply.headers) || /\nStatus: \d{3}/i.test(reply.headers), `it begins with "${first}"`)
+    yield* expect(
+      /^Status: \d{3}/.test(reply.headers) || /\nStatus: \d{3}/i.test(reply.headers),
+      `it begins with "${first}"`
+    )
     return first
   }),
 
@@ -188,7 +191,10 @@ export const roles: ReadonlyArray<Case> = [
       const reply = yield* lengths(t, announced, body)
       yield* answered(reply, {}, announced === undefined ? "without it" : "with an empty one")
       const length = Number(Wire.latin1(reply.body))
-      yield* expect(length === body.length, `${length} of ${body.length} bytes ${announced === undefined ? "without it" : "with an empty one"}`)
+      yield* expect(
+        length === body.length,
+        `${length} of ${body.length} bytes ${announced === undefined ? "without it" : "with an empty one"}`
+      )
       came.push(announced === undefined ? "absent" : "empty")
     }
     return `the whole body: ${came.join(" and ")}`
@@ -223,16 +229,21 @@ export const roles: ReadonlyArray<Case> = [
     return came
   }),
 
-  should("6.1-f", "1 MiB is echoed to a web server that reads nothing before it has sent everything", ["/echo"], function*(t) {
-    const peer = yield* t.connect
-    const stdin = Wire.pattern(1024 * 1024)
-    const all = yield* Effect.timeoutOption(
-      peer.sendAll([Wire.head({ stdin }), Wire.stream(RecordType.Stdin, 1, stdin), Wire.stdin(1)]),
-      t.deadline
-    )
-    yield* expect(all._tag === "Some", "not all of it is taken: both sides would wait for ever")
-    return yield* answered(yield* peer.reply(1, t.patience), { body: stdin })
-  }),
+  should(
+    "6.1-f",
+    "1 MiB is echoed to a web server that reads nothing before it has sent everything",
+    ["/echo"],
+    function*(t) {
+      const peer = yield* t.connect
+      const stdin = Wire.pattern(1024 * 1024)
+      const all = yield* Effect.timeoutOption(
+        peer.sendAll([Wire.head({ stdin }), Wire.stream(RecordType.Stdin, 1, stdin), Wire.stdin(1)]),
+        t.deadline
+      )
+      yield* expect(all._tag === "Some", "not all of it is taken: both sides would wait for ever")
+      return yield* answered(yield* peer.reply(1, t.patience), { body: stdin })
+    }
+  ),
 
   must("6.3-a", "an Authorizer that allows answers 200 with Variable- headers, without any STDIN", [
     "authorizer"
@@ -257,11 +268,12 @@ export const roles: ReadonlyArray<Case> = [
   }),
 
   must("6.3-b", "an Authorizer that gets an empty STDIN answers the same", ["authorizer"], function*(t) {
-    const peer = yield* t.connect
-    yield* peer.send(Wire.request({ role: Role.Authorizer, uri: "/allow" }))
-    yield* answered(yield* peer.reply(1), {}, "the first")
-    yield* peer.send(Wire.request({ role: Role.Authorizer, uri: "/deny" }))
-    return yield* answered(yield* peer.reply(1), { status: 403 }, "the second")
+    const [first, second] = [yield* t.connect, yield* t.connect]
+    yield* first.send(Wire.request({ role: Role.Authorizer, uri: "/allow" }))
+    yield* answered(yield* first.reply(1), {}, "/allow")
+    yield* second.send(Wire.request({ role: Role.Authorizer, uri: "/deny" }))
+    yield* answered(yield* second.reply(1), { status: 403 }, "/deny")
+    return "200 for /allow, 403 for /deny"
   }),
 
   must("6.4-b", "a Filter gets STDIN, then DATA", ["filter"], function*(t) {
