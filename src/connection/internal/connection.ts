@@ -568,6 +568,7 @@ export class Connection
       return
     }
     if (reason !== "Shutdown") request.aborted = true
+    request.cutOff = reason === "ConnectionClosed"
     request.onAbort(reason)
     if (!request.gone) request.discardInput(() => inputAborted(reason))
   }

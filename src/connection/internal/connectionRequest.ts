@@ -57,6 +57,8 @@ export class ConnectionRequest {
   onAbort: ((reason: AbortReason) => void) | undefined
   /** Whether the output is dropped, because nobody is there to take it. */
   aborted = false
+  /** Whether the connection comes to its end, and with it this request: END_REQUEST would call it complete. */
+  cutOff = false
   /** Whether END_REQUEST has been appended, or can no longer be. */
   gone = false
   /** Whether a STDOUT record has been appended. */
@@ -132,6 +134,10 @@ export class ConnectionRequest {
   /** Ends the streams that have to be ended and the request. The id is free from here on. */
   end(appStatus: number, protocolStatus: number = ProtocolStatus.RequestComplete): void {
     if (this.gone) return
+    if (this.cutOff) {
+      this.leave()
+      return
+    }
     const output = this.owner.output
     // SPEC 6.2: no STDOUT before the end of PARAMS.
     if (this.paramsDecoder === undefined) {
