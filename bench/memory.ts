@@ -1,0 +1,167 @@
+/**
+ * What the library itself costs a request, without a socket: `npm run bench:memory`. Prints nanoseconds a request, the
+ * least and the median of the rounds. There is little noise in it, so it shows what a change to the hot path did: run it
+ * before and after, in turns.
+ *
+ *     npm run bench:memory -- --rounds 40
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import {
+  FastCgiAdmission,
+  FastCgiEncoder,
+  FastCgiListener,
+  FastCgiParams,
+  FastCgiRecord,
+  FastCgiResponse,
+  FastCgiServer,
+  type FastCgiTransport
+} from "effect-fastcgi"
+import { FastCgiHttpServer } from "effect-fastcgi/http"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import { parseArgs } from "node:util"
+import { hello } from "./servers/content.ts"
+import { serve } from "./servers/routes.ts"
+
+const { values: { requests, rounds } } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "25" },
+    requests: { type: "string", default: "30000" }
+  }
+})
+
+// What nginx sends for a page: 25 params.
+const params: ReadonlyArray<readonly [string, string]> = [
+  ["QUERY_STRING", "name=world&page=2"],
+  ["REQUEST_METHOD", "GET"],
+  ["CONTENT_TYPE", ""],
+  ["CONTENT_LENGTH", ""],
+  ["SCRIPT_NAME", "/bench/hello"],
+  ["REQUEST_URI", "/bench/hello?name=world&page=2"],
+  ["DOCUMENT_URI", "/bench/hello"],
+  ["DOCUMENT_ROOT", "/usr/share/nginx/html"],
+  ["SERVER_PROTOCOL", "HTTP/1.1"],
+  ["REQUEST_SCHEME", "http"],
+  ["GATEWAY_INTERFACE", "CGI/1.1"],
+  ["SERVER_SOFTWARE", "nginx/1.22.1"],
+  ["REMOTE_ADDR", "127.0.0.1"],
+  ["REMOTE_PORT", "53212"],
+  ["SERVER_ADDR", "127.0.0.1"],
+  ["SERVER_PORT", "80"],
+  ["SERVER_NAME", "localhost"],
+  ["REDIRECT_STATUS", "200"],
+  ["HTTP_HOST", "localhost"],
+  ["HTTP_USER_AGENT", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"],
+  ["HTTP_ACCEPT", "text/html,application/xhtml+xml"],
+  ["HTTP_ACCEPT_ENCODING", "gzip, deflate, br"],
+  ["HTTP_ACCEPT_LANGUAGE", "en-US,en;q=0.9"],
+  ["HTTP_COOKIE", "session=0123456789abcdef0123456789abcdef; theme=dark"],
+  ["HTTP_CONNECTION", "keep-alive"]
+]
+
+const encodeRequest = (keepConnection: boolean): Uint8Array =>
+  Buffer.concat([
+    FastCgiRecord.beginRequest(1, FastCgiRecord.Role.Responder, { keepConnection }),
+    FastCgiRecord.params(1, FastCgiParams.encodePairs(params)),
+    FastCgiRecord.params(1),
+    FastCgiRecord.stdin(1)
+  ].map((record) => FastCgiEncoder.encode(record)))
+
+/** A peer that sends one request at a time and counts what it gets. */
+class Peer implements FastCgiTransport.FastCgiTransport {
+  readonly peer = Option.none()
+  readonly pull = Effect.never
+  private reader: FastCgiTransport.FastCgiTransportReader | undefined
+  private observer: FastCgiTransport.FastCgiTransportObserver | undefined
+  received = 0
+
+  send(bytes: Uint8Array): void {
+    // A socket brings every read in memory of its own.
+    this.reader!.onRead([bytes.slice()])
+  }
+
+  flowUnsafe(reader: FastCgiTransport.FastCgiTransportReader): void {
+    this.reader = reader
+  }
+
+  observeUnsafe(observer: FastCgiTransport.FastCgiTransportObserver): void {
+    this.observer = observer
+  }
+
+  writeUnsafe(chunks: ReadonlyArray<Uint8Array>): void {
+    for (const chunk of chunks) this.received += chunk.length
+  }
+
+  pauseUnsafe(): void {}
+  resumeUnsafe(): void {}
+  pendingUnsafe = () => 0
+  endUnsafe(): void {}
+  resetUnsafe(): void {}
+
+  destroyUnsafe(): void {
+    this.observer?.onClose()
+  }
+}
+
+const apps = {
+  "handler": FastCgiServer.serve({ responder: () => Effect.succeed(FastCgiResponse.make(hello)) }),
+  "HttpRouter": serve.pipe(
+    Layer.provide(FastCgiHttpServer.layerServer()),
+    Layer.provide(NodeHttpServer.layerHttpServices)
+  )
+}
+
+/** Runs the app, and gives the listener's way in. */
+const start = Effect.fnUntraced(function*(app: typeof apps[keyof typeof apps]) {
+  let accept: ((transport: FastCgiTransport.FastCgiTransport) => void) | undefined
+  const listener = Layer.succeed(FastCgiListener.FastCgiListener, {
+    address: NetAddress.unixPathAddress("memory"),
+    run: (onConnection) =>
+      Effect.callback<never>(() => {
+        accept = onConnection
+      }),
+    stopAccepting: Effect.void
+  })
+  yield* Layer.build(app.pipe(Layer.provide([listener, FastCgiAdmission.layer()])))
+  return accept!
+})
+
+const measure = (accept: (transport: FastCgiTransport.FastCgiTransport) => void, keepConnection: boolean) => {
+  const request = encodeRequest(keepConnection)
+  const count = Number(requests)
+  const samples: Array<number> = []
+  for (let round = 0; round < Number(rounds); round++) {
+    let peer = new Peer()
+    if (keepConnection) accept(peer)
+    const begin = process.hrtime.bigint()
+    for (let i = 0; i < count; i++) {
+      if (!keepConnection) {
+        peer = new Peer()
+        accept(peer)
+      }
+      peer.send(request)
+    }
+    samples.push(Number(process.hrtime.bigint() - begin) / count)
+    if (peer.received === 0) throw new Error("a request was not answered at once")
+  }
+  samples.sort((a, b) => a - b)
+  return { least: samples[0], median: samples[samples.length >> 1] }
+}
+
+for (const [name, app] of Object.entries(apps)) {
+  const scope = Scope.makeUnsafe()
+  const accept = await Effect.runPromise(Scope.provide(start(app), scope))
+  for (const keepConnection of [true, false]) {
+    const { least, median } = measure(accept, keepConnection)
+    const label = `${name}, ${keepConnection ? "one connection" : "a connection a request"}`
+    console.log(
+      `${label.padEnd(36)} ${least.toFixed(0).padStart(6)} ns least ${median.toFixed(0).padStart(6)} ns median`
+    )
+  }
+  await Effect.runPromise(Scope.close(scope, Exit.void))
+}
+process.exit()
