@@ -6,7 +6,7 @@ import { FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { bytes, connect, exchange, opening, play, serve, settle } from "../server/support/serving.ts"
+import { bytes, connect, exchange, opening, play, type Responder, serve, settle } from "../server/support/serving.ts"
 import { allBytes, concat, contentOf, readRecords } from "../server/support/wire.ts"
 
 const { EndRequest, Stderr, Stdout } = R.RecordType
@@ -245,6 +245,36 @@ describe("a response", () => {
         yield* peer.request({ keepConnection: false })
         const stdout = contentOf(readRecords(yield* allBytes(peer)), Stdout, 1).subarray(headLength)
         assert.deepStrictEqual(stdout, concat([1, 2, 3].map((value) => new Uint8Array(100).fill(value))))
+      })
+  )
+
+  const writers: Array<Responder> = []
+  const done = Deferred.makeUnsafe<void>()
+  play(
+    "is not mixed up with what other connections send in the same turn",
+    serve({
+      responder: (request) => {
+        writers.push(request)
+        return Effect.as(Deferred.await(done), FastCgiResponse.make(""))
+      }
+    }),
+    () =>
+      Effect.gen(function*() {
+        const peers = [yield* connect, yield* connect, yield* connect]
+        for (const peer of peers) {
+          yield* peer.setCapacity(1 << 30)
+          yield* peer.request()
+        }
+        yield* settle
+        const sizes = [1, 10, 3000, 7, 2048, 2049, 0, 30_000, 5, 100]
+        for (const size of sizes) {
+          for (const [i, writer] of writers.entries()) yield* writer.stderr(String(i).repeat(size))
+        }
+        yield* Deferred.succeed(done, undefined)
+        const total = sizes.reduce((sum, size) => sum + size, 0)
+        for (const [i, peer] of peers.entries()) {
+          assert.isTrue((yield* peer.reply()).stderr === String(i).repeat(total), `connection ${i}`)
+        }
       })
   )
 
