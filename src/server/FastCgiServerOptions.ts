@@ -29,7 +29,7 @@ export interface FastCgiServerOptions {
   readonly stallTimeout?: Duration.Input | undefined
   /** Output that the peer has not taken at which writers wait. Default 64 KiB. */
   readonly outputHighWaterMark?: number | undefined
-  /** How long the params of a request may take to arrive. Default 30 seconds. */
+  /** How long the params of a request may take to arrive; beyond, it is answered with 408. Default 30 seconds. */
   readonly paramsTimeout?: Duration.Input | undefined
   /**
    * How long a connection that is being closed may stay open while the peer takes nothing, or still sends. Default 30

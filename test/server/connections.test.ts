@@ -2,13 +2,21 @@
  * Requests that share a connection, and when the connection closes.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiAdmission, FastCgiParams, FastCgiRecord as R, FastCgiResponse, FastCgiServer } from "effect-fastcgi"
+import {
+  FastCgiAdmission,
+  FastCgiListener,
+  FastCgiParams,
+  FastCgiRecord as R,
+  FastCgiResponse,
+  FastCgiServer
+} from "effect-fastcgi"
 import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -974,6 +982,29 @@ describe("a listener", () => {
       const peer = yield* listener.peer
       yield* peer.close
       yield* settle
+    }))
+
+  it.effect("that fails is logged, and leaves the server to be closed as any other", () =>
+    Effect.gen(function*() {
+      const failing = Layer.succeed(FastCgiListener.FastCgiListener, {
+        address: NetAddress.unixPathAddress("failing"),
+        run: () =>
+          Effect.fail(new FastCgiListener.FastCgiListenerError({ reason: "Unknown", message: "the socket is gone" })),
+        stopAccepting: Effect.void
+      })
+      const server = FastCgiServer.serve({ responder: () => Effect.never }).pipe(
+        Layer.provide([failing, FastCgiAdmission.layer()])
+      )
+      const logs = yield* Effect.scoped(Effect.gen(function*() {
+        const context = yield* Layer.build(observe(server))
+        yield* settle
+        return yield* Effect.provideContext(takeLogs, context)
+      }))
+      assert.deepStrictEqual(logs.map(({ level, message }) => [level, message]), [[
+        "Error",
+        "the FastCGI listener failed"
+      ]])
+      assert.include(logs[0].cause, "the socket is gone")
     }))
 
   it.effect("serves what connected, or connected and closed, before the server accepted", () =>

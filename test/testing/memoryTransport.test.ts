@@ -207,6 +207,68 @@ describe("memoryTransport", () => {
       assert.deepStrictEqual(events[1], ["close"])
     }))
 
+  const flow = (transport: MemoryTransport) => {
+    const read: Array<string> = []
+    transport.flowUnsafe({
+      onRead: (chunks) => read.push([...concat(chunks)].join(" ")),
+      onReadEnd: () => read.push("end")
+    })
+    return read
+  }
+
+  it.effect("hands what arrives to a reader, what had arrived before included, and the end once", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      client.writeUnsafe([Uint8Array.of(1)])
+      const read = flow(server)
+      assert.deepStrictEqual(read, [], "never from within a call")
+      yield* settle
+      client.writeUnsafe([Uint8Array.of(2), Uint8Array.of(3)])
+      assert.deepStrictEqual(read, ["1"])
+      yield* settle
+      client.writeUnsafe([Uint8Array.of(4)])
+      client.endUnsafe()
+      yield* settle
+      assert.deepStrictEqual(read, ["1", "2 3", "4", "end"])
+      server.resumeUnsafe()
+      yield* settle
+      assert.strictEqual(read.length, 4)
+    }))
+
+  it.effect("calls a reader no more while it is paused, and holds the peer up", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair({ capacity: 3 })
+      const read = flow(server)
+      server.pauseUnsafe()
+      client.writeUnsafe([bytes(5)])
+      client.endUnsafe()
+      yield* settle
+      assert.deepStrictEqual(read, [])
+      assert.strictEqual(client.pendingUnsafe(), 2)
+      server.resumeUnsafe()
+      assert.deepStrictEqual(read, [])
+      yield* settle
+      assert.deepStrictEqual(read.length, 3)
+      assert.strictEqual(client.pendingUnsafe(), 0)
+    }))
+
+  it.effect("calls a reader no more once it is closed", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      const read = flow(server)
+      client.writeUnsafe([Uint8Array.of(1)])
+      client.endUnsafe()
+      server.destroyUnsafe()
+      yield* settle
+      assert.deepStrictEqual(read, [])
+      const lost = yield* makePair()
+      const other = flow(lost.server)
+      lost.client.writeUnsafe([Uint8Array.of(1)])
+      lost.client.resetUnsafe()
+      yield* settle
+      assert.deepStrictEqual(other, [])
+    }))
+
   it.effect("tells the server's end the peer's address", () =>
     Effect.gen(function*() {
       const peer = NetAddress.unixPathAddress("/run/web.sock")
