@@ -95,8 +95,10 @@ export const encode = <IE, Done>(
   Done
 > =>
   Channel.fromTransform((upstream, _scope) =>
-    Effect.succeed(Effect.map(upstream, (records) =>
-      records.map((record) =>
-        FastCgiEncoder.encode(record, options)
-      ) as unknown as Arr.NonEmptyReadonlyArray<Uint8Array>))
+    Effect.succeed(
+      Effect.map(upstream, (records) =>
+        records.map((record) => FastCgiEncoder.encode(record, options)) as unknown as Arr.NonEmptyReadonlyArray<
+          Uint8Array
+        >)
+    )
   )

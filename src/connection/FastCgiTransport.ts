@@ -45,6 +45,8 @@ export interface FastCgiTransportReader {
   readonly onRead: (chunks: readonly [Uint8Array, ...Array<Uint8Array>]) => void
   /** The peer has half-closed. Nothing more is read. Not called once this end is closed. */
   readonly onReadEnd: () => void
+  /** `onRead` or `onReadEnd` has thrown this, which is a defect; the transport has destroyed the connection. */
+  readonly onReadDefect: (defect: unknown) => void
 }
 
 /**

@@ -114,6 +114,73 @@ describe.each(["unix", "tcp"] as const)("a transport over a %s socket", (kind) =
       }))
   })
 
+  describe("flowing", () => {
+    const flow = (transport: FastCgiTransport.FastCgiTransport) => {
+      const read: Array<string> = []
+      const reader = {
+        onRead: (chunks: ReadonlyArray<Uint8Array>) => {
+          const text = Buffer.concat(chunks).toString("latin1")
+          read.push(text)
+          if (text.includes("boom")) throw new Error("boom")
+        },
+        onReadEnd: () => {
+          read.push("<end>")
+        },
+        onReadDefect: (defect: unknown) => {
+          read.push(`<${String(defect)}>`)
+        }
+      }
+      transport.flowUnsafe(reader)
+      return read
+    }
+    const text = (read: ReadonlyArray<string>) => read.join("")
+
+    it.live("hands every read over, what had arrived before included, and the end once", () =>
+      Effect.gen(function*() {
+        const { client, socket, transport } = yield* makePair(kind)
+        const arrived = nextEvent(socket, "data")
+        client.socket.write("before ")
+        yield* arrived
+        const read = flow(transport)
+        assert.deepStrictEqual(read, [], "never from within a call")
+        client.socket.write("after")
+        yield* eventually(() => text(read) === "before after")
+        client.socket.end()
+        yield* eventually(() => text(read) === "before after<end>")
+        transport.resumeUnsafe()
+        yield* turns(3)
+        assert.strictEqual(text(read), "before after<end>")
+      }))
+
+    it.live("hands nothing over while it is paused, holds the peer up, and loses nothing", () =>
+      Effect.gen(function*() {
+        const { client, transport } = yield* makePair(kind)
+        const read = flow(transport)
+        transport.pauseUnsafe()
+        const sent = pattern(4 * mebibyte)
+        client.socket.end(sent)
+        yield* turns(20)
+        assert.deepStrictEqual(read, [])
+        assert.isAbove(client.socket.writableLength, mebibyte)
+        transport.resumeUnsafe()
+        assert.deepStrictEqual(read, [], "never from within a call")
+        yield* eventually(() => read[read.length - 1] === "<end>")
+        assert.isTrue(text(read) === Buffer.from(sent).toString("latin1") + "<end>")
+      }))
+
+    it.live("destroys the connection on a defect of its reader, and tells it", () =>
+      Effect.gen(function*() {
+        const { client, socket, transport } = yield* makePair(kind)
+        const ended = nextEvent(client.socket, "end")
+        client.socket.resume()
+        const read = flow(transport)
+        client.socket.write("boom")
+        yield* ended
+        assert.deepStrictEqual(read, ["boom", "<Error: boom>"])
+        assert.isTrue(socket.destroyed)
+      }))
+  })
+
   describe("writing", () => {
     it.live("sends a batch in order and in one piece", () =>
       Effect.gen(function*() {

@@ -211,7 +211,8 @@ describe("memoryTransport", () => {
     const read: Array<string> = []
     transport.flowUnsafe({
       onRead: (chunks) => read.push([...concat(chunks)].join(" ")),
-      onReadEnd: () => read.push("end")
+      onReadEnd: () => read.push("end"),
+      onReadDefect: (defect) => read.push(String(defect))
     })
     return read
   }

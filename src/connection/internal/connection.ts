@@ -21,7 +21,7 @@
  * | END_REQUEST, STDOUT, STDERR, UNKNOWN_TYPE, GET_VALUES_RESULT | any | ignore: never answer an answer       |
  * | not a record            |                   | decode error: close                                         |
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type * as Scheduler from "effect/Scheduler"
@@ -118,9 +118,7 @@ let lastConnectionId = 0
  *           ├─ the same, but the peer still sends ─▶ lingering ── peer ends, timeout ─▶ │
  *           └─ peer ends, connection error, lost ─────────────────────────────────────▶ ┘
  */
-export class Connection
-  implements RequestOwner, OutputObserver, FastCgiTransportObserver, FastCgiTransportReader
-{
+export class Connection implements RequestOwner, OutputObserver, FastCgiTransportObserver, FastCgiTransportReader {
   readonly id = ++lastConnectionId
   readonly transport: FastCgiTransport
   readonly output: OutputQueue
@@ -144,8 +142,6 @@ export class Connection
   // Bytes of replies to management records since the transport last had nothing pending.
   private replies = 0
   private readonly decoder = FastCgiDecoder.make()
-  private arrived: ReadonlyArray<Uint8Array> = []
-  private readonly read = Effect.sync(() => this.received(this.arrived))
   private readingPaused = false
   private defect: Cause.Cause<never> | undefined
   private stallTimer: Fiber.Fiber<void> | undefined
@@ -199,12 +195,22 @@ export class Connection
     })
   }
 
-  // One Effect for a read, so that a defect in here ends this connection and nothing else.
   onRead(chunks: readonly [Uint8Array, ...Array<Uint8Array>]): void {
-    this.arrived = chunks
-    const exit = this.fork(this.read).pollUnsafe()
-    if (exit !== undefined && exit._tag === "Success") return
-    this.defect = exit?.cause
+    const records: Array<FastCgiRecord> = []
+    let error: FastCgiDecoder.FastCgiDecodeError | undefined
+    for (let i = 0; i < chunks.length && error === undefined; i++) error = this.decoder.push(chunks[i], records)
+    this.dispatch(records)
+    if (error !== undefined) {
+      this.malformed(error)
+    } else if (this.mustPause()) {
+      this.readingPaused = true
+      this.transport.pauseUnsafe()
+      this.watchStall()
+    }
+  }
+
+  onReadDefect(defect: unknown): void {
+    this.defect = Cause.die(defect)
     this.destroy()
   }
 
@@ -276,20 +282,6 @@ export class Connection
   }
 
   // --- reading ---------------------------------------------------------------------------------
-
-  private received(chunks: ReadonlyArray<Uint8Array>): void {
-    const records: Array<FastCgiRecord> = []
-    let error: FastCgiDecoder.FastCgiDecodeError | undefined
-    for (let i = 0; i < chunks.length && error === undefined; i++) error = this.decoder.push(chunks[i], records)
-    this.dispatch(records)
-    if (error !== undefined) {
-      this.malformed(error)
-    } else if (this.mustPause()) {
-      this.readingPaused = true
-      this.transport.pauseUnsafe()
-      this.watchStall()
-    }
-  }
 
   private resumeReading(): void {
     if (!this.readingPaused) return

@@ -166,7 +166,7 @@ class SocketTransport implements FastCgiTransport {
   private received(chunk: Uint8Array): void {
     // What waits goes first.
     if (this.flow !== undefined && !this.flowPaused && this.chunks.length === 0) {
-      this.flow.onRead([chunk])
+      this.hand(this.flow, [chunk])
       return
     }
     this.chunks.push(chunk)
@@ -181,15 +181,30 @@ class SocketTransport implements FastCgiTransport {
   // Hands over what has arrived while the flow was paused.
   private readonly flowOn = (): void => {
     if (this.flow === undefined || this.flowPaused) return
-    if (this.chunks.length > 0) this.flow.onRead(this.takeChunks())
+    if (this.chunks.length > 0) this.hand(this.flow, this.takeChunks())
     if (this.peerEnded) this.flowEnd()
+  }
+
+  // Thrown on, a defect of the reader would end the process.
+  private hand(flow: FastCgiTransportReader, chunks: Chunks): void {
+    try {
+      flow.onRead(chunks)
+    } catch (defect) {
+      this.destroyUnsafe()
+      flow.onReadDefect(defect)
+    }
   }
 
   private flowEnd(): void {
     const flow = this.flow
     if (flow === undefined || this.flowPaused || this.chunks.length > 0) return
     this.flow = undefined
-    flow.onReadEnd()
+    try {
+      flow.onReadEnd()
+    } catch (defect) {
+      this.destroyUnsafe()
+      flow.onReadDefect(defect)
+    }
   }
 
   private takeChunks(): Chunks {

@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import type * as Scheduler from "effect/Scheduler"
@@ -249,11 +250,18 @@ class End implements MemoryTransport {
     if (this.unread > 0) {
       const taken = this.takeChunks()
       if (taken === undefined) return
-      flow.onRead(taken)
+      this.hand(flow, () => flow.onRead(taken))
       if (this.unread > 0 || this.ended) this.schedule()
     } else if (this.ended) {
       this.flow = undefined
-      flow.onReadEnd()
+      this.hand(flow, () => flow.onReadEnd())
     }
+  }
+
+  private hand(flow: FastCgiTransportReader, call: () => void): void {
+    const exit = Effect.runSyncExit(Effect.sync(call))
+    if (Exit.isSuccess(exit)) return
+    this.destroyUnsafe()
+    flow.onReadDefect(Cause.squash(exit.cause))
   }
 }
