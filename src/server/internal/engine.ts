@@ -120,7 +120,7 @@ class Engine<R> implements ConnectionHandler {
         transport,
         this,
         this.limits,
-        (this.dispatcher ??= fiber.cache.scheduler.makeDispatcher()),
+        this.dispatcher ??= fiber.cache.scheduler.makeDispatcher(),
         this.fork
       )
       this.connections.add(connection)

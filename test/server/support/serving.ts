@@ -24,7 +24,6 @@ import type * as Scope from "effect/Scope"
 export type Record = FastCgiRecord.FastCgiRecord
 export type Peer = FastCgiTest.Peer
 export type Responder = FastCgiRequest.Responder
-type Response = FastCgiResponse.FastCgiResponse
 
 export interface ServeOptions extends FastCgiServerOptions.FastCgiServerOptions {
   readonly admission?: FastCgiAdmission.FastCgiAdmissionOptions | undefined
