@@ -1,0 +1,32 @@
+/**
+ * The whole suite against our own server in memory: no socket, no process.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { FastCgiTest } from "effect-fastcgi/testing"
+import * as Effect from "effect/Effect"
+import * as Conformance from "../../src/conformance/Conformance.ts"
+import { App } from "./support/faults.ts"
+
+describe("the conformance suite in memory", () => {
+  it.live("finds nothing in effect-fastcgi", () =>
+    Effect.gen(function*() {
+      const memory = yield* FastCgiTest.FastCgiMemory
+      const report = yield* Conformance.run({
+        connect: memory.connect,
+        server: "effect-fastcgi",
+        deadline: "2 seconds",
+        quiet: "20 millis"
+      })
+      const found = report.lines.filter((line) => line.result !== "pass")
+      assert.deepStrictEqual(found.map(({ came, result, row }) => `${row} ${result}: ${came}`), [
+        "6.1-e n/a: the application has no /nothing"
+      ])
+      assert.isAbove(report.lines.length, 140)
+    }).pipe(Effect.provide(App)))
+
+  it("has every case under a row of its own words", () => {
+    const keys = Conformance.cases.map((one) => `${one.row} ${one.title}`)
+    assert.strictEqual(new Set(keys).size, keys.length)
+    for (const one of Conformance.cases) assert.match(one.row, /^(?:\d(?:\.\d)?|[AB])-[a-z0-9]+$/, one.title)
+  })
+})
