@@ -363,7 +363,7 @@ class Decoder implements FastCgiParamsDecoder {
         message: `PARAMS end inside pair ${this.count + (this.next > this.size ? 0 : 1)}, after ${this.size} bytes`
       })
     }
-    const bytes = this.bytes.subarray(0, this.size)
+    const bytes = this.bytes.length === this.size ? this.bytes : this.bytes.subarray(0, this.size)
     const pinned = bytes.buffer.byteLength
     return makeParams(pinned > pinnedLimit && this.size * 4 < pinned ? bytes.slice() : bytes)
   }

@@ -31,6 +31,8 @@ export class InputBuffer {
   private ended = false
   private failure: MakeError | undefined
   private reader: ((effect: Effect.Effect<Chunks, FastCgiRequestError | Cause.Done>) => void) | undefined
+  // Who waits for the end of the stream, without reading it.
+  private skipper: (() => void) | undefined
   private remaining = Infinity
   private whenShort: MakeError | undefined
   /** Bytes that have arrived and have not been pulled. */
@@ -45,9 +47,9 @@ export class InputBuffer {
     return this.ended
   }
 
-  /** Whether a reader waits for bytes. */
+  /** Whether somebody waits for bytes, or for their end. */
   get awaited(): boolean {
-    return this.reader !== undefined
+    return this.reader !== undefined || this.skipper !== undefined
   }
 
   /** Whether what arrives is dropped: nobody will pull it. */
@@ -95,6 +97,11 @@ export class InputBuffer {
 
   /** Hands what has arrived to a waiting reader, once for a whole read. */
   wake(): void {
+    if (this.ended && this.skipper !== undefined) {
+      const skipper = this.skipper
+      this.skipper = undefined
+      skipper()
+    }
     const reader = this.reader
     if (reader === undefined) return
     const taken = this.take()
@@ -114,6 +121,20 @@ export class InputBuffer {
     this.unread = 0
     if (dropped > 0) this.onConsumed(dropped)
     this.wake()
+  }
+
+  /** Drops what is unread and whatever still comes, and waits until all of it has come. */
+  skip(failure: MakeError): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.ended) return Effect.void
+      this.discard(failure)
+      return Effect.callback<void>((resume) => {
+        this.skipper = () => resume(Effect.void)
+        return Effect.sync(() => {
+          this.skipper = undefined
+        })
+      })
+    })
   }
 
   /** Everything that has arrived since the last pull; waits when that is nothing. Dies beside a pull that waits. */

@@ -7,7 +7,6 @@ import {
   FastCgiParams,
   FastCgiRecord,
   type FastCgiRequest,
-  type FastCgiResponse,
   FastCgiServer,
   type FastCgiServerOptions
 } from "effect-fastcgi"
