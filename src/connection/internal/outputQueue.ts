@@ -13,12 +13,8 @@ import type { FastCgiTransport } from "../FastCgiTransport.ts"
 // Encoded bytes go into slabs that all connections share, and that are replaced when full, never used again: bytes that
 // the transport has taken are not overwritten, and padding, which nobody writes, is zero. One slab per connection would
 // cost every idle connection as much.
-// On Node they are Buffers: a stream makes one of every other chunk that it is given.
 const slabSize = 32 * 1024
-const makeSlab: () => Uint8Array = "Buffer" in globalThis
-  ? () => (globalThis as unknown as { readonly Buffer: { alloc(size: number): Uint8Array } }).Buffer.alloc(slabSize)
-  : () => new Uint8Array(slabSize)
-let slab = makeSlab()
+let slab = new Uint8Array(slabSize)
 let slabAt = 0
 
 // Up to here a copy is cheaper than a second buffer in the write (bench/README.md).
@@ -261,7 +257,7 @@ export class OutputQueue {
   // Makes room for `length` bytes at the end, in the slab; returns where.
   private reserve(length: number): number {
     if (slabAt + length > slabSize) {
-      slab = makeSlab()
+      slab = new Uint8Array(slabSize)
       slabAt = 0
     }
     if (this.open !== slab || this.openEnd !== slabAt) {
