@@ -174,12 +174,6 @@ export const expectParams = (
     })
   )
 
-/** The error when a role's answer is UNKNOWN_ROLE. */
-export const requireRole = (reply: Reply, role: string): Effect.Effect<void, NotApplicable> =>
-  reply.protocolStatus === ProtocolStatus.UnknownRole
-    ? Effect.fail(new NotApplicable({ message: `${role} is not served` }))
-    : Effect.void
-
 /** Whether the server says that it multiplexes; `undefined` when it does not say. */
 export const multiplexes = (subject: Subject): boolean | undefined => {
   const value = subject.values.get("FCGI_MPXS_CONNS")
