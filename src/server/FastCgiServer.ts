@@ -28,6 +28,9 @@ import * as Respond from "./internal/respond.ts"
  * A handler starts when the params of its request are complete, before the body is (SPEC 6.2). It is interrupted when the
  * web server sends ABORT_REQUEST or closes the connection; its finalizers run before END_REQUEST is sent.
  *
+ * A Filter's response waits until all of STDIN has come (SPEC 6.4): what its handler has left unread of `stdin` when it
+ * returns is dropped, so the body of the response may read `data`, but not `stdin`.
+ *
  * When it fails before its response has begun, the web server gets `Status: 500` (for an Authorizer, that is a denial),
  * its error log a line that says so, and Effect's logger the cause.
  *
@@ -97,11 +100,16 @@ export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 =
           authorizer!(new AuthorizerImpl(request)),
           (decision) => authorize(request, decision)
         )
-      default:
-        return Effect.flatMap(
-          filter!(new FilterImpl(request)),
-          (response) => Respond.send(request, response)
-        )
+      default: {
+        const input = new FilterImpl(request)
+        return Effect.matchCauseEffect(filter!(input), {
+          onSuccess: (response) => Effect.flatMap(input.ready, () => Respond.send(request, response)),
+          onFailure: (cause) =>
+            Cause.hasInterruptsOnly(cause)
+              ? Effect.failCause(cause)
+              : Effect.andThen(input.ready, Effect.failCause(cause))
+        })
+      }
     }
   }
   return Engine.serve<Exclude<R1 | R2 | R3, Scope.Scope>>({

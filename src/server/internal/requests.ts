@@ -71,6 +71,25 @@ export class AuthorizerImpl extends RequestImpl implements Authorizer {
 /** A request of the role Filter. */
 export class FilterImpl extends RequestImpl implements Filter {
   readonly role = Role.Filter
+  // What the handler has written to STDERR before all of STDIN had come.
+  private early = ""
+
+  /** Waits until all of STDIN has come: a Filter writes nothing before that (SPEC 6.4). What is unread is dropped. */
+  get ready(): Effect.Effect<void> {
+    return Effect.andThen(this.request.stdin.skip(stdinLeft), Effect.suspend(() => this.stderr("")))
+  }
+
+  override stderr(text: string): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (!this.request.stdin.complete) {
+        this.early += text
+        return Effect.void
+      }
+      const all = this.early + text
+      this.early = ""
+      return super.stderr(all)
+    })
+  }
 
   get stdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
     return Stream.fromPull(Effect.succeed(stdinOf(this.request)))
@@ -89,6 +108,12 @@ export class FilterImpl extends RequestImpl implements Filter {
     return number(this.params.get("FCGI_DATA_LAST_MOD"))
   }
 }
+
+const stdinLeft = () =>
+  new FastCgiRequestError({
+    reason: "InputDiscarded",
+    message: "a Filter answers when all of stdin has come, and its handler has not read it before it returned"
+  })
 
 const number = (text: string | undefined): Option.Option<number> =>
   text !== undefined && /^\d{1,15}$/.test(text) ? Option.some(Number(text)) : Option.none()
