@@ -250,7 +250,8 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
             return total + bytes.length
           }))
         assert.strictEqual(total, size)
-        assert.isBelow(most - before, 64 * 1024 * 1024)
+        // Well below the whole of it; how much is let go of when is up to the garbage collector.
+        assert.isBelow(most - before, size / 2)
       }), 60_000)
 
     it.effect("is aborted when the reader goes away", () =>
