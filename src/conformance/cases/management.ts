@@ -264,18 +264,18 @@ export const management: ReadonlyArray<Case> = [
 function flood(what: string, make: () => Uint8Array): Case {
   return should(
     "4.1-g",
-    `128 MiB of ${what}, no reply being read, take no memory to speak of`,
+    `256 MiB of ${what}, no reply being read, take no memory to speak of`,
     ["/echo"],
     function*(t) {
       const peer = yield* t.connect
       const one = make()
       const count = Math.ceil(65536 / one.length)
       const chunk = Wire.concat(Array.from({ length: count }, () => one))
-      const [sent, growth] = yield* t.measureMemory(sendUnread(t, peer, chunk, 128 * 1024 * 1024))
+      const [sent, growth] = yield* t.measureMemory(sendUnread(t, peer, chunk, 256 * 1024 * 1024))
       yield* servesElsewhere(t)
       const grown = growth === undefined ? "" : `, memory grew by ${Math.round(growth / 1024 / 1024)} MiB`
       const came = `${sent}${grown}`
-      yield* expect(growth === undefined || growth < 64 * 1024 * 1024, came)
+      yield* expect(growth === undefined || growth < 128 * 1024 * 1024, came)
       return came
     }
   )
@@ -285,7 +285,7 @@ const sendUnread = (t: Subject, peer: Peer, chunk: Uint8Array, size: number): Ef
   Effect.map(
     Effect.timeoutOption(
       peer.sendAll(Array.from({ length: Math.ceil(size / chunk.length) }, () => chunk)),
-      t.deadline
+      t.patience
     ),
     (all) => peer.lost ? "connection closed" : all._tag === "Some" ? "all of it is taken" : "not all of it is taken"
   )
