@@ -192,7 +192,7 @@ export { Role }
 const unhex = (hex: string): string => hex.replace(/../g, (pair) => String.fromCharCode(Number.parseInt(pair, 16)))
 
 const brief = (text: string): string => {
-  // oxlint-disable-next-line no-control-regex
+  // oxlint-disable-next-line no-control-regex -- everything that a terminal would not show
   const printable = text.replace(/[^\x20-\x7e]/g, ".")
   return printable.length <= 24 ? `"${printable}"` : `"${printable.slice(0, 16)}…" (${text.length} bytes)`
 }

@@ -2,7 +2,7 @@
  * The multiplexer: one connection, records in, request fibers, records out (architecture §5, §6).
  *
  * It owns the map of requests, decides when reading pauses, and is the only one that closes. Records are dispatched in
- * plain synchronous code, an array at a time; an Effect runs per read and per wait.
+ * plain synchronous code, an array at a time; an Effect runs per request and per wait.
  *
  * | record                  | id state          | outcome                                                     |
  * |-------------------------|-------------------|-------------------------------------------------------------|
@@ -178,11 +178,6 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
 
   onBlocked(): void {
     this.reconsiderReading()
-  }
-
-  /** How many requests are between BEGIN_REQUEST and END_REQUEST. */
-  get active(): number {
-    return this.requests.size
   }
 
   /**

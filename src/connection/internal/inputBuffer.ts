@@ -52,11 +52,6 @@ export class InputBuffer {
     return this.reader !== undefined || this.skipper !== undefined
   }
 
-  /** Whether what arrives is dropped: nobody will pull it. */
-  get dropped(): boolean {
-    return this.failure !== undefined
-  }
-
   /**
    * Announces how many bytes there are to be: more are not delivered, less end the stream with `whenShort`. Counts from
    * what has not been pulled yet, so it is set before the first pull; set again, it changes nothing.

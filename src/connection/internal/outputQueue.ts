@@ -128,7 +128,7 @@ export class OutputQueue {
   head(requestId: number, head: string, body: Uint8Array | string | undefined, bodyLength: number): void {
     const headLength = head.length
     const length = headLength + bodyLength
-    if (length > copyLimit || length > maxContentLength) {
+    if (length > copyLimit) {
       this.longHead(requestId, head, body)
       return
     }
