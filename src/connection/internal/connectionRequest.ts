@@ -15,6 +15,7 @@ import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
 import { InputBuffer, type MakeError } from "./inputBuffer.ts"
 import type { OutputQueue } from "./outputQueue.ts"
+import type { Refusal } from "./refusals.ts"
 
 /** Why a request's handler is to be interrupted. */
 export type AbortReason = "AbortRequest" | "ConnectionClosed" | "Shutdown"
@@ -28,12 +29,6 @@ export interface RequestOwner {
   readonly inputConsumed: (size: number) => void
   readonly requestEnded: (request: ConnectionRequest) => void
   readonly requestFailed: (request: ConnectionRequest) => void
-}
-
-/** The answer to a request that is refused: sent when its PARAMS have ended (SPEC 6.2), instead of starting a handler. */
-export interface Refusal {
-  readonly head: string
-  readonly body: string
 }
 
 /** One request of a connection. */
@@ -59,6 +54,8 @@ export class ConnectionRequest {
   aborted = false
   /** Whether the connection comes to its end, and with it this request: END_REQUEST would call it complete. */
   cutOff = false
+  /** Whether its response is incomplete, and END_REQUEST, which would call it complete, is not sent. */
+  withheld = false
   /** Whether END_REQUEST has been appended, or can no longer be. */
   gone = false
   /** Whether a STDOUT record has been appended. */
@@ -161,16 +158,23 @@ export class ConnectionRequest {
   }
 
   /**
-   * Ends a request whose output is incomplete and must not look complete: with the connection, if no other request is on
-   * it. `appStatus` alone is ignored by every web server.
+   * Gives up a request whose output is incomplete and must not look complete. Its connection ends it, when no other request
+   * is on it: `appStatus` alone is ignored by every web server.
    */
   fail(): void {
-    if (this.gone) return
+    if (this.gone || this.withheld) return
     if (!this.open) {
       this.end(1)
       return
     }
     this.owner.requestFailed(this)
+  }
+
+  /** Drops what is written and what is read from here on. */
+  withhold(): void {
+    this.withheld = true
+    this.aborted = true
+    this.discardInput()
   }
 
   /** Forgets the request without a word, because nobody is there to hear it. */
@@ -187,3 +191,14 @@ const inputDiscarded = () =>
     reason: "InputDiscarded",
     message: "the request ended before its input was read"
   })
+
+/** Why the input of a request that has been given up is not complete. */
+export const inputAborted = (reason: AbortReason) =>
+  reason === "AbortRequest"
+    ? new FastCgiRequestError({ reason: "Aborted", message: "the web server aborted the request" })
+    : reason === "ConnectionClosed"
+    ? new FastCgiRequestError({
+      reason: "ConnectionClosed",
+      message: "the connection closed before the input was complete"
+    })
+    : new FastCgiRequestError({ reason: "InputDiscarded", message: "the server is shutting down" })
