@@ -33,7 +33,7 @@ export const sendResponse = (
   const head = headOf(response, isHead)
   if (typeof head !== "string") return refuse(httpRequest, request, response, head)
   if (HttpServerResponse.omitsBody(response, isHead)) {
-    Respond.sendWhole(request, head, undefined, 0, 0)
+    Respond.sendHead(request, head, 0)
     return cancelBody(body)
   }
   switch (body._tag) {
@@ -107,7 +107,8 @@ const sendWhole = (
       new Error(`the response body has ${length} bytes, its content-length header says ${JSON.stringify(declared)}`)
     )
   }
-  Respond.sendWhole(request, head, body, length, 0)
+  if (body !== undefined) return Respond.sendWhole(request, head, body, length, 0)
+  Respond.sendHead(request, head, 0)
   return Exit.void
 }
 
@@ -164,7 +165,7 @@ const refuse = (
     Effect.flatMap(causeResponse(Cause.die(defect)), ([answer, cause]) => {
       const head = encodeHead(answer.status, answer.statusText, emptyHeaders, noCookies)
       if (httpRequest.method !== "HEAD") request.stderr(refused)
-      Respond.sendWhole(request, head as string, undefined, 0, 1)
+      Respond.sendHead(request, head as string, 1)
       return Effect.failCause(cause)
     })
   )
