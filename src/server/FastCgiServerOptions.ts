@@ -3,9 +3,11 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import type { ConnectionLimits } from "../connection/internal/connectionHandler.ts"
 import { defaultMaxParamsCount, defaultMaxParamsSize } from "../protocol/FastCgiParams.ts"
+import * as Settings from "./internal/settings.ts"
 
 /**
  * Options of a server. Sizes are bytes.
@@ -83,6 +85,48 @@ export interface FastCgiServerOptions {
   /** Interrupts running requests at once when shutting down, and leaves the listener listening. Default false. */
   readonly disablePreemptiveShutdown?: boolean | undefined
 }
+
+/**
+ * The options from settings of the environment, each of which may be left out: `FASTCGI_MAX_PARAMS_SIZE` for
+ * `maxParamsSize` and so on. Sizes are bytes or have a unit (`64 KiB`), durations have a unit (`30 seconds`).
+ *
+ * **Example** (A server that is configured by its environment)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import { FastCgiResponse, FastCgiServer, FastCgiServerOptions } from "effect-fastcgi"
+ *
+ * export const HelloLive = Layer.unwrap(Effect.map(FastCgiServerOptions.config, (options) =>
+ *   FastCgiServer.serve({ responder: Effect.succeed(FastCgiResponse.make("Hello\n")) }, options)))
+ * ```
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<FastCgiServerOptions> = Config.nested(
+  Config.all({
+    maxParamsSize: Settings.size("MAX_PARAMS_SIZE"),
+    maxParamsCount: Settings.count("MAX_PARAMS_COUNT"),
+    maxRequestsPerConnection: Settings.countOrUnbounded("MAX_REQUESTS_PER_CONNECTION"),
+    maxRequestsInParams: Settings.count("MAX_REQUESTS_IN_PARAMS"),
+    inputHighWaterMark: Settings.size("INPUT_HIGH_WATER_MARK"),
+    maxBufferedInput: Settings.size("MAX_BUFFERED_INPUT"),
+    stallTimeout: Settings.duration("STALL_TIMEOUT"),
+    outputHighWaterMark: Settings.size("OUTPUT_HIGH_WATER_MARK"),
+    paramsTimeout: Settings.duration("PARAMS_TIMEOUT"),
+    handlerTimeout: Settings.durationOrUnbounded("HANDLER_TIMEOUT"),
+    idleTimeout: Settings.durationOrUnbounded("IDLE_TIMEOUT"),
+    writeTimeout: Settings.durationOrUnbounded("WRITE_TIMEOUT"),
+    lingerTimeout: Settings.duration("LINGER_TIMEOUT"),
+    allowHalfOpen: Settings.flag("ALLOW_HALF_OPEN"),
+    multiplexing: Settings.flag("MULTIPLEXING"),
+    overload: Settings.optional(Config.Literals(["status", "protocolStatus"], "OVERLOAD")),
+    gracefulShutdownTimeout: Settings.duration("GRACEFUL_SHUTDOWN_TIMEOUT"),
+    disablePreemptiveShutdown: Settings.flag("DISABLE_PREEMPTIVE_SHUTDOWN")
+  }),
+  "FASTCGI"
+)
 
 /** @internal */
 export const toLimits = (options: FastCgiServerOptions | undefined): ConnectionLimits => ({
