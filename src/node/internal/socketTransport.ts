@@ -262,7 +262,7 @@ class SocketTransport implements FastCgiTransport {
     this.awaitingDrain = false
     // A write that fails calls those that wait behind it, before the socket is destroyed. Another write here would be called
     // as well, and so on without end.
-    if (error != null || this.closed || this.socket.destroyed) return
+    if (error instanceof Error || this.closed || this.socket.destroyed) return
     if (this.socket.writableLength > 0) {
       if (this.writeEnded) this.socket.once("finish", this.written)
       else this.awaitDrain()
