@@ -8,9 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import { random } from "../protocol/support/cuts.ts"
+import { heap } from "./support/memory.ts"
 import {
   assertIdle,
   bytes,
@@ -156,15 +155,6 @@ describe("a peer", () => {
       })
   )
 })
-
-/** The heap with nothing on it that nobody holds. */
-const heap = (): number => {
-  setFlagsFromString("--expose-gc")
-  const collect = runInNewContext("gc") as () => void
-  collect()
-  collect()
-  return process.memoryUsage().heapUsed
-}
 
 describe("ten thousand connections", () => {
   const { around, count } = counted()
