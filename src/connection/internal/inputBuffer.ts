@@ -28,6 +28,7 @@ export type MakeError = () => FastCgiRequestError
 /** The bytes of one input stream. */
 export class InputBuffer {
   private readonly onConsumed: (size: number) => void
+  private readonly onAwaited: (() => void) | undefined
   private chunks: Array<Uint8Array> = []
   // The read that the last chunks are views of, where they begin and how much they hold.
   private pinned: ArrayBufferLike | undefined
@@ -45,8 +46,9 @@ export class InputBuffer {
   /** Bytes that have arrived and have not been pulled. */
   unread = 0
 
-  constructor(onConsumed: (size: number) => void) {
+  constructor(onConsumed: (size: number) => void, onAwaited?: () => void) {
     this.onConsumed = onConsumed
+    this.onAwaited = onAwaited
   }
 
   /** Whether all of the stream has arrived. */
@@ -154,6 +156,7 @@ export class InputBuffer {
         Effect.callback<Chunks, FastCgiRequestError | Cause.Done>((resume) => {
           if (this.reader !== undefined) return resume(Effect.die(new Error("the input is being read already")))
           this.reader = resume
+          this.onAwaited?.()
           return Effect.sync(() => {
             this.reader = undefined
           })
