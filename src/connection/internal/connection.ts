@@ -219,6 +219,10 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.reconsiderReading()
   }
 
+  dataAwaited(): void {
+    this.reconsiderReading()
+  }
+
   requestEnded(request: ConnectionRequest): void {
     this.requests.delete(request)
     if (request.paramsDecoder !== undefined) this.paramsEnded(request)
@@ -267,7 +271,15 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   private get inputLimit(): number {
-    return this.multiplexed || this.output.blocked ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
+    const { inputHighWaterMark, maxBufferedInput } = this.limits
+    return this.multiplexed || this.output.blocked || this.awaitsData() ? maxBufferedInput : inputHighWaterMark
+  }
+
+  // Whether the only request waits for DATA, and has left STDIN unread.
+  private awaitsData(): boolean {
+    if (this.unread === 0) return false
+    for (const request of this.requests.values()) if (request.awaitsData) return true
+    return false
   }
 
   private mustPause(): boolean {
@@ -282,16 +294,17 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   // A paused connection waits for its handler as long as that takes, unless others are held up by it: requests beside it,
-  // or a peer that reads nothing before it has sent everything (mod_fcgid, Caddy).
+  // or a peer that reads nothing before it has sent everything (mod_fcgid, Caddy), or a handler that wants DATA and has not
+  // read the STDIN before it.
   private watchStall(): void {
-    if (!(this.multiplexed || this.output.blocked)) return
+    if (!(this.multiplexed || this.output.blocked || this.awaitsData())) return
     const accepted = this.output.accepted
     this.stallTimer.start(this.limits.stallTimeout, () => this.stalled(accepted))
   }
 
   private stalled(accepted: number): void {
     // A peer that has taken something is not one that reads nothing before it has sent everything.
-    if (!this.multiplexed && (!this.output.blocked || this.output.accepted > accepted)) {
+    if (!this.multiplexed && !this.awaitsData() && (!this.output.blocked || this.output.accepted > accepted)) {
       this.watchStall()
       return
     }
@@ -309,9 +322,9 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     }
     if (victim === undefined) return
     const message = `${victim.unread} bytes of input stood unread for ${this.limits.stallTimeout} ms and held up ` +
-      (this.multiplexed ? "the other requests on the connection" : "the response")
+      (this.multiplexed ? "the other requests on the connection" : victim.awaitsData ? "its DATA" : "the response")
     this.handler.report({ _tag: "InputDiscarded", requestId: victim.requestId, limit: "stallTimeout", message })
-    victim.discardInput(() => new FastCgiRequestError({ reason: "InputDiscarded", message }))
+    victim.discardStalled(() => new FastCgiRequestError({ reason: "InputDiscarded", message }))
   }
 
   // --- dispatch --------------------------------------------------------------------------------
@@ -531,6 +544,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (request.withheld) {
       if (reason === "Shutdown") return
       this.withheld = this.withheld.filter((other) => other !== request)
+      request.withheld = false
       if (reason === "AbortRequest") request.end(1)
       else request.leave()
       return

@@ -27,6 +27,8 @@ export interface RequestOwner {
   readonly transport: FastCgiTransport
   readonly output: OutputQueue
   readonly inputConsumed: (size: number) => void
+  /** A Filter waits for DATA. */
+  readonly dataAwaited: () => void
   readonly requestEnded: (request: ConnectionRequest) => void
   readonly requestFailed: (request: ConnectionRequest) => void
 }
@@ -77,7 +79,7 @@ export class ConnectionRequest {
     this.paramsDecoder = paramsDecoder
     const consumed = (size: number) => owner.inputConsumed(size)
     this.stdin = new InputBuffer(consumed)
-    this.data = role === Role.Filter ? new InputBuffer(consumed) : undefined
+    this.data = role === Role.Filter ? new InputBuffer(consumed, () => owner.dataAwaited()) : undefined
     // SPEC 6.3: an Authorizer has no STDIN; lighttpd sends an empty one, Apache none.
     if (role === Role.Authorizer) this.stdin.end()
   }
@@ -100,6 +102,11 @@ export class ConnectionRequest {
   /** Bytes of this request that have arrived and have not been pulled. */
   get unread(): number {
     return this.stdin.unread + (this.data === undefined ? 0 : this.data.unread)
+  }
+
+  /** Whether its handler waits for DATA, which comes behind the STDIN that it may have left unread. */
+  get awaitsData(): boolean {
+    return this.data !== undefined && this.data.awaited && !this.stdin.complete
   }
 
   /** Waits until the connection has room for more output; at once when the output is dropped anyway. */
@@ -130,7 +137,7 @@ export class ConnectionRequest {
 
   /** Ends the streams that have to be ended and the request. The id is free from here on. */
   end(appStatus: number, protocolStatus: number = ProtocolStatus.RequestComplete): void {
-    if (this.gone) return
+    if (this.gone || this.withheld) return
     if (this.cutOff) {
       this.leave()
       return
@@ -155,6 +162,12 @@ export class ConnectionRequest {
   discardInput(failure = inputDiscarded): void {
     this.stdin.discard(failure)
     this.data?.discard(failure)
+  }
+
+  /** Drops the input that holds others up: of a Filter that waits for DATA, only what is before that. */
+  discardStalled(failure: MakeError): void {
+    if (this.awaitsData) this.stdin.discard(failure)
+    else this.discardInput(failure)
   }
 
   /**

@@ -247,7 +247,7 @@ class Engine<R> implements ConnectionHandler {
   }
 
   private handled(request: ConnectionRequest, exit: Exit.Exit<void, unknown>): void {
-    if (request.gone) return
+    if (request.gone || request.withheld) return
     if (Exit.isSuccess(exit)) {
       request.end(0)
       return
