@@ -109,6 +109,9 @@ const tooLargeParams: Refusal = {
 // The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.
 const cutOff = new Uint8Array(0)
 
+// The content of the UNKNOWN_TYPE record behind the last END_REQUEST: type 0, which nobody can have sent.
+const noType = new Uint8Array(8)
+
 let lastConnectionId = 0
 
 /**
@@ -137,6 +140,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   private phase: "open" | "closing" | "lingering" | "closed" = "open"
   private dispatching = false
   private multiplexed = false
+  private leaving = false
   private closeWhenIdle = false
   private inParams = 0
   private unread = 0
@@ -219,8 +223,14 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     else this.malformed(error)
   }
 
+  /** Closes after the requests that are active, or else after the next one. */
+  leave(): void {
+    this.leaving = true
+  }
+
   /** Closes as soon as no request is active. */
   drain(): void {
+    this.leaving = true
     this.closeWhenIdle = true
     this.closeIfIdle()
   }
@@ -255,9 +265,19 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (!request.keepConnection) this.closeWhenIdle = true
     if (this.requests.size === 0) this.multiplexed = false
     if (request.admitted) this.handler.ended(request)
+    if (this.leaving) this.lastEnded(request)
     this.closeIfIdle()
     this.reconsiderReading()
     if (this.phase === "closed") this.whenFinished?.()
+  }
+
+  // nginx gives a kept connection its next request when it has read END_REQUEST, which may be before it sees that the
+  // connection is closed, and then a POST is a 502. Bytes behind END_REQUEST in the same write are to nginx a connection that
+  // cannot be kept. The others ignore this record.
+  private lastEnded(request: ConnectionRequest): void {
+    this.closeWhenIdle = true
+    if (!request.ended || !request.keepConnection || this.requests.size > 0 || this.phase !== "open") return
+    this.output.management(RecordType.UnknownType, noType)
   }
 
   requestFailed(request: ConnectionRequest): void {

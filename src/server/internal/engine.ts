@@ -49,10 +49,7 @@ export const serve = <R>(
       Effect.suspend(() =>
         options.disablePreemptiveShutdown === true
           ? Effect.andThen(Fiber.interrupt(accepting), engine.stop)
-          : listener.stopAccepting.pipe(
-            Effect.andThen(Fiber.interrupt(accepting)),
-            Effect.andThen(engine.drain)
-          )
+          : engine.drain(listener.stopAccepting, Fiber.interrupt(accepting))
       )
     )
   })
@@ -85,6 +82,7 @@ class Engine<R> implements ConnectionHandler {
   private readonly logged = new Map<string, { at: number; suppressed: number }>()
   // One for all connections: what they have to send at the end of a turn is sent in one go.
   private dispatcher: Scheduler.SchedulerDispatcher | undefined
+  private leaving = false
   private draining = false
   private stopping = false
   private whenIdle: (() => void) | undefined
@@ -125,6 +123,7 @@ class Engine<R> implements ConnectionHandler {
       )
       this.connections.add(connection)
       if (this.draining) connection.drain()
+      else if (this.leaving) connection.leave()
       return Effect.onExit(connection.run, (exit) =>
         Effect.sync(() => {
           this.connections.delete(connection)
@@ -281,18 +280,27 @@ class Engine<R> implements ConnectionHandler {
 
   // --- ends ------------------------------------------------------------------------------------
 
-  /** Lets what runs finish, for a time, then interrupts it. */
-  readonly drain: Effect.Effect<void> = Effect.suspend(() => {
-    this.draining = true
-    for (const transport of this.held) transport.destroyUnsafe()
-    this.held.clear()
-    for (const connection of [...this.connections]) connection.drain()
-    if (this.busy === 0) return Effect.void
-    return Effect.andThen(
-      Effect.timeoutOption(this.whenDone, this.options.gracefulShutdownTimeout ?? Duration.seconds(20)),
-      this.stop
-    )
-  })
+  /**
+   * Makes the next request of every connection its last, stops accepting, closes what is idle then, and lets what runs finish. All
+   * that for a time, then interrupts it.
+   */
+  drain(stopAccepting: Effect.Effect<void>, interruptAccepting: Effect.Effect<void>): Effect.Effect<void> {
+    this.leaving = true
+    for (const connection of this.connections) connection.leave()
+    const destroyHeld = Effect.sync(() => {
+      for (const transport of this.held) transport.destroyUnsafe()
+      this.held.clear()
+    })
+    const finish = Effect.suspend(() => {
+      this.draining = true
+      for (const connection of [...this.connections]) connection.drain()
+      return this.whenDone
+    })
+    return Effect.timeoutOption(
+      Effect.andThen(stopAccepting, interruptAccepting).pipe(Effect.andThen(destroyHeld), Effect.andThen(finish)),
+      this.options.gracefulShutdownTimeout ?? Duration.seconds(20)
+    ).pipe(Effect.andThen(interruptAccepting), Effect.andThen(destroyHeld), Effect.andThen(this.stop))
+  }
 
   /** Interrupts what runs and waits until its finalizers have run. */
   readonly stop: Effect.Effect<void> = Effect.suspend(() => {
