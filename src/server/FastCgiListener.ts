@@ -67,7 +67,8 @@ export class FastCgiListener extends Context.Service<FastCgiListener, {
 
   /**
    * Closes the listening socket for good: the operating system refuses, or hands to other processes on the same socket,
-   * what comes next. Connections that were accepted live on. Idempotent.
+   * what comes next. Connections that were accepted live on, and may still bring a request: a listener on sockets waits for
+   * those, 100 milliseconds at most, because a web server that keeps connections notices only later. Idempotent.
    */
   readonly stopAccepting: Effect.Effect<void>
 }>()("effect-fastcgi/FastCgiListener") {}

@@ -51,6 +51,7 @@ const maxPendingReplies = 256 * 1024
 // The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.
 const cutOff = new Uint8Array(0)
 
+// What `goAway` says.
 const noMultiplexing = FastCgiParams.encodePairs([[ValueName.MpxsConns, "0"]])
 
 let lastConnectionId = 0
@@ -83,6 +84,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   private phase: "open" | "closing" | "lingering" | "closed" = "open"
   private dispatching = false
   private multiplexed = false
+  private leaving = false
   private closeWhenIdle = false
   private inParams = 0
   private unread = 0
@@ -190,10 +192,16 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     else this.malformed(error)
   }
 
+  /** Closes after the requests that are active, or else after the next one. */
+  leave(): void {
+    this.leaving = true
+  }
+
   /** Closes as soon as no request is active. */
   drain(): void {
+    this.leaving = true
     this.closeWhenIdle = true
-    this.goAway()
+    if (this.multiplexed) this.goAway()
     this.closeIfIdle()
   }
 
@@ -232,10 +240,16 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (this.requests.size === 0) this.multiplexed = false
     this.leaveHandler(request)
     this.cutOffIfAlone()
+    if (this.leaving) this.lastEnded(request)
     this.closeIfIdle()
     this.reconsiderReading()
     if (this.requests.size === 0) this.watchIdle()
     if (this.phase === "closed") this.whenFinished?.()
+  }
+
+  private lastEnded(request: ConnectionRequest): void {
+    this.closeWhenIdle = true
+    if (request.ended && request.keepConnection && this.requests.size === 0) this.goAway()
   }
 
   requestFailed(request: ConnectionRequest): void {
@@ -251,7 +265,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     })
     this.withheld.push(request)
     this.closeWhenIdle = true
-    this.goAway()
+    if (this.multiplexed) this.goAway()
     this.cutOffIfAlone()
   }
 
@@ -598,10 +612,12 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.close()
   }
 
-  // Says that this connection takes no further request beside those that it has. There is no record for that, but HAProxy
-  // obeys this one at any time, and puts its next requests on other connections; measured, 2.6.
+  // Says that this connection takes no further request. There is no record for that, but HAProxy obeys this one at any time,
+  // and puts its next requests on other connections (measured, 2.6). nginx gives a kept connection its next request when it
+  // has read END_REQUEST, which may be before it sees that the connection is closed, and then a POST is a 502; but with any
+  // bytes behind END_REQUEST in the same write it does not keep the connection. The others ignore it.
   private goAway(): void {
-    if (this.wentAway || !this.multiplexed) return
+    if (this.wentAway || this.phase !== "open") return
     this.wentAway = true
     this.output.management(RecordType.GetValuesResult, noMultiplexing)
   }

@@ -60,6 +60,8 @@ export class ConnectionRequest {
   withheld = false
   /** Whether END_REQUEST has been appended, or can no longer be. */
   gone = false
+  /** Whether END_REQUEST has been appended. */
+  ended = false
   /** Whether a STDOUT record has been appended. */
   headSent = false
   readonly owner: RequestOwner
@@ -149,6 +151,7 @@ export class ConnectionRequest {
       output.endStream(RecordType.Stdout, this.requestId)
     }
     output.endRequest(this.requestId, appStatus, protocolStatus)
+    this.ended = true
     this.leave()
   }
 
