@@ -26,6 +26,8 @@ import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 export interface SeveralOptions {
   /** What to listen on. The first one's address is the server's. */
   readonly listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>
+  /** Who may connect to those of them that do not say it themselves. Default everybody. */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -118,7 +120,7 @@ export const layerServer = (
 ): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError> =>
   FastCgiHttpServer.layerServer(options).pipe(
     Layer.provide([
-      NodeFastCgiListener.layer("listeners" in options ? options.listeners : options),
+      NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options),
       FastCgiAdmission.layer(options)
     ])
   )
@@ -135,3 +137,15 @@ export const layerServices: Layer.Layer<NodeFastCgiServices> = Layer.mergeAll(
   Etag.layerWeak,
   NodeServices.layer
 )
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const withAllow = (
+  listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>,
+  allow: ReadonlyArray<string> | undefined
+): ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =>
+  allow === undefined
+    ? listeners
+    : listeners.map((options) => "allow" in options && options.allow !== undefined ? options : { ...options, allow })

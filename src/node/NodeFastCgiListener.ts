@@ -35,6 +35,13 @@ export interface FdOptions {
   readonly fd?: number | undefined
   /** Replaces the backlog that the socket was created with. Default 511. */
   readonly backlog?: number | undefined
+  /**
+   * Who may connect over TCP: addresses and networks such as `"192.0.2.10"`, `"10.1.0.0/16"` and `"2001:db8::/32"`, see
+   * `FastCgiAccess.fromEntries`. Others are closed when they have been accepted, before a byte is read. A UNIX
+   * socket's file mode says who may connect there.
+   * Where FCGI_WEB_SERVER_ADDRS is set, a peer has to be on both lists. Default everybody.
+   */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -80,6 +87,12 @@ export interface TcpOptions {
   readonly backlog?: number | undefined
   /** Whether the host "::" leaves IPv4 alone. Default false. */
   readonly ipv6Only?: boolean | undefined
+  /**
+   * Who may connect over TCP: addresses and networks such as `"192.0.2.10"`, `"10.1.0.0/16"` and `"2001:db8::/32"`, see
+   * `FastCgiAccess.fromEntries`. Others are closed when they have been accepted, before a byte is read.
+   * Where FCGI_WEB_SERVER_ADDRS is set, a peer has to be on both lists. Default everybody.
+   */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -101,6 +114,10 @@ export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions
  * A socket left over at a UNIX path by a program that has died is replaced; one that a live server listens on is not,
  * nor is anything else. Nobody can connect before the mode and the owner are set. Closing removes the socket only when
  * it is still this one.
+ *
+ * FCGI_WEB_SERVER_ADDRS is obeyed (SPEC 3.2): where it is set, in the `ConfigProvider` or in the environment, only peers
+ * with one of its IPv4 addresses may connect, and nobody over a UNIX socket. It is an error when it does not parse.
+ * Listening on an address that other hosts can reach, without a list, logs a warning.
  *
  * Fails with `FastCgiListenerError`, whose message says what to do. Listening on file descriptor 0 makes `process.stdin`
  * an empty stream: there is nothing to read, and looking at it would throw.
@@ -196,20 +213,28 @@ const makeOne = (
   options: NodeFastCgiListenerOptions
 ): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> => {
   const backlog = options.backlog ?? defaultBacklog
+  // On a UNIX socket it lets everybody in, but it is looked at there as well.
+  const allow = "allow" in options ? options.allow : undefined
   if ("path" in options && options.path !== undefined) {
     const { mode, owner, path, unlink = true } = options
-    return acceptor(formatPath(path), backlog, (server) => bindUnix(server, { path, mode, owner, backlog, unlink }))
+    return acceptor(
+      formatPath(path),
+      backlog,
+      (server) => bindUnix(server, { path, mode, owner, backlog, unlink }),
+      allow
+    )
   }
   if ("port" in options && options.port !== undefined) {
     const { host = "127.0.0.1", ipv6Only = false, port } = options
     return acceptor(
       `${formatHost(host)}:${port}`,
       backlog,
-      (server) => bindInet(server, { host, port, ipv6Only, backlog })
+      (server) => bindInet(server, { host, port, ipv6Only, backlog }),
+      allow
     )
   }
   const fd = "fd" in options ? options.fd ?? 0 : 0
-  return acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }))
+  return acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }), allow)
 }
 
 const isSeveral = (
