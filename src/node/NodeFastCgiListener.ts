@@ -8,8 +8,10 @@ import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as CgiProgram from "../server/CgiProgram.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
 import { acceptor } from "./internal/acceptor.ts"
+import { cgiProcess } from "./internal/cgiProcess.ts"
 import { bindInet } from "./internal/inetSocket.ts"
 import { bindFd } from "./internal/inheritedSocket.ts"
 import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
@@ -33,6 +35,11 @@ export const defaultBacklog = 511
 export interface FdOptions {
   /** The file descriptor. Default 0, where a web server puts the socket (SPEC 2.2). */
   readonly fd?: number | undefined
+  /**
+   * Whether a process that has no listening socket there, but was started as a plain CGI program, serves its one request:
+   * see `layerCgi`. For descriptor 0 only. Default true.
+   */
+  readonly cgi?: boolean | undefined
   /** Replaces the backlog that the socket was created with. Default 511. */
   readonly backlog?: number | undefined
   /**
@@ -205,6 +212,45 @@ export const layerUnix = (options: UnixOptions): Layer.Layer<FastCgiListener, Fa
  */
 export const layerTcp = (options: TcpOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
 
+/**
+ * Provides the one request that a web server has started this process for as a plain CGI program (RFC 3875), as a
+ * connection, and ends the process when it has been answered.
+ *
+ * **When to use**
+ *
+ * Seldom: without options a listener does this by itself where file descriptor 0 does not listen and GATEWAY_INTERFACE is
+ * set, so one program runs as both. It is slow, for every request starts Node anew.
+ *
+ * **Details**
+ *
+ * The environment becomes PARAMS, as much of standard input as CONTENT_LENGTH says becomes STDIN, STDOUT goes to standard
+ * output and STDERR to standard error. Everything above sees a FastCGI connection. What else is printed, by a log or
+ * `console.log`, goes to standard error from then on, so build the listener before anything that prints. HTTP_PROXY is
+ * taken out of `process.env`, because a CGI program gets a header `Proxy` of the client's there.
+ *
+ * When the connection has closed, SIGTERM is said to the program, without being sent: `NodeRuntime.runMain` and its like
+ * interrupt the program and close its layers. A program without a handler for SIGTERM is ended. The exit status is the
+ * request's appStatus, 255 at most, or 1 when it has none.
+ *
+ * Fails with `FastCgiListenerError` when GATEWAY_INTERFACE is not set. Access lists are not asked: nobody connects.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerCgi = (): Layer.Layer<FastCgiListener, FastCgiListenerError> =>
+  Layer.effect(
+    FastCgiListener,
+    Effect.suspend(() =>
+      CgiProgram.isCgi(process.env)
+        ? cgiProcess
+        : Effect.fail(listenerError(
+          "Unknown",
+          "This process was not started as a CGI program: GATEWAY_INTERFACE is not set. Let a web server start it, or, to " +
+            "try it: GATEWAY_INTERFACE=CGI/1.1 REQUEST_METHOD=GET REQUEST_URI=/ node app.js"
+        ))
+    )
+  )
+
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
@@ -234,7 +280,9 @@ const makeOne = (
     )
   }
   const fd = "fd" in options ? options.fd ?? 0 : 0
-  return acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }), allow)
+  const listening = acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }), allow)
+  if (fd !== 0 || ("cgi" in options && options.cgi === false) || !CgiProgram.isCgi(process.env)) return listening
+  return Effect.catchIf(listening, (error) => error.reason === "NotASocket", () => cgiProcess)
 }
 
 const isSeveral = (
