@@ -14,11 +14,14 @@ import { eventually, nextEvent, pattern, temporaryDirectory } from "./sockets.ts
 
 const fixture = fileURLToPath(new URL("./fixtures/cgi.ts", import.meta.url))
 
+// What the app says when it has closed its layers.
+const ended = "closed in good order\n"
+
 interface Options {
   readonly env?: Readonly<Record<string, string>>
   readonly body?: Uint8Array
   /** What standard input is. Default a pipe, when there is a body, and otherwise /dev/null. */
-  readonly stdin?: "socket" | "file" | "left open"
+  readonly stdin?: "socket" | "file" | "left open" | "pipe left open"
   readonly args?: ReadonlyArray<string>
 }
 
@@ -42,7 +45,7 @@ const cgi = (method: string, uri: string, options: Options = {}) =>
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
         // Node's own pipes are sockets; these are the shell's.
-        body !== undefined && stdin === undefined
+        body !== undefined && (stdin === undefined || stdin === "pipe left open")
           ? ChildProcess.spawn("/bin/sh", ["-c", "cat | \"$0\" \"$@\"", process.execPath, fixture, ...args], { env })
           : ChildProcess.spawn(process.execPath, [fixture, ...args], {
             env,
@@ -64,7 +67,12 @@ const cgi = (method: string, uri: string, options: Options = {}) =>
     // The app may end before it has read everything.
     child.stdin?.on("error", () => {})
     if (stdin === "left open") child.stdin!.write(body ?? "")
-    else child.stdin?.end(body)
+    else if (stdin === "pipe left open") {
+      child.stdin!.write(body!)
+      yield* eventually(() => output.stderr.includes(ended))
+      // For the shell, which waits for both ends of the pipe.
+      child.stdin!.end()
+    } else child.stdin?.end(body)
     const [code] = yield* closed
     const stdout = Buffer.concat(output.stdout)
     const end = stdout.indexOf("\r\n\r\n")
@@ -75,8 +83,6 @@ const cgi = (method: string, uri: string, options: Options = {}) =>
       body: stdout.subarray(end + 4)
     }
   }).pipe(Effect.scoped)
-
-const ended = "closed in good order\n"
 
 describe("an app that was started as a CGI program", () => {
   it.live("answers, prints what is no part of the answer on stderr, and ends", () =>
@@ -137,16 +143,43 @@ describe("an app that was started as a CGI program", () => {
       assert.strictEqual(code, 0)
     }))
 
-  it.live("answers before it has read its body, and does not wait for that", () =>
+  it.live("answers before it has read its body, and does not wait for that on a pipe", () =>
     Effect.gen(function*() {
       const { body, code, head } = yield* cgi("POST", "/early", {
         body: Buffer.from("the beginning"),
         env: { CONTENT_LENGTH: "1000000" },
-        stdin: "left open"
+        stdin: "pipe left open"
       })
       assert.strictEqual(head[0], "Status: 413 Content Too Large")
       assert.strictEqual(body.toString(), "too early")
       assert.strictEqual(code, 0)
+    }))
+
+  it.live("reads to its end a body on a socket that it has answered already", () =>
+    Effect.gen(function*() {
+      const body = pattern(3_000_000)
+      const child = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          ChildProcess.spawn(process.execPath, [fixture], {
+            env: environment("POST", "/early", { body }),
+            stdio: "pipe"
+          })
+        ),
+        (child) => Effect.sync(() => child.kill("SIGKILL"))
+      )
+      const exited = nextEvent(child, "exit")
+      const errors: Array<Error> = []
+      child.stdin.on("error", (error) => errors.push(error))
+      let answer = ""
+      child.stdout.on("data", (chunk: Buffer) => {
+        answer += chunk.toString()
+      })
+      child.stdin.write(body.subarray(0, 10))
+      yield* eventually(() => answer.endsWith("too early"))
+      assert.isNull(child.exitCode)
+      child.stdin.end(body.subarray(10))
+      assert.deepStrictEqual(yield* exited, [0, null])
+      assert.deepStrictEqual(errors, [])
     }))
 
   it.live("writes a long answer to its end before it ends", () =>

@@ -58,6 +58,7 @@ export const cgiProcess: Effect.Effect<FastCgiListener["Service"], never, Scope.
 
 interface Stdio {
   readonly stdin: NodeJS.ReadableStream
+  readonly stdinIsSocket: boolean
   /** Writes to what the web server reads. */
   readonly stdout: (content: Uint8Array, written: (error?: Error | null) => void) => void
   readonly onStdoutError: (listener: (error: Error) => void) => void
@@ -74,6 +75,7 @@ const takeStdio = (): Stdio => {
   replaceStdin()
   return {
     stdin,
+    stdinIsSocket: Fs.fstatSync(0).isSocket(),
     stdout: (content, written) => void write(content, written),
     onStdoutError: (listener) => stdout.on("error", listener),
     stderr: (content) => void stderr.write(content)
@@ -119,6 +121,7 @@ class CgiConnection extends Duplex {
   private left: number
   private reading = false
   private inputEnded = false
+  private connectionEnded = false
   // Writes of one `_write` that standard output has not taken.
   private writing = 0
   private writeError: Error | undefined
@@ -162,7 +165,7 @@ class CgiConnection extends Duplex {
     }
     this.reading = true
     stdin.on("data", (chunk: Uint8Array) => {
-      if (this.inputEnded || this.readableEnded || this.destroyed) return
+      if (this.inputEnded || this.destroyed) return
       const content = chunk.length > this.left ? chunk.subarray(0, this.left) : chunk
       this.left -= content.length
       const more = content.length === 0 || this.push(CgiProgram.stdin(content))
@@ -187,8 +190,7 @@ class CgiConnection extends Duplex {
     const { written, writeError } = this
     this.written = undefined
     written?.(writeError)
-    // Everything has been said: the other end of a connection would close now.
-    if (this.appStatus !== undefined && writeError === undefined) this.end_()
+    this.endWhenDone()
   }
 
   private endInput(): void {
@@ -196,13 +198,21 @@ class CgiConnection extends Duplex {
     this.inputEnded = true
     this.stdio.stdin.pause()
     this.push(CgiProgram.stdin(nothing))
+    this.endWhenDone()
   }
 
-  private end_(): void {
-    if (this.destroyed || this.readableEnded) return
+  // Ends as a web server closes its end of a connection, when everything has been said. Input that is left in a socket is a
+  // reset for the web server, which may cost it the answer (Apache's mod_cgid), so that is read first: the server above drops
+  // it, and waits for its `lingerTimeout` at most.
+  private endWhenDone(): void {
+    if (this.appStatus === undefined || this.writing > 0 || this.writeError !== undefined || this.destroyed) return
+    if (!this.inputEnded && this.stdio.stdinIsSocket) return
     this.inputEnded = true
     this.stdio.stdin.pause()
-    this.push(null)
+    if (!this.connectionEnded) {
+      this.connectionEnded = true
+      this.push(null)
+    }
   }
 }
 
