@@ -61,7 +61,8 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  * **Gotchas**
  *
  * Without options it listens on file descriptor 0, which has to be a listening socket: web servers and `spawn-fcgi` start
- * an application that way, a terminal does not. `process.stdin` is an empty stream then.
+ * an application that way, a terminal does not. `process.stdin` is an empty stream then. Started as a plain CGI program it
+ * serves that one request: see `NodeFastCgiListener.layerCgi`.
  *
  * **Example** (An app on a UNIX socket)
  *

@@ -151,6 +151,29 @@ describe("a list of any network", () => {
   )
 })
 
+describe("a list of any text", () => {
+  const alphabet = "0129af.:/,% []-x\t"
+  const character = Arbitrary.map(upTo(alphabet.length - 1), (index) => alphabet[index])
+
+  it.prop(
+    "is a list or an error, and holds only what is an address",
+    { characters: Arbitrary.array(character, { maxLength: 12 }), address: bytes(4) },
+    ({ address, characters }) => {
+      const text = characters.join("")
+      const someone = peer(address.join("."))
+      for (const result of [FastCgiAccess.fromEntries([text]), FastCgiAccess.fromWebServerAddrs(text)]) {
+        if (Result.isSuccess(result)) FastCgiAccess.permits(result.success, someone)
+        else assert.include(result.failure.message, result.failure.kind === "Empty" ? "empty" : "which")
+      }
+      // What is none of the characters of an address does not make one.
+      if (/[-x[\]%]/.test(text)) {
+        assert.isTrue(Result.isFailure(FastCgiAccess.fromEntries([text])), text)
+        assert.isTrue(Result.isFailure(FastCgiAccess.fromWebServerAddrs(text)), text)
+      }
+    }
+  )
+})
+
 describe("FCGI_WEB_SERVER_ADDRS", () => {
   it.each<[string, Array<string>]>([
     // The example of SPEC 3.2.
