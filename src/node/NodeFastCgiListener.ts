@@ -197,22 +197,6 @@ export const layer = (
 export const layerFd = (options: FdOptions = {}): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
 
 /**
- * Provides a listener on a UNIX socket path.
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerUnix = (options: UnixOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
-
-/**
- * Provides a listener on a TCP port, by default of the loopback address only.
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerTcp = (options: TcpOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
-
-/**
  * Provides the one request that a web server has started this process for as a plain CGI program (RFC 3875), as a
  * connection, and ends the process when it has been answered.
  *
@@ -250,6 +234,22 @@ export const layerCgi = (): Layer.Layer<FastCgiListener, FastCgiListenerError> =
         ))
     )
   )
+
+/**
+ * Provides a listener on a UNIX socket path.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerUnix = (options: UnixOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
+
+/**
+ * Provides a listener on a TCP port, by default of the loopback address only.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerTcp = (options: TcpOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
 
 // -----------------------------------------------------------------------------
 // Internal
