@@ -202,6 +202,14 @@ describe("an app that was started as a CGI program", () => {
       assert.include(broken.stderr, ended)
     }))
 
+  it.live("says on stderr what STDERR says, and exits with the appStatus", () =>
+    Effect.gen(function*() {
+      const { body, code, stderr } = yield* cgi("GET", "/", { args: ["status"] })
+      assert.strictEqual(body.toString(), "an answer")
+      assert.strictEqual(stderr, "said on STDERR\n")
+      assert.strictEqual(code, 42)
+    }))
+
   it.live("takes a header `Proxy` for a header, and not for its own proxy", () =>
     Effect.gen(function*() {
       const { body } = yield* cgi("GET", "/variables", { env: { HTTP_PROXY: "http://192.0.2.66:8080" } })
