@@ -18,6 +18,7 @@ import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
  * - `PathTooLong`: the socket path exceeds what the operating system can bind
  * - `PermissionDenied`: the process may not bind or listen there
  * - `AddressNotAvailable`: the address is not one of this host, or does not parse
+ * - `InvalidAccessList`: the list of who may connect does not parse, and so nobody may
  * - `Unknown`: anything else; see `cause`
  *
  * @category errors
@@ -30,6 +31,7 @@ export type FastCgiListenerErrorReason =
   | "PathTooLong"
   | "PermissionDenied"
   | "AddressNotAvailable"
+  | "InvalidAccessList"
   | "Unknown"
 
 /**
