@@ -146,8 +146,9 @@ const opensslDate = /^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4} GMT$/
 
 const date = (text: string | undefined): Date | undefined => {
   if (text === undefined || !opensslDate.test(text)) return undefined
-  const time = Date.parse(text)
-  return Number.isNaN(time) ? undefined : new Date(time)
+  // oxlint-disable-next-line no-restricted-globals -- a date of the certificate, not the time
+  const read = new Date(text)
+  return Number.isNaN(read.getTime()) ? undefined : read
 }
 
 const certificate = (text: string | undefined): string | undefined =>
