@@ -276,6 +276,54 @@ const stderr = HttpRouter.add(
   })
 )
 
+/** Lines to the application's log, before the response or between the two halves of its body. */
+const log = HttpRouter.add(
+  "GET",
+  "/log",
+  Effect.gen(function*() {
+    const query = yield* parameters
+    const text = query.get("text") ?? ""
+    const lines = Effect.forEach(
+      Array.from(
+        { length: number(query, "lines", 1) },
+        (_, i) => `${text}-${i} ${"l".repeat(number(query, "size", 0))}`
+      ),
+      (line) => Effect.logWarning(line),
+      { discard: true }
+    )
+    if (query.has("during")) {
+      return HttpServerResponse.stream(
+        Stream.concat(Stream.succeed(encode("log")), Stream.fromEffect(Effect.as(lines, encode("ged"))))
+      )
+    }
+    yield* lines
+    return HttpServerResponse.text("logged", { status: number(query, "code", 200) })
+  })
+)
+
+/** A file, by its absolute path. */
+const file = HttpRouter.add(
+  "GET",
+  "/file",
+  Effect.flatMap(parameters, (query) =>
+    HttpServerResponse.file(query.get("path") ?? "", {
+      ...(query.has("type") ? { contentType: query.get("type")! } : {}),
+      headers: { "content-disposition": "inline", "cache-control": "private, max-age=60" }
+    }))
+)
+
+/** Lets those in who say "let me in", and tells who they are. */
+const auth = HttpRouter.add(
+  "*",
+  "/auth",
+  Effect.map(request, ({ headers }) =>
+    HttpServerResponse.empty(
+      headers["authorization"] === "Bearer let me in"
+        ? { status: 204, headers: { "x-user": "alice", "x-asked-for": headers["x-original-uri"] ?? "" } }
+        : { status: 401, headers: { "www-authenticate": "Bearer" } }
+    ))
+)
+
 const fail = HttpRouter.add("GET", "/fail", Effect.fail(new Failure("secret of the handler")))
 
 const die = HttpRouter.add("GET", "/die", Effect.die(new Failure("secret of the handler")))
@@ -309,6 +357,9 @@ export const layer = HttpRouter.serve(
     cookies,
     headers,
     stderr,
+    log,
+    file,
+    auth,
     fail,
     die,
     limited,
