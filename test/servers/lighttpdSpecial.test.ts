@@ -225,4 +225,51 @@ describeWith(["lighttpd"], "lighttpd", (lighttpd) => {
       })
       assert.strictEqual(taken, size)
     }))
+
+  // What somebody has who has had another FastCGI application behind lighttpd: only the program in bin-path changes.
+  it.live("takes an ordinary configuration as it stands: bin-path, check-local, allow-x-send-file", () =>
+    Effect.gen(function*() {
+      const folder = Fs.realpathSync(yield* WebServers.temporaryDirectory)
+      const control = Path.join(folder, "control.sock")
+      const application = yield* Application.converse(control)
+      const file = Path.join(folder, "a file.txt")
+      Fs.writeFileSync(file, "sent by lighttpd")
+      const sendFile = JSON.stringify({ header: "X-LIGHTTPD-send-file", roots: [folder] }).replaceAll("\"", "\\\"")
+      const binPath = [process.execPath, ...Application.command(control, "--send-file", sendFile)].join(" ")
+      const port = yield* WebServers.freePort
+      yield* Lighttpd.start(
+        lighttpd!,
+        folder,
+        port,
+        `server.modules += ( "mod_fastcgi" )
+fastcgi.server = (
+  "/" => ((
+    "socket" => "${folder}/app.sock",
+    "bin-path" => "${binPath}",
+    "max-procs" => 2,
+    "check-local" => "disable",
+    "allow-x-send-file" => "enable"
+  ))
+)
+`
+      )
+      yield* application.started(2)
+      assert.strictEqual((yield* request(port, "/hello")).text, "Hello world!")
+      const root = JSON.parse((yield* request(port, "/?a=b")).text) as Received
+      assert.strictEqual(root.url, "/?a=b")
+      const posted = JSON.parse(
+        (yield* request(port, "/form/gr%C3%BC%C3%9Fe?a=b", { method: "POST", body: "name=value" })).text
+      ) as Received
+      assert.strictEqual(posted.url, "/form/gr%C3%BC%C3%9Fe?a=b")
+      assert.strictEqual(posted.body, "name=value")
+      const sent = yield* request(port, `/file?path=${encodeURIComponent(file)}`, { headers: { range: "bytes=5-6" } })
+      assert.strictEqual(sent.status, 206)
+      assert.strictEqual(sent.text, "by")
+      const large = yield* request(port, "/digest", { method: "POST", body: pieces(3_000_000) })
+      assert.strictEqual((JSON.parse(large.text) as Digest).sha256, digestOf(3_000_000))
+      const many = yield* Effect.forEach(Array.from({ length: 200 }), () => request(port, "/hello"), {
+        concurrency: 16
+      })
+      assert.isTrue(many.every((response) => response.text === "Hello world!"))
+    }))
 })

@@ -396,4 +396,49 @@ describeWith(["nginx"], "nginx", (nginx) => {
       })
       assert.strictEqual(taken, size)
     }))
+
+  // What somebody has who has had another FastCGI application behind nginx: nothing but fastcgi_pass changes hands.
+  for (const transport of ["127.0.0.1:3003", "unix:/run/app.sock"]) {
+    it.live(`takes an ordinary configuration as it stands: fastcgi_pass ${transport}`, () =>
+      Effect.gen(function*() {
+        const folder = yield* WebServers.temporaryDirectory
+        const socket = Path.join(folder, "app.sock")
+        const taken = yield* Effect.exit(WebServers.accepts({ host: "127.0.0.1", port: 3003 }))
+        // Another program may have the port.
+        const appPort = taken._tag === "Success" ? yield* WebServers.freePort : 3003
+        const { measure } = yield* Application.start(
+          Path.join(folder, "control.sock"),
+          ...transport.startsWith("unix:") ? ["--path", socket] : ["--port", String(appPort)]
+        )
+        const port = yield* WebServers.freePort
+        const address = transport.replace("/run/app.sock", socket).replace("3003", String(appPort))
+        yield* Nginx.start(nginx!, folder, [
+          `server {
+            listen 127.0.0.1:${port};
+            server_name example.test;
+            location / {
+              include /etc/nginx/fastcgi_params;
+              fastcgi_pass ${address};
+            }
+          }`
+        ], [port])
+        assert.strictEqual((yield* request(port, "/hello")).text, "Hello world!")
+        const posted = JSON.parse(
+          (yield* request(port, "/form/gr%C3%BC%C3%9Fe?a=b", { method: "POST", body: "name=value" })).text
+        ) as Received
+        assert.strictEqual(posted.method, "POST")
+        assert.strictEqual(posted.url, "/form/gr%C3%BC%C3%9Fe?a=b")
+        assert.strictEqual(posted.body, "name=value")
+        assert.isFalse(posted.keepConnection)
+        const large = yield* request(port, "/digest", { method: "POST", body: Buffer.concat([...pieces(1_000_000)]) })
+        assert.strictEqual((JSON.parse(large.text) as Digest).sha256, digestOf(1_000_000))
+        const download = yield* request(port, "/download?size=5000000")
+        assert.isTrue(download.body.equals(Buffer.concat([...pieces(5_000_000)])))
+        const many = yield* Effect.forEach(Array.from({ length: 200 }), () => request(port, "/hello"), {
+          concurrency: 16
+        })
+        assert.isTrue(many.every((response) => response.text === "Hello world!"))
+        assert.strictEqual((yield* measure).handlers, 0)
+      }))
+  }
 })
