@@ -4,6 +4,8 @@
  */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Fs from "node:fs"
 import * as Https from "node:https"
 import * as Path from "node:path"
@@ -395,6 +397,21 @@ describeWith(["nginx"], "nginx", (nginx) => {
         taken += chunk.length
       })
       assert.strictEqual(taken, size)
+    }))
+
+  it.live("takes the end of a killed application for the end of its response, unless that has a length", () =>
+    Effect.gen(function*() {
+      for (const [length, complete] of [["", true], ["&length=100", false]] as const) {
+        const { application, port } = yield* site("streaming both ways")
+        const id = application.id()
+        const opening = yield* Effect.forkScoped(open(port, `/broken?id=${id}${length}`), { startImmediately: true })
+        yield* application.hears("Begun", id)
+        yield* application.say({ _tag: "Emit", id, text: "half of it" })
+        const response = yield* Fiber.join(opening)
+        yield* response.received(10)
+        process.kill(application.program.pid, "SIGKILL")
+        assert.strictEqual(Exit.isSuccess(yield* Effect.exit(response.whole)), complete)
+      }
     }))
 
   // What somebody has who has had another FastCGI application behind nginx: nothing but fastcgi_pass changes hands.
