@@ -226,6 +226,24 @@ describeWith(["nginx"], "nginx", (nginx) => {
       assert.strictEqual((yield* send("/apple")).status, 404)
     }))
 
+  it.live("loses the port of the Host header to Debian's fastcgi_params, and gets it back as the page says", () =>
+    Effect.gen(function*() {
+      const line = "fastcgi_param HTTP_HOST $host:$server_port;"
+      assert.include(page, `\`${line}\``)
+      const include = "include /etc/nginx/fastcgi_params;"
+      const lost = Fs.readFileSync("/etc/nginx/fastcgi_params", "utf8").includes("HTTP_HOST")
+      for (const added of [false, true]) {
+        const { port, send } = yield* site("the smallest good configuration", {
+          fills: () => added ? [[include, `${line} ${include}`]] : []
+        })
+        const headers = { host: `example.test:${port}` }
+        const received = JSON.parse((yield* send("/who", { headers })).text) as Received
+        const host = lost && !added ? "example.test" : `example.test:${port}`
+        assert.strictEqual(received.headers["host"], host)
+        assert.strictEqual(received.originalUrl, `http://${host}/who`)
+      }
+    }))
+
   it.live("says what it knows of TLS and of the client's certificate", () =>
     Effect.gen(function*() {
       const openssl = (folder: string, ...args: ReadonlyArray<string>) =>
