@@ -28,6 +28,7 @@ const { values } = parseArgs({
     "base-path": { type: "string" },
     // Options of FastCgiSendFile, as JSON.
     "send-file": { type: "string" },
+    static: { type: "string" },
     "log-to-web-server": { type: "boolean" }
   }
 })
@@ -114,7 +115,8 @@ Layer.launch(
   Layer.provide(started, Routes.layer).pipe(
     Layer.provide(control),
     Layer.provide(platform),
-    Layer.provide(loggers)
+    Layer.provide(loggers),
+    Layer.provide(Layer.succeed(Routes.StaticFiles, values.static))
   )
 ).pipe(
   Effect.tapCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError(cause)),

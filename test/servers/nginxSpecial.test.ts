@@ -152,10 +152,42 @@ describeWith(["nginx"], "nginx", (nginx) => {
       assert.strictEqual((yield* send("/protected/plain.txt")).status, 404)
     }))
 
+  it.live("sends the files of HttpStaticServer, whose tags are nginx's then", () =>
+    Effect.gen(function*() {
+      const { send } = yield* site("nginx sends the files", {
+        fills: ({ files }) => [["/srv/files/", `${files}/`]],
+        args: (places) => ["--static", places.files, ...sendFile("X-Accel-Redirect")(places)]
+      })
+      const get = (headers: Record<string, string> = {}) => send("/static/what%3Fis%23this.txt", { headers })
+      const whole = yield* get()
+      assert.strictEqual(whole.text, "content of what?is#this.txt")
+      assert.strictEqual(whole.headers["content-type"], "text/plain; charset=utf-8")
+      const etag = whole.headers["etag"]!
+      assert.match(etag, /^"[0-9a-f]+-1b"$/)
+      assert.strictEqual((yield* get({ "if-none-match": etag })).status, 304)
+      // What the client resumes is what it has begun with.
+      const resumed = yield* get({ range: "bytes=11-14", "if-range": etag })
+      assert.strictEqual(resumed.status, 206)
+      assert.strictEqual(resumed.text, "what")
+      assert.strictEqual(resumed.headers["etag"], etag)
+      const changed = yield* get({ range: "bytes=11-14", "if-range": "\"other\"" })
+      assert.strictEqual(changed.status, 200)
+      assert.strictEqual(changed.text, whole.text)
+      const part = yield* get({ range: "bytes=11-14" })
+      assert.strictEqual(part.status, 206)
+      assert.strictEqual(part.text, "what")
+    }))
+
   it.live("asks the application who may in", () =>
     Effect.gen(function*() {
       const { application, files, send } = yield* site("an application decides", {
-        fills: ({ folder }) => [["root /srv/www;", `root ${folder}/www;`]]
+        fills: ({ folder }) => [
+          ["root /srv/www;", `root ${folder}/www;`],
+          [
+            "add_header X-Seen-By $user;",
+            "add_header X-Seen-By $user; auth_request_set $for $upstream_http_x_asked_for; add_header X-Asked-For $for;"
+          ]
+        ]
       })
       const secrets = Path.join(Path.dirname(files), "www/private")
       Fs.mkdirSync(secrets, { recursive: true })
@@ -173,6 +205,9 @@ describeWith(["nginx"], "nginx", (nginx) => {
       const allowed = yield* send(target, { headers: { authorization } })
       assert.strictEqual(allowed.text, "for the few")
       assert.strictEqual(allowed.headers["x-seen-by"], "alice")
+      assert.strictEqual(allowed.headers["x-asked-for"], target)
+      const elsewhere = yield* send(target, { headers: { authorization, "x-original-uri": "/public" } })
+      assert.strictEqual(elsewhere.headers["x-asked-for"], target, "a client says what it has asked for")
       // A body, which is not passed on, and the next request on the connection is in order.
       const posted = yield* send(target, { method: "POST", headers: { authorization }, body: "a body" })
       assert.strictEqual(posted.status, 405)

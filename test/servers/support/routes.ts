@@ -11,6 +11,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import { ClientAbort } from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as HttpStaticServer from "effect/http/HttpStaticServer"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -312,6 +313,16 @@ const file = HttpRouter.add(
     }))
 )
 
+/** The directory whose files are at `/static`; none by default. */
+export const StaticFiles = Context.Reference<string | undefined>("test/servers/StaticFiles", {
+  defaultValue: () => undefined
+})
+
+const staticFiles = Layer.unwrap(Effect.map(
+  StaticFiles,
+  (root) => root === undefined ? Layer.empty : HttpStaticServer.layer({ root, prefix: "/static" })
+))
+
 /** Lets those in who say "let me in", and tells who they are. */
 const auth = HttpRouter.add(
   "*",
@@ -359,6 +370,7 @@ export const layer = HttpRouter.serve(
     stderr,
     log,
     file,
+    staticFiles,
     auth,
     fail,
     die,
