@@ -52,6 +52,8 @@ export class ConnectionRequest {
   refusal: Refusal | undefined
   /** Set by whoever runs the handler: interrupts it. `end` has to follow. */
   onAbort: ((reason: AbortReason) => void) | undefined
+  /** Called before the head is appended, with its length in bytes, and again, without one, when it has been. */
+  onHead: ((headLength?: number) => void) | undefined
   /** Whether the output is dropped, because nobody is there to take it. */
   aborted = false
   /** Whether the connection comes to its end, and with it this request: END_REQUEST would call it complete. */
@@ -119,8 +121,10 @@ export class ConnectionRequest {
   /** Appends the header block, and what is ready of the body. */
   head(head: string, body?: Uint8Array | string | undefined, bodyLength = 0): void {
     if (!this.open) return
+    this.onHead?.(head.length)
     this.headSent = true
     this.owner.output.head(this.requestId, head, body, bodyLength)
+    this.onHead?.()
   }
 
   /** Appends to STDOUT. */
