@@ -56,7 +56,8 @@ export interface RunMainOptions {
  * **Gotchas**
  *
  * Until it is called, while the program's modules are being loaded, signals do what they do to any Node program: SIGTERM
- * and SIGINT end it, SIGUSR1 opens Node's debugger. `node --disable-sigusr1` lets SIGUSR1 end it as well.
+ * and SIGINT end it, SIGUSR1 opens Node's debugger, and the program goes on. `multiwatch -s TERM` sends SIGTERM instead.
+ * `node --disable-sigusr1` is no remedy: Node blocks the signal then, and nobody gets it.
  *
  * **Example** (An app that a web server starts)
  *
@@ -88,7 +89,7 @@ export const runMain: {
     // Before anything is written.
     detachOutput(0)
     ignoreErrors()
-    const main = options.disableErrorReporting === true ? effect : Effect.tapCause(effect, report)
+    const main = options.disableErrorReporting === true ? effect : Effect.onError(effect, report)
     withSignals(options.shutdownTimeout)(Effect.provideService(main, LogToStderr, true), {
       disableErrorReporting: true,
       teardown: options.teardown
