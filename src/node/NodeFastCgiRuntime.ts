@@ -55,9 +55,10 @@ export interface RunMainOptions {
  *
  * **Gotchas**
  *
- * Until it is called, while the program's modules are being loaded, signals do what they do to any Node program: SIGTERM
- * and SIGINT end it, SIGUSR1 opens Node's debugger, and the program goes on. `multiwatch -s TERM` sends SIGTERM instead.
- * `node --disable-sigusr1` is no remedy: Node blocks the signal then, and nobody gets it.
+ * Until it is called, while the program's modules are being loaded, signals do what they do to any Node program. SIGTERM
+ * and SIGINT end it. SIGUSR1 opens Node's debugger: when that is open although neither `--inspect` nor NODE_OPTIONS can have
+ * asked for it, it is closed again, and the program ends as the signal meant it. `node --disable-sigusr1` must not be used:
+ * Node blocks the signal then, and nobody gets it.
  *
  * **Example** (An app that a web server starts)
  *
@@ -128,6 +129,9 @@ const withSignals = (shutdownTimeout: Duration.Input | undefined) =>
     }
 
     for (const signal of signals) process.on(signal, receive)
+    // Node may be about to open it.
+    if (closeDebugger()) receive("SIGUSR1")
+    else setImmediate(() => closeDebugger() && receive("SIGUSR1"))
 
     fiber.addObserver((exit) => {
       ended = true
@@ -138,6 +142,20 @@ const withSignals = (shutdownTimeout: Duration.Input | undefined) =>
       })
     })
   })
+
+// Whether SIGUSR1 has come before anybody listened for it: that opens the debugger, on a port where every user of the host
+// may run code in this process. multiwatch, for one, sends nothing else, and waits.
+const closeDebugger = (): boolean => {
+  const inspector = process.getBuiltinModule("node:inspector")
+  if (inspector?.url() === undefined || isDebuggerWanted()) return false
+  inspector.close()
+  return true
+}
+
+// Editors open it by a module that NODE_OPTIONS has Node load.
+const isDebuggerWanted = (): boolean =>
+  process.execArgv.some((option) => /^--inspect(-brk|-wait)?(=|$)/.test(option)) ||
+  (process.env["NODE_OPTIONS"] ?? "") !== ""
 
 // A pipe whose reader has gone away, a terminal that was closed: what is written to it is lost, and nothing else.
 const ignoreErrors = (): void => {

@@ -20,10 +20,10 @@ interface Life {
   readonly ended: Effect.Effect<number | NodeJS.Signals>
 }
 
-const lead = (life: string): Effect.Effect<Life, never, Scope.Scope> =>
+const lead = (life: string, ...nodeOptions: ReadonlyArray<string>): Effect.Effect<Life, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const child = ChildProcess.spawn(process.execPath, [fixture, life], {
+      const child = ChildProcess.spawn(process.execPath, [...nodeOptions, fixture, life], {
         stdio: ["ignore", "pipe", "pipe", "pipe"]
       })
       const read = (stream: Readable) => {
@@ -186,5 +186,23 @@ describe("a program that NodeFastCgiRuntime runs", () => {
       yield* life.says("written")
       life.process.kill("SIGTERM")
       assert.strictEqual(yield* life.ended, 0)
+    }))
+
+  it.live("ends at a SIGUSR1 that has opened Node's debugger, while the program was being loaded", () =>
+    Effect.gen(function*() {
+      const life = yield* lead("loading", "--inspect-port=0")
+      yield* life.says("loading")
+      life.process.kill("SIGUSR1")
+      assert.strictEqual(yield* life.ended, 0)
+      assert.deepStrictEqual(life.words(), ["loading", "loaded"])
+    }))
+
+  it.live("leaves the debugger alone when it was asked for", () =>
+    Effect.gen(function*() {
+      const life = yield* lead("runs", "--inspect=0")
+      yield* life.says("running")
+      life.process.kill("SIGTERM")
+      assert.strictEqual(yield* life.ended, 0)
+      assert.include(life.stderr(), "Debugger listening")
     }))
 })
