@@ -48,7 +48,7 @@ const places: Effect.Effect<Places, never, Scope.Scope> = Effect.gen(function*()
 /** Runs a command of the page at other places. */
 const startDocumented = (
   title: string,
-  { app, socket }: Places,
+  { application, socket }: Places,
   more: ReadonlyArray<readonly [string, string]> = [],
   args: ReadonlyArray<string> = [],
   ready?: Effect.Effect<unknown, unknown>
@@ -59,7 +59,8 @@ const startDocumented = (
     args: [
       "-c",
       WebServers.fill(documentedCommand(title), [
-        [/\/usr\/bin\/node .*\/srv\/app\/main.js/.exec(documentedCommand(title))![0], app(...args)],
+        ["/usr/bin/node", process.execPath],
+        ["/srv/app/main.js", Application.command(application.path, ...args).join(" ")],
         ...(more.length === 0 ? [["/run/app/app.sock", socket] as const] : more)
       ])
     ],
