@@ -1,6 +1,6 @@
 /**
  * Listening sockets of the operating system: the one on file descriptor 0 that web servers and spawn-fcgi start an
- * application with (SPEC 2.2), a UNIX socket path, a TCP port, or several of them.
+ * application with (SPEC 2.2), those that systemd passes, a UNIX socket path, a TCP port, or several of them.
  *
  * @since 0.1.0
  */
@@ -15,6 +15,7 @@ import { cgiProcess } from "./internal/cgiProcess.ts"
 import { bindInet } from "./internal/inetSocket.ts"
 import { bindFd } from "./internal/inheritedSocket.ts"
 import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
+import { systemdSockets } from "./internal/systemdSockets.ts"
 import { bindUnix } from "./internal/unixSocket.ts"
 
 /**
@@ -103,12 +104,28 @@ export interface TcpOptions {
 }
 
 /**
- * What to listen on: `{ fd }`, `{ path }` or `{ port }`. `{}` is file descriptor 0.
+ * The sockets that systemd has passed: socket activation.
  *
  * @category options
  * @since 0.1.0
  */
-export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions
+export interface SystemdOptions {
+  /**
+   * Which of them: all (`true`), or those with this name, `FileDescriptorName=` of the socket unit. Several are listened
+   * on as one.
+   */
+  readonly systemd: true | string
+  /** Replaces `Backlog=` of the socket unit. Default 511. */
+  readonly backlog?: number | undefined
+}
+
+/**
+ * What to listen on: `{ fd }`, `{ path }`, `{ port }` or `{ systemd }`. `{}` is file descriptor 0.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions | SystemdOptions
 
 /**
  * Listens on a socket, or on several as one, until the scope is closed. Without options that is file descriptor 0.
@@ -251,6 +268,33 @@ export const layerUnix = (options: UnixOptions): Layer.Layer<FastCgiListener, Fa
  */
 export const layerTcp = (options: TcpOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
 
+/**
+ * Provides a listener on the sockets that systemd has passed, all of them unless told otherwise.
+ *
+ * **Details**
+ *
+ * systemd holds the sockets itself: connections that arrive while the program is not running, between the old and the
+ * new process of a restart for instance, wait until it accepts them. The names and the count come from the environment
+ * (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES), which no longer has them afterwards.
+ *
+ * Fails with `FastCgiListenerError` and the reason `NotASocket` when the process was not started by socket activation,
+ * when something between systemd and this process has started it, and when no socket has the name.
+ *
+ * **Example** (The socket of the unit that says FileDescriptorName=fastcgi)
+ *
+ * ```ts
+ * import { NodeFastCgiListener } from "effect-fastcgi/node"
+ *
+ * export const Listener = NodeFastCgiListener.layerSystemd({ systemd: "fastcgi" })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSystemd = (
+  options: SystemdOptions = { systemd: true }
+): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
+
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
@@ -279,11 +323,26 @@ const makeOne = (
       allow
     )
   }
+  if ("systemd" in options && options.systemd !== undefined) return makeSystemd(options.systemd, backlog)
   const fd = "fd" in options ? options.fd ?? 0 : 0
   const listening = acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }), allow)
   if (fd !== 0 || ("cgi" in options && options.cgi === false) || !CgiProgram.isCgi(process.env)) return listening
   return Effect.catchIf(listening, (error) => error.reason === "NotASocket", () => cgiProcess)
 }
+
+const makeSystemd = Effect.fnUntraced(function*(
+  which: true | string,
+  backlog: number
+): Effect.fn.Return<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> {
+  const sockets = yield* systemdSockets(which === true ? undefined : which)
+  const listeners = yield* Effect.forEach(sockets, ({ fd, name }) =>
+    acceptor(
+      `the socket "${name}" of systemd (file descriptor ${fd})`,
+      backlog,
+      (server) => bindFd(server, { fd, backlog })
+    ))
+  return isNonEmpty(listeners) && listeners.length > 1 ? merge(listeners) : listeners[0]!
+})
 
 const isSeveral = (
   options: NodeFastCgiListenerOptions | ReadonlyArray<NodeFastCgiListenerOptions>

@@ -6,15 +6,16 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import { createHash, randomBytes } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import * as Application from "./support/application.ts"
-import { open, request } from "./support/http.ts"
+import { type HttpError, open, request, type Response } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
-import type { Received } from "./support/messages.ts"
+import type { Digest, Received } from "./support/messages.ts"
 import * as Nginx from "./support/nginx.ts"
 import { Site } from "./support/site.ts"
 
@@ -167,4 +168,101 @@ describeWith(["nginx", "wrk"], "two applications behind nginx", (nginx, wrk) => 
       const { log } = yield* Fiber.join(load)
       assert.match(log, /RESULT requests=\d+ wrong=0 broken=0/)
     }))
+})
+
+describeWith(["nginx", "spawn-fcgi"], "two processes on one socket behind nginx", (nginx, spawnFcgi) => {
+  // Starts the application again whenever it has ended as it was told to, on the socket that the script has on descriptor 0.
+  // What a shell runs in the background has /dev/null there.
+  const supervisor = `#!/bin/sh
+keep() { while "$@"; do :; done; }
+exec 3<&0
+keep "$@" <&3 3<&- &
+keep "$@" <&3 3<&- &
+wait
+`
+
+  const body = randomBytes(20_000)
+  const sha256 = createHash("sha256").update(body).digest("hex")
+
+  /** Asks again and again until told to stop. Gives the number of responses, and every one that is not as it should be. */
+  const load = (port: number, clients: number) =>
+    Effect.gen(function*() {
+      let going = true
+      let responses = 0
+      const wrong: Array<string> = []
+      const expect = (what: string, asking: Effect.Effect<Response, HttpError>, right: (text: string) => boolean) =>
+        Effect.match(asking, {
+          onSuccess: ({ status, text }) => {
+            responses++
+            if (status !== 200 || !right(text)) wrong.push(`${what}: ${status} ${text.slice(0, 80)}`)
+          },
+          onFailure: ({ message }) => {
+            wrong.push(`${what}: ${message}`)
+          }
+        })
+      const get = expect("GET", request(port, "/hello"), (text) => text === "Hello world!")
+      const post = expect(
+        "POST",
+        request(port, "/digest", { method: "POST", body }),
+        (text) => (JSON.parse(text) as Digest).sha256 === sha256
+      )
+      const running = yield* Effect.forkScoped(
+        Effect.forEach(
+          Array.from({ length: clients }, (_, i) => i % 2 === 0 ? get : post),
+          (ask) => Effect.whileLoop({ while: () => going, body: () => ask, step: () => {} }),
+          { concurrency: "unbounded", discard: true }
+        ),
+        { startImmediately: true }
+      )
+      return {
+        responses: () => responses,
+        stop: Effect.suspend(() => {
+          going = false
+          return Effect.as(Fiber.join(running), wrong)
+        })
+      }
+    })
+
+  for (
+    const [name, keepConnection, location] of [
+      ["a connection for each request", false, ""],
+      ["connections that are kept", true, "fastcgi_next_upstream error timeout non_idempotent;"]
+    ] as const
+  ) {
+    it.live(`lose no request when they are stopped and started in turn: ${name}`, () =>
+      Effect.gen(function*() {
+        const folder = yield* WebServers.temporaryDirectory
+        const socket = Path.join(folder, "app.sock")
+        const script = Path.join(folder, "supervisor")
+        Fs.writeFileSync(script, supervisor, { mode: 0o755 })
+        const application = yield* Application.converse(Path.join(folder, "control.sock"))
+        yield* WebServers.start({
+          name: "spawn-fcgi",
+          command: spawnFcgi!,
+          args: ["-n", "-s", socket, "--", script, process.execPath, ...Application.command(application.path)],
+          ready: application.started(2)
+        })
+        const port = yield* WebServers.freePort
+        const server = yield* Nginx.start(nginx!, folder, [
+          `upstream app { server unix:${socket}; ${keepConnection ? "keepalive 16;" : ""} }
+          server { listen 127.0.0.1:${port}; location / {
+            include /etc/nginx/fastcgi_params; fastcgi_pass app; ${location}
+            fastcgi_keep_conn ${keepConnection ? "on" : "off"}; } }`
+        ], [port])
+
+        const { responses, stop } = yield* load(port, 12)
+        let pids = yield* application.started(2)
+        for (let turn = 0; turn < 4; turn++) {
+          const before = responses()
+          yield* WebServers.until("the load goes on", () => responses() > before + 100)
+          const pid = pids[turn]!
+          process.kill(pid, "SIGTERM")
+          yield* WebServers.until(`the end of process ${pid}`, () => !WebServers.isRunning(pid))
+          pids = yield* application.started(3 + turn)
+        }
+        assert.deepStrictEqual(yield* stop, [], server.log().slice(-4000))
+        assert.isAbove(responses(), 400)
+        assert.strictEqual(new Set(pids).size, 6)
+      }), 60_000)
+  }
 })

@@ -13,6 +13,7 @@ import type { Bound } from "./acceptor.ts"
 import { listen } from "./acceptor.ts"
 import { errorCode, errorText, listenerError } from "./listenerError.ts"
 import { inetAddress } from "./socketTransport.ts"
+import { closeStdio, detachOutput } from "./stdio.ts"
 
 /** Makes the server listen on the file descriptor. */
 export const bindFd = Effect.fnUntraced(function*(
@@ -23,6 +24,7 @@ export const bindFd = Effect.fnUntraced(function*(
   const kind = describe(fd)
   if (kind !== undefined) return yield* notASocket(fd, kind)
   const path = unixPath(fd)
+  detachOutput(fd)
   let restoreStdin = () => {}
   yield* listen(
     server,
@@ -85,6 +87,8 @@ const fdError = (fd: number, cause: unknown): FastCgiListenerError => {
     case "EINVAL":
     case "ENOTSUP":
     case "EOPNOTSUPP":
+    // A datagram socket, which Node does not even try.
+    case "ERR_INVALID_FD_TYPE":
       return notASocket(fd, "a socket, but a connected one or one that cannot listen", cause)
     case "EEXIST":
       return listenerError(
@@ -140,15 +144,4 @@ export const replaceStdin = (): () => void => {
     })
   })
   return () => Object.defineProperty(process, "stdin", original)
-}
-
-// libuv never closes descriptors 0, 1 and 2, so the socket would go on collecting connections that nobody accepts. The
-// number is taken at once by something harmless: libuv would not close a connection that got it either.
-const closeStdio = (fd: number): void => {
-  try {
-    Fs.closeSync(fd)
-    Fs.openSync("/dev/null", "r+")
-  } catch {
-    // Somebody else has closed it.
-  }
 }

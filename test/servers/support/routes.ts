@@ -4,6 +4,7 @@
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -265,6 +266,28 @@ const headers = HttpRouter.add(
   })
 )
 
+/** Has the web server send the file, where it is configured so. */
+const sendFile = HttpRouter.add(
+  "GET",
+  "/send-file",
+  Effect.map(
+    parameters,
+    (query) => HttpServerResponse.empty({ status: 200, headers: { "x-sendfile": query.get("path") ?? "" } })
+  )
+)
+
+/** A line on stdout, and one in the application's log. */
+const print = HttpRouter.add(
+  "GET",
+  "/print",
+  Effect.gen(function*() {
+    const text = (yield* parameters).get("text") ?? ""
+    yield* Console.log(text)
+    yield* Effect.log(text)
+    return HttpServerResponse.text("logged")
+  })
+)
+
 /** A line in the web server's error log. */
 const stderr = HttpRouter.add(
   "GET",
@@ -367,6 +390,8 @@ export const layer = HttpRouter.serve(
     redirect,
     cookies,
     headers,
+    sendFile,
+    print,
     stderr,
     log,
     file,
