@@ -1,5 +1,5 @@
 /**
- * Bodies that do not fit into memory: uploads of 100 MB arrive unchanged, downloads of 1 GiB too, and the application needs no more
+ * Bodies that do not fit into memory: uploads of 100 MB and more arrive unchanged, downloads of 1 GiB too, and the application needs no more
  * memory for them than for small ones.
  */
 import { assert, describe, layer } from "@effect/vitest"
@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import { createHash } from "node:crypto"
 import { describeWith } from "../support/requirement.ts"
 import { peakMemory, resetPeak } from "../support/webServers.ts"
+import * as Apache from "./support/apache.ts"
 import { digestOf, pieces } from "./support/content.ts"
 import { open, request } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
@@ -33,18 +34,18 @@ const bounded = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     return result
   })
 
-const upload = (row: Row, inChunks: boolean) =>
+const upload = (row: Row, inChunks: boolean, size = uploadSize) =>
   Effect.gen(function*() {
     const site = yield* Site
     const response = yield* bounded(request(site.port(row), "/digest", {
       method: "POST",
-      headers: inChunks ? {} : { "content-length": uploadSize },
-      body: pieces(uploadSize)
+      headers: inChunks ? {} : { "content-length": size },
+      body: pieces(size)
     }))
     assert.strictEqual(response.status, 200, response.text)
     const digest = JSON.parse(response.text) as Digest
-    assert.strictEqual(digest.size, uploadSize)
-    assert.strictEqual(digest.sha256, digestOf(uploadSize))
+    assert.strictEqual(digest.size, size)
+    assert.strictEqual(digest.sha256, digestOf(size))
   })
 
 const download = (row: Row) =>
@@ -94,6 +95,24 @@ describeWith(["lighttpd"], "lighttpd", (lighttpd) => {
           if ((row.responseBody === 1) === (backend === "bin-path")) {
             it.effect("sends 1 GiB", () => download(row), timeout)
           }
+        })
+      }
+    })
+  }
+})
+
+describeWith(["apache2"], "Apache", (apache) => {
+  const sites = [
+    ["mod_proxy_fcgi", [Apache.proxyPages[0]!, Apache.proxyWithLength]],
+    ["mod_fcgid", [...Apache.fcgidPages, ...Apache.fcgidMatrix]]
+  ] as const
+  for (const [kind, rows] of sites) {
+    layer(Apache.layer(apache!, kind, rows), { excludeTestServices: true, timeout: "30 seconds" })(kind, (it) => {
+      for (const row of rows) {
+        describe(row.name, () => {
+          it.effect("takes 200 MB", () => upload(row, false, 200_000_000), timeout)
+          it.effect("takes 100 MB in chunks", () => upload(row, true), timeout)
+          it.effect("sends 1 GiB", () => download(row), timeout)
         })
       }
     })

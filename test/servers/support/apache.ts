@@ -102,22 +102,28 @@ export const proxyMatrix: ReadonlyArray<ApacheRow> = [
     ProxyPass "/" "balancer://${balancer}/"`)
 ]
 
+/** mod_proxy_fcgi that collects, but passes the length of a response on. */
+export const proxyWithLength: ApacheRow = proxyRow(
+  "ProxyPass, UNIX, ap_trust_cgilike_cl",
+  { ...proxied, dropsLength: undefined },
+  ({ socket }) => `SetEnv ap_trust_cgilike_cl 1\nProxyPass "/" "unix:${socket}|fcgi://localhost/"`
+)
+
 /** What docs/apache.md says of mod_proxy_fcgi. */
 export const proxyPages: ReadonlyArray<ApacheRow> = [
   {
     name: "docs/apache.md, the smallest good configuration",
-    directives: ({ socket }) =>
-      contents(WebServers.fill(documented("the smallest good configuration"), [["/run/app/app.sock", socket]])),
+    directives: ({ socket }) => documentedContents("the smallest good configuration", [["/run/app/app.sock", socket]]),
     differences: { ...flushed, dropsLength: undefined }
   },
   {
     name: "docs/apache.md, several applications",
     directives: ({ appPort, balancer, socket }) =>
-      contents(WebServers.fill(documented("several applications"), [
+      documentedContents("several applications", [
         ["balancer://app", `balancer://${balancer}`],
         ["/run/app/one.sock", socket],
         ["unix:/run/app/two.sock|fcgi://two", `fcgi://127.0.0.1:${appPort}`]
-      ])),
+      ]),
     differences: { ...flushed, dropsLength: undefined }
   }
 ]
@@ -148,20 +154,28 @@ export const fcgidMatrix: ReadonlyArray<ApacheRow> = [{
   }
 }]
 
+/** mod_fcgid with a few processes, as a machine with many clients needs them. */
+export const fcgidLoad: ApacheRow = {
+  ...fcgidMatrix[0]!,
+  name: "FcgidWrapper, FcgidMaxProcessesPerClass 4",
+  directives: (places) => `FcgidMaxProcessesPerClass 4\n${fcgidMatrix[0]!.directives(places)}`
+}
+
 /** What docs/apache.md says of mod_fcgid. */
 export const fcgidPages: ReadonlyArray<ApacheRow> = [{
   name: "docs/apache.md, mod_fcgid starts the application",
   directives: ({ control }) =>
-    contents(
-      WebServers.fill(documented("mod_fcgid starts the application"), [[
-        "/usr/bin/node /srv/app/main.js",
-        program(control)
-      ]])
-    ),
+    documentedContents("mod_fcgid starts the application", [["/usr/bin/node /srv/app/main.js", program(control)]]),
   differences: { ...spawned, noticesAtNextWrite }
 }]
 
-/** What is inside of the virtual host of a page; the port is the test's. */
+/** What is inside of the virtual host of a snippet of docs/apache.md, at other places. */
+export const documentedContents = (
+  title: string,
+  places: ReadonlyArray<readonly [placeholder: string, value: string]>
+): string => contents(WebServers.fill(documented(title), places))
+
+// The port is the test's.
 const contents = (page: string): string => {
   const inside = /<VirtualHost \*:80>\n([\s\S]*)<\/VirtualHost>/.exec(page)?.[1]
   if (inside === undefined) throw new Error(`no virtual host in\n${page}`)
@@ -255,6 +269,12 @@ DocumentRoot "${own}"
 KeepAlive On
 MaxKeepAliveRequests 0
 ${["mpm_event", "authz_core", ...modules[kind], ...others].map(loadModule).join("\n")}
+# One child with more threads than clients. One that has too few or too many closes connections, just when a client sends.
+StartServers 1
+ThreadLimit 256
+ThreadsPerChild 256
+MaxSpareThreads 1024
+MaxRequestWorkers 1024
 ${
         kind === "mod_fcgid"
           ? `FcgidIPCDir "${own}/fcgid"\nFcgidProcessTableFile "${own}/fcgid-table"\n`

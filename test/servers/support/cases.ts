@@ -7,6 +7,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { createHash } from "node:crypto"
 import { digestOf, pieces } from "./content.ts"
 import { open, type Opened, request, type RequestOptions, type Response } from "./http.ts"
 import type { Digest, Received } from "./messages.ts"
@@ -359,6 +360,16 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
         yield* app.hears("Ended", id)
       }))
   }
+
+  it.effect("answers others while a client takes nothing of a large response", () =>
+    Effect.gen(function*() {
+      const size = 30_000_000
+      const slow = yield* start(`/download?size=${size}`)
+      for (let i = 0; i < 20; i++) assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+      const hash = createHash("sha256")
+      yield* slow.drain((chunk) => hash.update(chunk))
+      assert.strictEqual(hash.digest("hex"), digestOf(size))
+    }))
 
   // --- the client goes away ----------------------------------------------------------------------
 
