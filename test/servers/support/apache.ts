@@ -247,6 +247,7 @@ export const start = (
   configuration: string,
   ports: ReadonlyArray<number>,
   kind: "mod_proxy_fcgi" | "mod_fcgid",
+  /** Further modules. They are loaded first, as Debian loads those for authentication, which decides who is asked first. */
   others: ReadonlyArray<string> = []
 ) =>
   Effect.suspend(() => {
@@ -268,7 +269,7 @@ Group ${user}
 DocumentRoot "${own}"
 KeepAlive On
 MaxKeepAliveRequests 0
-${["mpm_event", "authz_core", ...modules[kind], ...others].map(loadModule).join("\n")}
+${["mpm_event", "authz_core", ...others, ...modules[kind]].map(loadModule).join("\n")}
 # One child with more threads than clients. One that has too few or too many closes connections, just when a client sends.
 StartServers 1
 ThreadLimit 256
