@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
 import { random } from "../protocol/support/cuts.ts"
+import { replay, seedOr } from "../protocol/support/fuzz.ts"
 import { heap } from "./support/memory.ts"
 import {
   assertIdle,
@@ -20,6 +21,7 @@ import {
   opening,
   type Peer,
   play,
+  type PlayServices,
   type Record,
   type Responder,
   serve,
@@ -182,7 +184,7 @@ describe("ten thousand connections", () => {
     }),
     () =>
       Effect.gen(function*() {
-        const seed = Number(process.env.FASTCGI_SEED ?? 20_260_101)
+        const seed = seedOr(20_260_101)
         const next = random(seed)
         const pick = <A>(choices: ReadonlyArray<A>): A => choices[Math.floor(next() * choices.length)]
         const one = Effect.gen(function*() {
@@ -216,10 +218,10 @@ describe("ten thousand connections", () => {
         const before = heap()
         yield* many(8000)
         yield* assertIdle
-        assert.strictEqual(count.finalized, count.started, `seed ${seed}`)
+        assert.strictEqual(count.finalized, count.started, replay(seed, "server/disconnects.test.ts"))
         assert.isAbove(count.started, 5000)
         // Half a kilobyte that each of them left would be 4 MB.
-        assert.isBelow(heap() - before, 3_000_000, `seed ${seed}`)
+        assert.isBelow(heap() - before, 3_000_000, replay(seed, "server/disconnects.test.ts"))
       })
   )
 })
@@ -240,7 +242,7 @@ describe("a hundred thousand requests", () => {
     }, { paramsTimeout: "10 minutes" }),
     () =>
       Effect.gen(function*() {
-        const seed = Number(process.env.FASTCGI_SEED ?? 20_260_102)
+        const seed = seedOr(20_260_102)
         const next = random(seed)
         const below = (limit: number) => Math.floor(next() * limit)
         let begun = 0
@@ -276,19 +278,16 @@ describe("a hundred thousand requests", () => {
           for (let turns = below(4); turns > 0; turns--) yield* Effect.yieldNow
           yield* [peer.close, peer.reset, peer.end][below(3)]
         }).pipe(Effect.scoped)
-        const until = (requests: number) =>
-          Effect.gen(function*() {
-            while (begun < requests) yield* one
-            yield* settle
-          })
+        const until = (requests: number): Effect.Effect<void, never, PlayServices> =>
+          Effect.suspend(() => begun < requests ? Effect.flatMap(one, () => until(requests)) : settle)
         yield* until(20_000)
         const before = heap()
         yield* until(120_000)
         yield* assertIdle
-        assert.strictEqual(count.finalized, count.started, `seed ${seed}`)
+        assert.strictEqual(count.finalized, count.started, replay(seed, "server/disconnects.test.ts"))
         assert.isAbove(count.started, 30_000)
         // Thirty bytes that each of them left would be 3 MB.
-        assert.isBelow(heap() - before, 3_000_000, `seed ${seed}`)
+        assert.isBelow(heap() - before, 3_000_000, replay(seed, "server/disconnects.test.ts"))
       })
   )
 })
