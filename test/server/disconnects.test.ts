@@ -158,6 +158,43 @@ describe("a peer", () => {
   )
 })
 
+describe("a handler", () => {
+  const doings: ReadonlyArray<readonly [string, Handlers["responder"] & {}]> = [
+    ["waits", () => Effect.never],
+    ["reads", (request) => Effect.as(Stream.runDrain(request.stdin), FastCgiResponse.make("read"))],
+    ["waits for room to write", (request) => Effect.forever(request.stderr("e".repeat(8000)))],
+    [
+      "has begun fibers of its own",
+      () => Effect.andThen(Effect.all([Effect.never, Effect.never], { concurrency: 2 }), Effect.never)
+    ]
+  ]
+  for (const [doing, handler] of doings) {
+    for (
+      const [way, leave] of [
+        ...ways.slice(0, 2),
+        ["aborts", (peer: Peer) => peer.send(R.abortRequest(1))] as const
+      ]
+    ) {
+      const { around, count } = counted()
+      play(
+        `that ${doing} is interrupted, and its finalizer has run, a turn after its peer ${way}`,
+        serve({ responder: (request) => around(Effect.suspend(() => handler(request))) }),
+        () =>
+          Effect.gen(function*() {
+            const peer = yield* connect
+            yield* peer.setCapacity(0)
+            yield* peer.send(...opening(1), R.stdin(1, bytes(10)))
+            yield* settle
+            assert.deepStrictEqual(count, { started: 1, finalized: 0, interrupted: 0 })
+            yield* leave(peer)
+            yield* Effect.yieldNow
+            assert.deepStrictEqual(count, { started: 1, finalized: 1, interrupted: 1 })
+          })
+      )
+    }
+  }
+})
+
 describe("ten thousand connections", () => {
   const { around, count } = counted()
 
