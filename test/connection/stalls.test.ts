@@ -4,6 +4,7 @@
 import { assert, describe } from "@effect/vitest"
 import { FastCgiEncoder, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
@@ -195,6 +196,37 @@ describe("a request alone on its connection", () => {
         yield* peer.send(R.stdin(1))
         assert.match((yield* peer.reply()).stdout, new RegExp(`\r\n\r\n${sent} bytes, `))
         assert.isAtLeast(sent, GiB)
+      })
+  )
+
+  const reading = Latch.makeUnsafe()
+  const ends: Array<string> = []
+  play(
+    "that has paused it is told of the end of its peer as soon as it reads",
+    serve({
+      responder: (request) =>
+        reading.await.pipe(
+          Effect.andThen(Stream.runDrain(request.stdin)),
+          Effect.as(FastCgiResponse.make("read")),
+          Effect.onExit((exit) =>
+            Effect.sync(() => {
+              ends.push(Exit.hasInterrupts(exit) ? "interrupted" : exit._tag)
+            })
+          )
+        )
+    }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.send(...opening(1))
+        for (let i = 0; i < 40; i++) yield* peer.sendBytes(stdin(1, 10 * KiB))
+        yield* peer.end
+        yield* settle
+        assert.deepStrictEqual(ends, [])
+        reading.openUnsafe()
+        yield* peer.closed
+        yield* settle
+        assert.deepStrictEqual(ends, ["interrupted"])
       })
   )
 })

@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
 import { random } from "../protocol/support/cuts.ts"
+import { replay, seedOr } from "../protocol/support/fuzz.ts"
 import { heap } from "./support/memory.ts"
 import {
   assertIdle,
@@ -20,6 +21,7 @@ import {
   opening,
   type Peer,
   play,
+  type PlayServices,
   type Record,
   type Responder,
   serve,
@@ -156,6 +158,43 @@ describe("a peer", () => {
   )
 })
 
+describe("a handler", () => {
+  const doings: ReadonlyArray<readonly [string, Handlers["responder"] & {}]> = [
+    ["waits", () => Effect.never],
+    ["reads", (request) => Effect.as(Stream.runDrain(request.stdin), FastCgiResponse.make("read"))],
+    ["waits for room to write", (request) => Effect.forever(request.stderr("e".repeat(8000)))],
+    [
+      "has begun fibers of its own",
+      () => Effect.andThen(Effect.all([Effect.never, Effect.never], { concurrency: 2 }), Effect.never)
+    ]
+  ]
+  for (const [doing, handler] of doings) {
+    for (
+      const [way, leave] of [
+        ...ways.slice(0, 2),
+        ["aborts", (peer: Peer) => peer.send(R.abortRequest(1))] as const
+      ]
+    ) {
+      const { around, count } = counted()
+      play(
+        `that ${doing} is interrupted, and its finalizer has run, a turn after its peer ${way}`,
+        serve({ responder: (request) => around(Effect.suspend(() => handler(request))) }),
+        () =>
+          Effect.gen(function*() {
+            const peer = yield* connect
+            yield* peer.setCapacity(0)
+            yield* peer.send(...opening(1), R.stdin(1, bytes(10)))
+            yield* settle
+            assert.deepStrictEqual(count, { started: 1, finalized: 0, interrupted: 0 })
+            yield* leave(peer)
+            yield* Effect.yieldNow
+            assert.deepStrictEqual(count, { started: 1, finalized: 1, interrupted: 1 })
+          })
+      )
+    }
+  }
+})
+
 describe("ten thousand connections", () => {
   const { around, count } = counted()
 
@@ -182,7 +221,7 @@ describe("ten thousand connections", () => {
     }),
     () =>
       Effect.gen(function*() {
-        const seed = Number(process.env.FASTCGI_SEED ?? 20_260_101)
+        const seed = seedOr(20_260_101)
         const next = random(seed)
         const pick = <A>(choices: ReadonlyArray<A>): A => choices[Math.floor(next() * choices.length)]
         const one = Effect.gen(function*() {
@@ -216,10 +255,10 @@ describe("ten thousand connections", () => {
         const before = heap()
         yield* many(8000)
         yield* assertIdle
-        assert.strictEqual(count.finalized, count.started, `seed ${seed}`)
+        assert.strictEqual(count.finalized, count.started, replay(seed, "server/disconnects.test.ts"))
         assert.isAbove(count.started, 5000)
         // Half a kilobyte that each of them left would be 4 MB.
-        assert.isBelow(heap() - before, 3_000_000, `seed ${seed}`)
+        assert.isBelow(heap() - before, 3_000_000, replay(seed, "server/disconnects.test.ts"))
       })
   )
 })
@@ -240,7 +279,7 @@ describe("a hundred thousand requests", () => {
     }, { paramsTimeout: "10 minutes" }),
     () =>
       Effect.gen(function*() {
-        const seed = Number(process.env.FASTCGI_SEED ?? 20_260_102)
+        const seed = seedOr(20_260_102)
         const next = random(seed)
         const below = (limit: number) => Math.floor(next() * limit)
         let begun = 0
@@ -282,10 +321,10 @@ describe("a hundred thousand requests", () => {
         const before = heap()
         yield* until(120_000)
         yield* assertIdle
-        assert.strictEqual(count.finalized, count.started, `seed ${seed}`)
+        assert.strictEqual(count.finalized, count.started, replay(seed, "server/disconnects.test.ts"))
         assert.isAbove(count.started, 30_000)
         // Thirty bytes that each of them left would be 3 MB.
-        assert.isBelow(heap() - before, 3_000_000, `seed ${seed}`)
+        assert.isBelow(heap() - before, 3_000_000, replay(seed, "server/disconnects.test.ts"))
       })
   )
 })
