@@ -129,7 +129,7 @@ const withSignals = (shutdownTimeout: Duration.Input | undefined) =>
     }
 
     for (const signal of signals) process.on(signal, receive)
-    // Node may be about to open it.
+    // A signal that has just come opens the debugger in a moment.
     if (closeDebugger()) receive("SIGUSR1")
     else setImmediate(() => closeDebugger() && receive("SIGUSR1"))
 
