@@ -26,6 +26,8 @@ import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 export interface SeveralOptions {
   /** What to listen on. The first one's address is the server's. */
   readonly listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>
+  /** Who may connect to those of them that do not say it themselves. Default everybody. */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -59,7 +61,8 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  * **Gotchas**
  *
  * Without options it listens on file descriptor 0, which has to be a listening socket: web servers and `spawn-fcgi` start
- * an application that way, a terminal does not. `process.stdin` is an empty stream then.
+ * an application that way, a terminal does not. `process.stdin` is an empty stream then. Started as a plain CGI program it
+ * serves that one request: see `NodeFastCgiListener.layerCgi`.
  *
  * **Example** (An app on a UNIX socket)
  *
@@ -117,7 +120,7 @@ export const layerServer = (
 ): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError> =>
   FastCgiHttpServer.layerServer(options).pipe(
     Layer.provide([
-      NodeFastCgiListener.layer("listeners" in options ? options.listeners : options),
+      NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options),
       FastCgiAdmission.layer(options)
     ])
   )
@@ -134,3 +137,15 @@ export const layerServices: Layer.Layer<NodeFastCgiServices> = Layer.mergeAll(
   Etag.layerWeak,
   NodeServices.layer
 )
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const withAllow = (
+  listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>,
+  allow: ReadonlyArray<string> | undefined
+): ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =>
+  allow === undefined
+    ? listeners
+    : listeners.map((options) => "allow" in options && options.allow !== undefined ? options : { ...options, allow })

@@ -31,7 +31,9 @@ export interface RequestBase {
   readonly params: FastCgiParams
   /**
    * Writes to the web server's error log (SPEC 5.3). Waits while the connection has no room. Many web servers log each
-   * record as a line of its own.
+   * record as a line of its own. nginx counts what is written before the response towards its `fastcgi_buffer_size`, one
+   * page unless it is set: with more than 3 KiB of it, some responses become a 502. `FastCgiLogger` of
+   * `effect-fastcgi/http` sees to that.
    */
   readonly stderr: (text: string) => Effect.Effect<void>
 }

@@ -8,9 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import { random } from "../protocol/support/cuts.ts"
+import { heap } from "./support/memory.ts"
 import {
   assertIdle,
   bytes,
@@ -157,15 +156,6 @@ describe("a peer", () => {
   )
 })
 
-/** The heap with nothing on it that nobody holds. */
-const heap = (): number => {
-  setFlagsFromString("--expose-gc")
-  const collect = runInNewContext("gc") as () => void
-  collect()
-  collect()
-  return process.memoryUsage().heapUsed
-}
-
 describe("ten thousand connections", () => {
   const { around, count } = counted()
 
@@ -229,6 +219,75 @@ describe("ten thousand connections", () => {
         assert.strictEqual(count.finalized, count.started, `seed ${seed}`)
         assert.isAbove(count.started, 5000)
         // Half a kilobyte that each of them left would be 4 MB.
+        assert.isBelow(heap() - before, 3_000_000, `seed ${seed}`)
+      })
+  )
+})
+
+describe("a hundred thousand requests", () => {
+  const { around, count } = counted()
+  const reading = (request: Responder) =>
+    around(Effect.as(Stream.runDrain(request.stdin), FastCgiResponse.make("read")))
+
+  play(
+    "that are aborted or lose their connection at a random step leave no more than none",
+    serve({
+      responder: (request) =>
+        request.params.get("DO") === "read"
+          ? Effect.catch(reading(request), () => Effect.succeed(FastCgiResponse.make("short")))
+          : around(Effect.never),
+      authorizer: () => around(Effect.never)
+    }, { paramsTimeout: "10 minutes" }),
+    () =>
+      Effect.gen(function*() {
+        const seed = Number(process.env.FASTCGI_SEED ?? 20_260_102)
+        const next = random(seed)
+        const below = (limit: number) => Math.floor(next() * limit)
+        let begun = 0
+        // Up to 64 requests that are on a connection at the same time, each at a step of its own when it ends, by an abort
+        // or with the connection.
+        const one = Effect.gen(function*() {
+          const peer = yield* connect
+          yield* peer.setCapacity(1 << 20)
+          const requests = 1 + below(64)
+          const rest: Array<Array<Record>> = []
+          for (let id = 1; id <= requests; id++) {
+            const records = [
+              ...opening(id, { role: next() < 0.2 ? 2 : 1, params: { DO: next() < 0.5 ? "read" : "wait" } }),
+              R.stdin(id, bytes(20)),
+              R.stdin(id)
+            ]
+            rest.push(records.slice(0, 1 + below(records.length)))
+          }
+          begun += requests
+          const records: Array<Record> = []
+          while (rest.length > 0) {
+            const at = below(rest.length)
+            const record = rest[at].shift()!
+            records.push(record)
+            if (rest[at].length > 0) continue
+            rest.splice(at, 1)
+            if (next() < 0.5) records.push(R.abortRequest(record.requestId))
+          }
+          const middle = below(records.length)
+          yield* peer.send(...records.slice(0, middle))
+          if (next() < 0.5) yield* Effect.yieldNow
+          yield* peer.send(...records.slice(middle))
+          for (let turns = below(4); turns > 0; turns--) yield* Effect.yieldNow
+          yield* [peer.close, peer.reset, peer.end][below(3)]
+        }).pipe(Effect.scoped)
+        const until = (requests: number) =>
+          Effect.gen(function*() {
+            while (begun < requests) yield* one
+            yield* settle
+          })
+        yield* until(20_000)
+        const before = heap()
+        yield* until(120_000)
+        yield* assertIdle
+        assert.strictEqual(count.finalized, count.started, `seed ${seed}`)
+        assert.isAbove(count.started, 30_000)
+        // Thirty bytes that each of them left would be 3 MB.
         assert.isBelow(heap() - before, 3_000_000, `seed ${seed}`)
       })
   )

@@ -5,7 +5,7 @@
  * A failure names its seed: `FASTCGI_SEED=… npx vitest run test/server/model.test.ts` plays that conversation alone, and
  * `FASTCGI_CASES=100000` plays more of them.
  */
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { FastCgiAdmission, FastCgiEncoder, FastCgiParams, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -20,6 +20,7 @@ import {
   connect,
   type Handlers,
   idleFibers,
+  observe,
   Observed,
   type Peer,
   play,
@@ -105,7 +106,15 @@ interface Active {
   aborted: boolean
 }
 
-const conversation = (seed: number) =>
+/** Bytes as a trace tells them. */
+const digest = (content: Uint8Array): string => {
+  let sum = 0
+  for (let i = 0; i < content.length; i++) sum = (sum * 31 + content[i]) >>> 0
+  return `${content.length} bytes, ${sum}`
+}
+
+/** Plays one conversation. `trace` is told everything that either side sees, in order. */
+const conversation = (seed: number, trace: (event: string) => void = () => {}) =>
   Effect.gen(function*() {
     const next = random(seed)
     const below = (limit: number) => Math.floor(next() * limit)
@@ -147,6 +156,7 @@ const conversation = (seed: number) =>
 
     const take = (record: Record) => {
       taken++
+      trace(`received ${record._tag} ${record.requestId} ${"content" in record ? digest(record.content) : ""}`)
       if (record.requestId === 0) {
         if (record._tag === "GetValuesResult") values--
         else if (record._tag === "UnknownType") unknown--
@@ -257,6 +267,7 @@ const conversation = (seed: number) =>
         if (records.length === 0) return
         const sent = concat(records.map((record) => FastCgiEncoder.encode(record)))
         for (const piece of cut(sent, next() < 0.3 ? [below(sent.length), below(sent.length)] : [])) {
+          trace(`sent ${digest(piece)}, ${yield* peer.pending} pending`)
           yield* peer.sendBytes(piece)
           if (next() < 0.3) yield* Effect.yieldNow
         }
@@ -270,6 +281,7 @@ const conversation = (seed: number) =>
       if (next() < 0.02) yield* settle
     }
 
+    trace(`${active.size} active, ${taken} taken`)
     const way = pick(["finish", "finish", "finish", "close", "reset", "end"])
     if (way === "finish") {
       finishing = true
@@ -318,10 +330,31 @@ const conversation = (seed: number) =>
 describe("random conversations", () => {
   const cases = Number(process.env.FASTCGI_CASES ?? 150)
   const only = process.env.FASTCGI_SEED
+  const server = serve(handlers, { inputHighWaterMark, maxBufferedInput, outputHighWaterMark: 4096 })
+
+  it.effect("leave the same log of events, byte for byte, every time they are played", () =>
+    Effect.gen(function*() {
+      const played = Effect.suspend(() => {
+        const events: Array<string> = []
+        return Effect.gen(function*() {
+          for (let seed = 1001; seed <= 1040; seed++) {
+            yield* conversation(seed, (event) => events.push(event))
+            yield* settle
+            for (const { level, message } of yield* takeLogs) events.push(`logged ${level} ${message}`)
+          }
+          return events
+        }).pipe(Effect.scoped, Effect.provide(observe(server)))
+      })
+      const first = yield* played
+      const second = yield* played
+      assert.isAbove(first.length, 5000)
+      for (let i = 0; i < first.length; i++) assert.strictEqual(second[i], first[i], `event ${i}`)
+      assert.strictEqual(second.length, first.length)
+    }))
 
   play(
     "end every request once, mix nothing up, and leave nothing behind",
-    serve(handlers, { inputHighWaterMark, maxBufferedInput, outputHighWaterMark: 4096 }),
+    server,
     () =>
       Effect.gen(function*() {
         const admission = yield* FastCgiAdmission.FastCgiAdmission

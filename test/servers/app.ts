@@ -10,6 +10,7 @@ import * as Queue from "effect/Queue"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { parseArgs } from "node:util"
+import { FastCgiLogger, FastCgiSendFile } from "../../src/http/index.ts"
 import { NodeFastCgi, type NodeFastCgiListener, NodeFastCgiRuntime } from "../../src/node/index.ts"
 import { type Command, type Event, type Measures, splitLines } from "./support/messages.ts"
 import * as Routes from "./support/routes.ts"
@@ -24,7 +25,12 @@ const { values } = parseArgs({
     systemd: { type: "string" },
     mode: { type: "string" },
     /** Milliseconds. */
-    graceful: { type: "string" }
+    graceful: { type: "string" },
+    "base-path": { type: "string" },
+    /** Options of FastCgiSendFile, as JSON. */
+    "send-file": { type: "string" },
+    static: { type: "string" },
+    "log-to-web-server": { type: "boolean" }
   }
 })
 
@@ -39,8 +45,21 @@ const listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =
 
 const server = NodeFastCgi.layer({
   ...(listeners.length === 0 ? {} : { listeners }),
-  ...(values.graceful === undefined ? {} : { gracefulShutdownTimeout: Number(values.graceful) })
+  ...(values.graceful === undefined ? {} : { gracefulShutdownTimeout: Number(values.graceful) }),
+  basePath: values["base-path"]
 })
+
+const sendFile = values["send-file"]
+
+/** With the options that make the web server send files and write logs. */
+const platform = sendFile === undefined
+  ? server
+  : Layer.provideMerge(
+    FastCgiSendFile.layer(JSON.parse(sendFile) as FastCgiSendFile.FastCgiSendFileOptions),
+    server
+  )
+
+const loggers = values["log-to-web-server"] === true ? FastCgiLogger.layer() : Layer.empty
 
 /** Collects twice: what the first collection finalizes is freed by the second. */
 const measure = (): Measures => {
@@ -98,6 +117,13 @@ const started = Layer.effectDiscard(Effect.gen(function*() {
   yield* control.send({ _tag: "Started", pid: process.pid, address: HttpServer.formatAddress(address) })
 }))
 
-Layer.launch(Layer.provide(started, Routes.layer).pipe(Layer.provide(control), Layer.provide(server))).pipe(
+Layer.launch(
+  Layer.provide(started, Routes.layer).pipe(
+    Layer.provide(control),
+    Layer.provide(platform),
+    Layer.provide(loggers),
+    Layer.provide(Layer.succeed(Routes.StaticFiles, values.static))
+  )
+).pipe(
   NodeFastCgiRuntime.runMain
 )

@@ -198,7 +198,7 @@ describeWith(["spawn-fcgi"], "started by spawn-fcgi", (spawnFcgi) => {
         received += String(bytes)
       })
       for (let i = 0; i < 3; i++) {
-        assert.deepStrictEqual(yield* call({ path: at.socket }, "/log?text=a-line"), { status: 200, text: "logged" })
+        assert.deepStrictEqual(yield* call({ path: at.socket }, "/print?text=a-line"), { status: 200, text: "logged" })
       }
       assert.strictEqual((yield* call({ path: at.socket }, "/hello")).text, "Hello world!")
       assert.deepStrictEqual(yield* program.stop("SIGTERM"), { code: 0, signal: null })
@@ -215,7 +215,7 @@ describeWith(["spawn-fcgi"], "started by spawn-fcgi", (spawnFcgi) => {
         args: ["-c", `exec ${at.app("--path", at.socket)} 0<&- 1>&- 2>&-`],
         ready: at.application.started(1)
       })
-      assert.deepStrictEqual(yield* call({ path: at.socket }, "/log?text=a-line"), { status: 200, text: "logged" })
+      assert.deepStrictEqual(yield* call({ path: at.socket }, "/print?text=a-line"), { status: 200, text: "logged" })
       assert.strictEqual((yield* call({ path: at.socket }, "/hello")).text, "Hello world!")
       assert.deepStrictEqual(yield* program.stop("SIGTERM"), { code: 0, signal: null })
     }))
@@ -277,7 +277,7 @@ describeWith(["systemd-socket-activate"], "started by systemd", () => {
         assert.deepStrictEqual(yield* at.application.started(1), [program.pid])
         assert.deepStrictEqual(at.application.addresses(), [`unix://${at.socket}`])
         // In the second way stdout is the socket.
-        assert.strictEqual((yield* call({ path: at.socket }, "/log?text=a-line")).text, "logged")
+        assert.strictEqual((yield* call({ path: at.socket }, "/print?text=a-line")).text, "logged")
         yield* program.says(/INFO \(#\d+\): a-line/)
         assert.strictEqual((yield* call({ path: at.socket }, "/hello")).status, 200)
         assert.deepStrictEqual(yield* program.stop("SIGTERM"), { code: 0, signal: null })

@@ -125,10 +125,14 @@ const unixPath = (fd: number): string => {
   }
 }
 
-// There is nothing to read on descriptor 0 of a FastCGI application (SPEC 2.2). Once the descriptor listens, the getter of
-// `process.stdin` throws EEXIST, and whatever looks at it, Effect's NodeTerminal for one, takes the program down. So it
-// reads an empty stream instead, no matter what is built first. Returns what puts the getter back.
-const replaceStdin = (): () => void => {
+/**
+ * Makes `process.stdin` an empty stream. Returns what puts the getter back.
+ *
+ * There is nothing to read on descriptor 0 of a FastCGI application (SPEC 2.2). Once the descriptor listens, the getter of
+ * `process.stdin` throws EEXIST, and whatever looks at it, Effect's NodeTerminal for one, takes the program down. So it
+ * reads an empty stream instead, no matter what is built first.
+ */
+export const replaceStdin = (): () => void => {
   const original = Object.getOwnPropertyDescriptor(process, "stdin")!
   Object.defineProperty(process, "stdin", {
     configurable: true,

@@ -7,6 +7,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { CgiRequest, FastCgiParams } from "../../../src/index.ts"
 import { digestOf, pieces } from "./content.ts"
 import { open, type Opened, request, type RequestOptions, type Response } from "./http.ts"
 import type { Digest, Received } from "./messages.ts"
@@ -70,6 +71,34 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       }))
   }
 
+  const unknownMethods = differences.refusesUnknownMethods
+  for (const method of ["PROPFIND", "REPORT", "FROBNICATE"]) {
+    if (method === "FROBNICATE" && unknownMethods !== undefined) {
+      it.effect(`answers ${unknownMethods[0]} to ${method} (${unknownMethods[1]})`, () =>
+        Effect.gen(function*() {
+          assert.strictEqual((yield* send("/any", { method })).status, unknownMethods[0])
+        }))
+    } else {
+      it.effect(`passes ${method} on, with a body and without`, () =>
+        Effect.gen(function*() {
+          const request = yield* received("/any", { method, headers: { depth: "1" }, body: "<propfind/>" })
+          assert.strictEqual(request.method, method)
+          assert.strictEqual(request.headers["depth"], "1")
+          assert.strictEqual(request.body, "<propfind/>")
+          const empty = yield* received("/any", { method })
+          assert.strictEqual(empty.method, method)
+          assert.strictEqual(empty.body, "")
+        }))
+    }
+  }
+
+  it.effect("says 100 Continue to a client that waits for it, and passes its body on", () =>
+    Effect.gen(function*() {
+      const request = yield* received("/expected", { method: "POST", body: "the body", expectContinue: true })
+      assert.strictEqual(request.body, "the body")
+      assert.strictEqual(request.headers["content-length"], "8")
+    }))
+
   it.effect("passes on a small body, its length and its type", () =>
     Effect.gen(function*() {
       const request = yield* received("/form", {
@@ -123,6 +152,21 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
           if (size > 1) assert.strictEqual(digest.length, length)
         }))
     }
+  }
+
+  if (refusal === undefined) {
+    it.effect("keeps trailers from the application", () =>
+      Effect.gen(function*() {
+        const request = yield* received("/trailers", {
+          method: "POST",
+          body: [Buffer.from("one"), Buffer.from("two")],
+          trailers: { "x-trailing": "too late", authorization: "Basic dTpw" }
+        })
+        assert.strictEqual(request.body, "onetwo")
+        assert.isUndefined(request.headers["x-trailing"])
+        assert.isUndefined(request.headers["authorization"])
+        assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+      }))
   }
 
   // --- paths -------------------------------------------------------------------------------------
@@ -180,6 +224,25 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
     )
   }
 
+  it.effect("lets the application take off the path that it is mounted at", () =>
+    Effect.gen(function*() {
+      for (
+        const [target, below] of [
+          ["/mounted/a%20b/c?d=/e", "/a%20b/c?d=/e"],
+          ["/mounted?x", "/?x"],
+          ["/mounted/", "/"],
+          ["/%6dounted/x", "/x"],
+          ["/mountedness/x", "/mountedness/x"]
+        ] as const
+      ) {
+        const request = yield* received(target)
+        assert.strictEqual(request.url, target)
+        // What the option of the server does.
+        const url = CgiRequest.url(FastCgiParams.fromEntries(request.params), { basePath: "/mounted" })
+        assert.strictEqual(url, below)
+      }
+    }))
+
   // --- headers -----------------------------------------------------------------------------------
 
   it.effect("passes on the client's headers", () =>
@@ -203,6 +266,33 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       assert.strictEqual(request.headers["host"], "example.test")
     }))
 
+  it.effect("passes on headers that come several times", () =>
+    Effect.gen(function*() {
+      const request = yield* received("/headers-in", {
+        headers: { "x-list": ["1", "2", "3"], accept: ["a/b", "c/d"], cookie: ["a=1", "b=2"] }
+      })
+      assert.strictEqual(request.headers["x-list"], "1, 2, 3")
+      assert.strictEqual(request.headers["accept"], "a/b, c/d")
+      assert.strictEqual(
+        request.headers["cookie"],
+        differences.joinsCookiesByComma === undefined ? "a=1; b=2" : "a=1, b=2"
+      )
+    }))
+
+  const underscores = differences.passesUnderscores
+  it.effect(
+    underscores === undefined
+      ? "drops headers with an underscore in their name, which could pass for others"
+      : `passes on headers with an underscore in their name, as if it were a dash (${underscores})`,
+    () =>
+      Effect.gen(function*() {
+        const request = yield* received("/headers-in", { headers: { "x_under_score": "u", "x-dash": "d" } })
+        assert.strictEqual(request.headers["x-under-score"], underscores === undefined ? undefined : "u")
+        assert.isUndefined(request.headers["x_under_score"])
+        assert.strictEqual(request.headers["x-dash"], "d")
+      })
+  )
+
   it.effect("keeps the header Proxy from the application", () =>
     Effect.gen(function*() {
       const request = yield* received("/httpoxy", { headers: { proxy: "http://evil.test/" } })
@@ -211,8 +301,16 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
 
   it.effect("says who the client is", () =>
     Effect.gen(function*() {
-      const request = yield* received("/who")
+      const request = yield* received("/who", { headers: { "x-forwarded-for": "1.2.3.4", "x-real-ip": "1.2.3.4" } })
       assert.strictEqual(request.remoteAddress, "127.0.0.1")
+      const variables = CgiRequest.variables(FastCgiParams.fromEntries(request.params))
+      assert.isAbove(variables.remotePort ?? 0, 0)
+      assert.isUndefined(variables.remoteUser)
+      assert.strictEqual(variables.scheme, "http")
+      assert.isUndefined(variables.ssl)
+      assert.strictEqual(variables.serverProtocol, "HTTP/1.1")
+      assert.strictEqual(variables.requestMethod, "GET")
+      assert.strictEqual(CgiRequest.host(variables.params), "example.test")
     }))
 
   it.effect("passes on many cookies, also in several headers", () =>
@@ -249,7 +347,13 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
         assert.strictEqual(response.headers["x-big-11"]?.length, 1000)
       }))
   }
-  if (limit !== undefined) {
+  if (limit === undefined) {
+    it.effect("answers 500 for response headers that no record can hold", () =>
+      Effect.gen(function*() {
+        assert.strictEqual((yield* send("/headers?size=65536")).status, 500)
+        assert.strictEqual((yield* send("/hello")).status, 200)
+      }))
+  } else {
     it.effect(`answers 502 for response headers above ${limit[0]} bytes (${limit[1]})`, () =>
       Effect.gen(function*() {
         assert.strictEqual((yield* send(`/headers?size=${limit[0] + 100}`)).status, 502)

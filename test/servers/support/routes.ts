@@ -12,6 +12,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import { ClientAbort } from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as HttpStaticServer from "effect/http/HttpStaticServer"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -118,6 +119,9 @@ const echo = HttpRouter.addAll(
     HttpRouter.route(method, "/*", received)
   )
 )
+
+/** The same for every method there is. */
+const any = HttpRouter.add("*", "/any", received)
 
 /** The size and the hash of the body, read piece by piece. */
 const digest = HttpRouter.add(
@@ -273,9 +277,9 @@ const sendFile = HttpRouter.add(
 )
 
 /** A line on stdout, and one in the application's log. */
-const log = HttpRouter.add(
+const print = HttpRouter.add(
   "GET",
-  "/log",
+  "/print",
   Effect.gen(function*() {
     const text = (yield* parameters).get("text") ?? ""
     yield* Console.log(text)
@@ -294,6 +298,64 @@ const stderr = HttpRouter.add(
     if (Option.isSome(origin)) yield* origin.value.request.stderr(query.get("text") ?? "")
     return HttpServerResponse.text("logged")
   })
+)
+
+/** Lines to the application's log, before the response or between the two halves of its body. */
+const log = HttpRouter.add(
+  "GET",
+  "/log",
+  Effect.gen(function*() {
+    const query = yield* parameters
+    const text = query.get("text") ?? ""
+    const lines = Effect.forEach(
+      Array.from(
+        { length: number(query, "lines", 1) },
+        (_, i) => `${text}-${i} ${"l".repeat(number(query, "size", 0))}`
+      ),
+      (line) => Effect.logWarning(line),
+      { discard: true }
+    )
+    if (query.has("during")) {
+      return HttpServerResponse.stream(
+        Stream.concat(Stream.succeed(encode("log")), Stream.fromEffect(Effect.as(lines, encode("ged"))))
+      )
+    }
+    yield* lines
+    return HttpServerResponse.text("logged", { status: number(query, "code", 200) })
+  })
+)
+
+/** A file, by its absolute path. */
+const file = HttpRouter.add(
+  "GET",
+  "/file",
+  Effect.flatMap(parameters, (query) =>
+    HttpServerResponse.file(query.get("path") ?? "", {
+      ...(query.has("type") ? { contentType: query.get("type")! } : {}),
+      headers: { "content-disposition": "inline", "cache-control": "private, max-age=60" }
+    }))
+)
+
+/** The directory whose files are at `/static`; none by default. */
+export const StaticFiles = Context.Reference<string | undefined>("test/servers/StaticFiles", {
+  defaultValue: () => undefined
+})
+
+const staticFiles = Layer.unwrap(Effect.map(
+  StaticFiles,
+  (root) => root === undefined ? Layer.empty : HttpStaticServer.layer({ root, prefix: "/static" })
+))
+
+/** Lets those in who say "let me in", and tells who they are. */
+const auth = HttpRouter.add(
+  "*",
+  "/auth",
+  Effect.map(request, ({ headers }) =>
+    HttpServerResponse.empty(
+      headers["authorization"] === "Bearer let me in"
+        ? { status: 204, headers: { "x-user": "alice", "x-asked-for": headers["x-original-uri"] ?? "" } }
+        : { status: 401, headers: { "www-authenticate": "Bearer" } }
+    ))
 )
 
 const fail = HttpRouter.add("GET", "/fail", Effect.fail(new Failure("secret of the handler")))
@@ -317,6 +379,7 @@ export const layer = HttpRouter.serve(
   Layer.mergeAll(
     hello,
     echo,
+    any,
     digest,
     download,
     events,
@@ -328,8 +391,12 @@ export const layer = HttpRouter.serve(
     cookies,
     headers,
     sendFile,
-    log,
+    print,
     stderr,
+    log,
+    file,
+    staticFiles,
+    auth,
     fail,
     die,
     limited,
@@ -339,9 +406,10 @@ export const layer = HttpRouter.serve(
     disableListenLog: true,
     disableLogger: true,
     middleware: (handler) =>
-      Effect.suspend(() => {
+      Effect.flatMap(request, ({ method }) => {
         begun++
-        return Effect.ensuring(handler, Effect.sync(() => ended++))
+        // Effect's router has no route for a method that it does not know, not even "*".
+        return Effect.ensuring(method === "FROBNICATE" ? received : handler, Effect.sync(() => ended++))
       })
   }
 )

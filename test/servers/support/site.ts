@@ -50,6 +50,12 @@ export interface Differences {
   readonly maxResponseHeaders?: readonly [bytes: number, reason: string] | undefined
   /** What becomes of the path of a request on its way to `REQUEST_URI`, where it is not passed on as it is. */
   readonly paths?: Readonly<Record<string, PathOutcome>> | undefined
+  /** A method that HTTP does not know is answered with this status. */
+  readonly refusesUnknownMethods?: readonly [status: number, reason: string] | undefined
+  /** Headers with an underscore in their name are passed on, and can not be told from those with a dash. */
+  readonly passesUnderscores?: string | undefined
+  /** Cookies of several header lines arrive as `a=1, b=2`, of which a cookie parser makes one. */
+  readonly joinsCookiesByComma?: string | undefined
   /** What becomes of a query, the same way. */
   readonly queries?: Readonly<Record<string, PathOutcome>> | undefined
 }
