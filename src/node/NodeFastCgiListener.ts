@@ -117,6 +117,8 @@ export interface SystemdOptions {
   readonly systemd: true | string
   /** Replaces `Backlog=` of the socket unit. Default 511. */
   readonly backlog?: number | undefined
+  /** Who may connect to those of them that are TCP sockets: see `TcpOptions`. Default everybody. */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -323,7 +325,7 @@ const makeOne = (
       allow
     )
   }
-  if ("systemd" in options && options.systemd !== undefined) return makeSystemd(options.systemd, backlog)
+  if ("systemd" in options && options.systemd !== undefined) return makeSystemd(options.systemd, backlog, allow)
   const fd = "fd" in options ? options.fd ?? 0 : 0
   const listening = acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }), allow)
   if (fd !== 0 || ("cgi" in options && options.cgi === false) || !CgiProgram.isCgi(process.env)) return listening
@@ -332,14 +334,16 @@ const makeOne = (
 
 const makeSystemd = Effect.fnUntraced(function*(
   which: true | string,
-  backlog: number
+  backlog: number,
+  allow: ReadonlyArray<string> | undefined
 ): Effect.fn.Return<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> {
   const sockets = yield* systemdSockets(which === true ? undefined : which)
   const listeners = yield* Effect.forEach(sockets, ({ fd, name }) =>
     acceptor(
       `the socket "${name}" of systemd (file descriptor ${fd})`,
       backlog,
-      (server) => bindFd(server, { fd, backlog })
+      (server) => bindFd(server, { fd, backlog }),
+      allow
     ))
   return isNonEmpty(listeners) && listeners.length > 1 ? merge(listeners) : listeners[0]!
 })
