@@ -117,7 +117,7 @@ export interface SystemdOptions {
   readonly systemd: true | string
   /** Replaces `Backlog=` of the socket unit. Default 511. */
   readonly backlog?: number | undefined
-  /** Who may connect to those of them that are TCP sockets: see `TcpOptions`. Default everybody. */
+  /** Who may connect over TCP: see `FdOptions`. Default everybody. */
   readonly allow?: ReadonlyArray<string> | undefined
 }
 

@@ -61,7 +61,21 @@ export interface Responder extends RequestBase {
  */
 export interface Authorizer extends RequestBase {
   readonly role: 2
+  /** What Apache asks, which uses this role for three questions (FCGI_APACHE_ROLE); none behind other web servers. */
+  readonly apacheRole: Option.Option<ApacheRole>
 }
+
+/**
+ * What Apache (mod_authnz_fcgi, mod_fcgid) asks an Authorizer:
+ *
+ * - `AUTHENTICATOR`: whether REMOTE_PASSWD is the password of REMOTE_USER
+ * - `AUTHORIZER`: whether REMOTE_USER, who has been authenticated, may have what REQUEST_URI names
+ * - `ACCESS_CHECKER`: whether the client may have it, before anybody is asked for a name; there is no REMOTE_USER
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ApacheRole = "AUTHENTICATOR" | "AUTHORIZER" | "ACCESS_CHECKER"
 
 /**
  * A file to be sent through, for an HTTP request (SPEC 6.4).

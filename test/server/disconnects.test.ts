@@ -277,10 +277,7 @@ describe("a hundred thousand requests", () => {
           yield* [peer.close, peer.reset, peer.end][below(3)]
         }).pipe(Effect.scoped)
         const until = (requests: number) =>
-          Effect.gen(function*() {
-            while (begun < requests) yield* one
-            yield* settle
-          })
+          Effect.andThen(Effect.whileLoop({ while: () => begun < requests, body: () => one, step: () => {} }), settle)
         yield* until(20_000)
         const before = heap()
         yield* until(120_000)

@@ -12,6 +12,7 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
+import * as Apache from "./support/apache.ts"
 import * as Application from "./support/application.ts"
 import { type HttpError, open, request, type Response } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
@@ -137,9 +138,9 @@ describeWith(["nginx"], "an application that is stopped with SIGTERM", (nginx) =
     }))
 })
 
-describeWith(["nginx", "wrk"], "two applications behind nginx", (nginx, wrk) => {
-  const script = fileURLToPath(new URL("./load.lua", import.meta.url))
+const script = fileURLToPath(new URL("./load.lua", import.meta.url))
 
+describeWith(["nginx", "wrk"], "two applications behind nginx", (nginx, wrk) => {
   it.live("lose no request when one of them is stopped", () =>
     Effect.gen(function*() {
       const folder = yield* WebServers.temporaryDirectory
@@ -265,4 +266,133 @@ wait
         assert.strictEqual(new Set(pids).size, 6)
       }), 60_000)
   }
+})
+
+describeWith(["apache2"], "an application that Apache has started", (apache) => {
+  const fcgid = Apache.fcgidPages[0]!
+  const apacheSite = Effect.map(
+    Layer.build(Layer.fresh(Apache.layer(apache!, "mod_fcgid", [fcgid]))),
+    (context) => Context.get(context, Site)
+  )
+
+  it.live("is told where it listens, and is started by the first request", () =>
+    Effect.gen(function*() {
+      const site = yield* apacheSite
+      assert.lengthOf(site.application.addresses(), 1)
+      assert.match(site.application.addresses()[0]!, new RegExp(`^unix://${site.folder}/apache/fcgid/`))
+    }))
+
+  it.live("answers one request at a time: others are answered by further processes", () =>
+    Effect.gen(function*() {
+      const site = yield* apacheSite
+      const { application } = site
+      const ids = [application.id(), application.id()]
+      const responses = []
+      for (const id of ids) {
+        responses.push(
+          yield* Effect.forkScoped(request(site.port(fcgid), `/wait?id=${id}`), { startImmediately: true })
+        )
+        yield* application.hears("Begun", id)
+      }
+      assert.isAtLeast((yield* application.started(2)).length, 2)
+      for (const [i, id] of ids.entries()) {
+        yield* application.say({ _tag: "Finish", id })
+        assert.strictEqual((yield* Fiber.join(responses[i]!)).text, "finished")
+      }
+    }))
+
+  it.live("ends with it", () =>
+    Effect.gen(function*() {
+      const site = yield* apacheSite
+      const [pid] = yield* site.application.started(1)
+      assert.isTrue(WebServers.isRunning(pid!))
+      yield* site.server.stop("SIGTERM")
+      yield* WebServers.until(`the end of process ${pid}`, () => !WebServers.isRunning(pid!))
+    }))
+
+  it.live("is replaced when it dies", () =>
+    Effect.gen(function*() {
+      const site = yield* apacheSite
+      const [first] = yield* site.application.started(1)
+      process.kill(first!, "SIGKILL")
+      yield* WebServers.until(`the end of process ${first}`, () => !WebServers.isRunning(first!))
+      // Apache may not know yet, and send it the next request.
+      yield* WebServers.eventually(
+        "an answer",
+        Effect.filterOrFail(request(site.port(fcgid), "/hello"), ({ status }) => status === 200, ({ text }) => text)
+      )
+      yield* site.application.started(2)
+    }))
+})
+
+describeWith(["apache2", "wrk"], "behind Apache", (apache, wrk) => {
+  // Apache closes kept connections when it restarts, and a client may be sending just then: a connection for each request.
+  const load = (port: number, seconds = 3) =>
+    Effect.forkScoped(
+      WebServers.run({
+        name: "wrk",
+        command: wrk!,
+        args: [
+          "-t1",
+          "-c16",
+          `-d${seconds}s`,
+          "--timeout",
+          "10s",
+          "-H",
+          "Connection: close",
+          "-s",
+          script,
+          `http://127.0.0.1:${port}/hello`
+        ]
+      }),
+      { startImmediately: true }
+    )
+
+  const pairSite = Effect.gen(function*() {
+    const folder = yield* WebServers.temporaryDirectory
+    Fs.chmodSync(folder, 0o755)
+    const path = (name: string) => Path.join(folder, `${name}.sock`)
+    const start = (name: string, control = `${name}-control`) =>
+      Application.start(path(control), "--path", path(name), "--mode", "666")
+    const applications = [yield* start("one"), yield* start("two")] as const
+    const port = yield* WebServers.freePort
+    const balancer = Apache.host(
+      port,
+      Apache.documentedContents("several applications", [
+        ["/run/app/one.sock", path("one")],
+        ["/run/app/two.sock", path("two")]
+      ])
+    )
+    const server = yield* Apache.start(apache!, folder, balancer, [port], "mod_proxy_fcgi")
+    return { applications, port, server, start }
+  })
+
+  const begun = (application: Application.Application) =>
+    WebServers.eventually(
+      "the load has begun",
+      Effect.filterOrFail(application.measure, ({ handled }) => handled > 300, () => "not yet")
+    )
+
+  it.live("two applications lose no request when one is replaced and then the other", () =>
+    Effect.gen(function*() {
+      const { applications: [first, second], port, start } = yield* pairSite
+      const running = yield* load(port, 6)
+      yield* begun(first)
+      yield* begun(second)
+      assert.deepStrictEqual(yield* first.program.stop("SIGTERM"), { code: 0, signal: null })
+      yield* begun(yield* start("one", "successor-control"))
+      assert.deepStrictEqual(yield* second.program.stop("SIGTERM"), { code: 0, signal: null })
+      assert.match((yield* Fiber.join(running)).log, /RESULT requests=\d+ wrong=0 broken=0/)
+    }))
+
+  it.live("no request is lost when Apache is restarted gracefully (SIGUSR1)", () =>
+    Effect.gen(function*() {
+      const { applications: [first], port, server } = yield* pairSite
+      const running = yield* load(port)
+      yield* begun(first)
+      const since = server.log().length
+      process.kill(server.pid, "SIGUSR1")
+      yield* server.says("resuming normal operations", since)
+      assert.match((yield* Fiber.join(running)).log, /RESULT requests=\d+ wrong=0 broken=0/)
+    }))
 })

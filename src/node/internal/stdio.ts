@@ -2,6 +2,7 @@
  * File descriptors 0, 1 and 2 where they are not what a program takes them for.
  */
 import * as Fs from "node:fs"
+import * as CgiProgram from "../../server/CgiProgram.ts"
 
 /**
  * Closes one of the descriptors 0, 1 and 2. libuv never does, so a listening socket would go on collecting connections that
@@ -22,6 +23,8 @@ export const closeStdio = (fd: number): void => {
  * `console.log`.
  */
 export const detachOutput = (fd: number): void => {
+  // Of a plain CGI program that socket is where the answer goes: Apache's mod_cgid.
+  if (CgiProgram.isCgi(process.env)) return
   const socket = statSocket(fd)
   if (socket === undefined) return
   for (const output of [1, 2]) {

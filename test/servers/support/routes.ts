@@ -250,7 +250,7 @@ const cookies = HttpRouter.add(
   })
 )
 
-/** A response with header lines of about the size asked for in all. */
+/** A response with header lines of about the size asked for in all, each of at most 1000 bytes, or `line`. */
 const headers = HttpRouter.add(
   "GET",
   "/headers",
@@ -258,7 +258,7 @@ const headers = HttpRouter.add(
     const lines: Record<string, string> = {}
     let left = number(query, "size", 0)
     for (let i = 0; left > 0; i++) {
-      const size = Math.min(left, 1000)
+      const size = Math.min(left, number(query, "line", 1000))
       lines[`x-big-${i}`] = "b".repeat(size)
       left -= size
     }
