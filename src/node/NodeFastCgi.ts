@@ -31,8 +31,8 @@ export interface SeveralOptions {
 }
 
 /**
- * What to listen on, `{ path }`, `{ port }`, `{ fd }` or `{ listeners }`, together with how much to take on at once and
- * the limits and timeouts of the server. `{}` listens on file descriptor 0.
+ * What to listen on, `{ path }`, `{ port }`, `{ fd }`, `{ systemd }` or `{ listeners }`, together with how much to take on at
+ * once and the limits and timeouts of the server. `{}` listens on file descriptor 0.
  *
  * @category options
  * @since 0.1.0
@@ -67,11 +67,10 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  * **Example** (An app on a UNIX socket)
  *
  * ```ts
- * import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
  * import * as HttpRouter from "effect/http/HttpRouter"
  * import * as HttpServerResponse from "effect/http/HttpServerResponse"
  * import * as Layer from "effect/Layer"
- * import { NodeFastCgi } from "effect-fastcgi/node"
+ * import { NodeFastCgi, NodeFastCgiRuntime } from "effect-fastcgi/node"
  *
  * const Routes = HttpRouter.add("GET", "/", HttpServerResponse.text("Hello"))
  *
@@ -79,7 +78,7 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  *   Layer.provide(NodeFastCgi.layer({ path: "/run/app/app.sock", mode: 0o660 }))
  * )
  *
- * export const main = () => NodeRuntime.runMain(Layer.launch(Server))
+ * export const main = () => NodeFastCgiRuntime.runMain(Layer.launch(Server))
  * ```
  *
  * @category layers

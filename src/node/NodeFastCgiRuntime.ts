@@ -12,7 +12,6 @@ import { LogToStderr } from "effect/References"
 import * as Runtime from "effect/Runtime"
 import * as Os from "node:os"
 import { FastCgiListenerError } from "../server/FastCgiListener.ts"
-import { detachOutput } from "./internal/stdio.ts"
 
 /**
  * Options of `runMain`.
@@ -87,8 +86,6 @@ export const runMain: {
 } = dual(
   (args) => Effect.isEffect(args[0]),
   <A, E>(effect: Effect.Effect<A, E>, options: RunMainOptions = {}): void => {
-    // Before anything is written.
-    detachOutput(0)
     ignoreErrors()
     const main = options.disableErrorReporting === true ? effect : Effect.onError(effect, report)
     withSignals(options.shutdownTimeout)(Effect.provideService(main, LogToStderr, true), {
@@ -129,7 +126,7 @@ const withSignals = (shutdownTimeout: Duration.Input | undefined) =>
     }
 
     for (const signal of signals) process.on(signal, receive)
-    // Node may be about to open it.
+    // A signal that has just come opens the debugger in a moment.
     if (closeDebugger()) receive("SIGUSR1")
     else setImmediate(() => closeDebugger() && receive("SIGUSR1"))
 
@@ -157,7 +154,8 @@ const isDebuggerWanted = (): boolean =>
   process.execArgv.some((option) => /^--inspect(-brk|-wait)?(=|$)/.test(option)) ||
   (process.env["NODE_OPTIONS"] ?? "") !== ""
 
-// A pipe whose reader has gone away, a terminal that was closed: what is written to it is lost, and nothing else.
+// A pipe whose reader has gone away, a terminal that was closed, a listening socket: what is written to it is lost, and
+// nothing else.
 const ignoreErrors = (): void => {
   for (const name of ["stdout", "stderr"] as const) {
     try {

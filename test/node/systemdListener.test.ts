@@ -4,7 +4,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
 import { describeWith } from "../support/requirement.ts"
-import { eventually, freePort } from "../support/webServers.ts"
+import { freePort, isListening, until } from "../support/webServers.ts"
 import { spawned } from "./children.ts"
 import { connectClient, connectCode, temporaryDirectory } from "./sockets.ts"
 
@@ -20,11 +20,6 @@ const answer = (to: To) =>
   }))
 
 const place = (to: To) => "path" in to ? to.path : `127.0.0.1:${to.port}`
-
-const open = (to: To) =>
-  "path" in to ? Fs.existsSync(to.path) : Fs.readFileSync("/proc/net/tcp", "utf8").includes(
-    `:${to.port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`
-  )
 
 describeWith(["systemd-socket-activate"], "a listener on the sockets of systemd", (activate) => {
   /** Starts the program for the sockets. It runs from the first connection on. */
@@ -43,7 +38,7 @@ describeWith(["systemd-socket-activate"], "a listener on the sockets of systemd"
         )
       )
       // Looked at, because a connection would start the program.
-      yield* eventually("it listens", Effect.suspend(() => sockets.every(open) ? Effect.void : Effect.fail("not yet")))
+      yield* until("it listens", () => sockets.every(isListening))
       return child
     })
 
@@ -117,10 +112,7 @@ describeWith(["systemd-socket-activate"], "a listener on the sockets of systemd"
       const child = yield* activated([to], options, listeners, program)
       yield* Effect.exit(answer(to))
       if (options.includes("--accept")) {
-        yield* eventually(
-          "the program says why",
-          Effect.suspend(() => child.stderr().includes("ERROR") ? Effect.void : Effect.fail("not yet"))
-        )
+        yield* until("the program says why", () => child.stderr().includes("ERROR"))
       } else assert.deepStrictEqual(yield* child.exited, [1, null])
       const said = /ERROR \(#\d+\): (.*)/.exec(child.stderr())?.[1] ?? ""
       if (typeof message === "string") assert.strictEqual(said, message)
@@ -167,10 +159,7 @@ describeWith(["systemd-socket-activate"], "a listener that inetd has started", (
           stdio: ["ignore", "pipe", "pipe"]
         })
       )
-      yield* eventually(
-        "it listens",
-        Effect.suspend(() => Fs.existsSync(path) ? Effect.void : Effect.fail("not yet"))
-      )
+      yield* until("it listens", () => isListening({ path }))
       assert.strictEqual(yield* answer({ path }), `pid ${child.process.pid}`)
       assert.strictEqual(Fs.readlinkSync(`/proc/${child.process.pid}/fd/1`), "/dev/null")
       assert.match(child.stderr(), /Execing .*\n$/)

@@ -182,7 +182,7 @@ keep "$@" <&3 3<&- &
 wait
 `
 
-  const body = randomBytes(20_000)
+  const body = randomBytes(10_000)
   const sha256 = createHash("sha256").update(body).digest("hex")
 
   /** Asks again and again until told to stop. Gives the number of responses, and every one that is not as it should be. */

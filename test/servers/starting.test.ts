@@ -256,8 +256,6 @@ describeWith(["spawn-fcgi", "multiwatch"], "started by multiwatch", (spawnFcgi, 
 })
 
 describeWith(["systemd-socket-activate"], "started by systemd", () => {
-  const listens = (path: string) => Effect.suspend(() => Fs.existsSync(path) ? Effect.void : Effect.fail("not yet"))
-
   for (
     const [title, args] of [
       ["systemd-socket-activate: starts the application", ["--systemd", "''"]],
@@ -267,7 +265,13 @@ describeWith(["systemd-socket-activate"], "started by systemd", () => {
     it.live(title, () =>
       Effect.gen(function*() {
         const at = yield* places
-        const program = yield* startDocumented(title, at, [], args, listens(at.socket))
+        const program = yield* startDocumented(
+          title,
+          at,
+          [],
+          args,
+          WebServers.until("it listens", () => WebServers.isListening({ path: at.socket }))
+        )
         // The first connection starts it, and waits.
         assert.deepStrictEqual(yield* call({ path: at.socket }, "/hello"), { status: 200, text: "Hello world!" })
         assert.deepStrictEqual(yield* at.application.started(1), [program.pid])

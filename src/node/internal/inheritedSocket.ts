@@ -24,7 +24,6 @@ export const bindFd = Effect.fnUntraced(function*(
   const kind = describe(fd)
   if (kind !== undefined) return yield* notASocket(fd, kind)
   const path = unixPath(fd)
-  detachOutput(fd)
   let restoreStdin = () => {}
   yield* listen(
     server,
@@ -39,6 +38,8 @@ export const bindFd = Effect.fnUntraced(function*(
       return fdError(fd, cause)
     }
   )
+  // Not before it listens: a CGI program has a connection on 0 and 1.
+  detachOutput(fd)
   const local = server.address()
   const address = local === null || typeof local === "string" ? Option.none() : inetAddress(local.address, local.port)
   return {
