@@ -21,7 +21,6 @@ import {
   opening,
   type Peer,
   play,
-  type PlayServices,
   type Record,
   type Responder,
   serve,
@@ -159,7 +158,9 @@ describe("a peer", () => {
 })
 
 describe("a handler", () => {
-  const doings: ReadonlyArray<readonly [string, Handlers["responder"] & {}]> = [
+  const doings: ReadonlyArray<
+    readonly [string, (request: Responder) => Effect.Effect<FastCgiResponse.FastCgiResponse, unknown>]
+  > = [
     ["waits", () => Effect.never],
     ["reads", (request) => Effect.as(Stream.runDrain(request.stdin), FastCgiResponse.make("read"))],
     ["waits for room to write", (request) => Effect.forever(request.stderr("e".repeat(8000)))],
