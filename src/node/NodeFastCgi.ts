@@ -12,9 +12,11 @@ import * as Etag from "effect/http/Etag"
 import type * as HttpPlatform from "effect/http/HttpPlatform"
 import type * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
+import * as FastCgiServerOptions from "../server/FastCgiServerOptions.ts"
 import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 
 /**
@@ -26,11 +28,13 @@ import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 export interface SeveralOptions {
   /** What to listen on. The first one's address is the server's. */
   readonly listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>
+  /** Who may connect to those of them that do not say it themselves. Default everybody. */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
- * What to listen on, `{ path }`, `{ port }`, `{ fd }` or `{ listeners }`, together with how much to take on at once and
- * the limits and timeouts of the server. `{}` listens on file descriptor 0.
+ * What to listen on, `{ path }`, `{ port }`, `{ fd }`, `{ systemd }` or `{ listeners }`, together with how much to take on at
+ * once and the limits and timeouts of the server. `{}` listens on file descriptor 0.
  *
  * @category options
  * @since 0.1.0
@@ -59,16 +63,16 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  * **Gotchas**
  *
  * Without options it listens on file descriptor 0, which has to be a listening socket: web servers and `spawn-fcgi` start
- * an application that way, a terminal does not. `process.stdin` is an empty stream then.
+ * an application that way, a terminal does not. `process.stdin` is an empty stream then. Started as a plain CGI program it
+ * serves that one request: see `NodeFastCgiListener.layerCgi`.
  *
  * **Example** (An app on a UNIX socket)
  *
  * ```ts
- * import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
  * import * as HttpRouter from "effect/http/HttpRouter"
  * import * as HttpServerResponse from "effect/http/HttpServerResponse"
  * import * as Layer from "effect/Layer"
- * import { NodeFastCgi } from "effect-fastcgi/node"
+ * import { NodeFastCgi, NodeFastCgiRuntime } from "effect-fastcgi/node"
  *
  * const Routes = HttpRouter.add("GET", "/", HttpServerResponse.text("Hello"))
  *
@@ -76,7 +80,7 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  *   Layer.provide(NodeFastCgi.layer({ path: "/run/app/app.sock", mode: 0o660 }))
  * )
  *
- * export const main = () => NodeRuntime.runMain(Layer.launch(Server))
+ * export const main = () => NodeFastCgiRuntime.runMain(Layer.launch(Server))
  * ```
  *
  * @category layers
@@ -86,6 +90,36 @@ export const layer = (
   options: NodeFastCgiOptions = {}
 ): Layer.Layer<HttpServer.HttpServer | NodeFastCgiServices, FastCgiListenerError> =>
   Layer.mergeAll(layerServer(options), layerServices)
+
+/**
+ * All options from settings of the environment, each of which may be left out: those of `NodeFastCgiListener.config`
+ * (`FASTCGI_LISTEN` and its like), `FastCgiAdmission.config`, `FastCgiServerOptions.config`, and `FASTCGI_BASE_PATH`.
+ *
+ * **Example** (An app that its environment configures)
+ *
+ * ```ts
+ * import { NodeFastCgi } from "effect-fastcgi/node"
+ *
+ * export const Server = NodeFastCgi.layerConfig(NodeFastCgi.config)
+ * ```
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<NodeFastCgiOptions> = Config.map(
+  Config.all([
+    NodeFastCgiListener.config,
+    FastCgiAdmission.config,
+    FastCgiServerOptions.config,
+    Config.option(Config.NonEmptyString("FASTCGI_BASE_PATH"))
+  ]),
+  ([listeners, admission, server, basePath]) => ({
+    listeners,
+    ...admission,
+    ...server,
+    basePath: Option.getOrUndefined(basePath)
+  })
+)
 
 /**
  * Provides what `layer` does, with options from a `Config` value.
@@ -118,7 +152,7 @@ export const layerServer = (
 ): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError> =>
   FastCgiHttpServer.layerServer(options).pipe(
     Layer.provide([
-      NodeFastCgiListener.layer("listeners" in options ? options.listeners : options),
+      NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options),
       FastCgiAdmission.layer(options)
     ])
   )
@@ -135,3 +169,15 @@ export const layerServices: Layer.Layer<NodeFastCgiServices> = Layer.mergeAll(
   Etag.layerWeak,
   NodeServices.layer
 )
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const withAllow = (
+  listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>,
+  allow: ReadonlyArray<string> | undefined
+): ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =>
+  allow === undefined
+    ? listeners
+    : listeners.map((options) => "allow" in options && options.allow !== undefined ? options : { ...options, allow })

@@ -1,5 +1,5 @@
 /**
- * Bodies that do not fit into memory: uploads of 100 and 200 MB arrive unchanged, downloads of 1 GiB too, and the application needs no more
+ * Bodies that do not fit into memory: uploads of 100 MB and more arrive unchanged, downloads of 1 GiB too, and the application needs no more
  * memory for them than for small ones.
  */
 import { assert, describe, layer } from "@effect/vitest"
@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import { createHash } from "node:crypto"
 import { describeWith } from "../support/requirement.ts"
 import { peakMemory, resetPeak } from "../support/webServers.ts"
+import * as Apache from "./support/apache.ts"
 import { digestOf, pieces } from "./support/content.ts"
 import { open, request } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
@@ -95,6 +96,24 @@ describeWith(["lighttpd"], "lighttpd", (lighttpd) => {
           if ((row.responseBody === 1) === (backend === "bin-path")) {
             it.effect("sends 1 GiB", () => download(row), timeout)
           }
+        })
+      }
+    })
+  }
+})
+
+describeWith(["apache2"], "Apache", (apache) => {
+  const sites = [
+    ["mod_proxy_fcgi", [Apache.proxyPages[0]!, Apache.proxyWithLength]],
+    ["mod_fcgid", [...Apache.fcgidPages, ...Apache.fcgidMatrix]]
+  ] as const
+  for (const [kind, rows] of sites) {
+    layer(Apache.layer(apache!, kind, rows), { excludeTestServices: true, timeout: "30 seconds" })(kind, (it) => {
+      for (const row of rows) {
+        describe(row.name, () => {
+          it.effect("takes 200 MB", () => upload(row, 200), timeout)
+          it.effect("takes 100 MB in chunks", () => upload(row, 100, true), timeout)
+          it.effect("sends 1 GiB", () => download(row), timeout)
         })
       }
     })

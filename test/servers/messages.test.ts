@@ -1,6 +1,6 @@
 /**
- * The messages that docs/nginx.md and docs/lighttpd.md explain are those that nginx and lighttpd really write: each is provoked, and
- * has to be in their log and on the page.
+ * The messages that the pages of docs/ explain are those that the web servers really write: each is provoked, and has to be in
+ * their log and on the page.
  */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -15,6 +15,7 @@ import * as PhpFpm from "../client/phpFpm.ts"
 import { projectRoot } from "../support/files.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
+import * as Apache from "./support/apache.ts"
 import * as Application from "./support/application.ts"
 import { request, type RequestOptions } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
@@ -467,4 +468,208 @@ fastcgi.server = ( "/" => (( "socket" => "${path}", "bin-path" => "${options.pro
         assert.include(page("lighttpd.md"), `\`${message}\``)
       }))
   }
+})
+
+describeWith(["apache2"], "docs/apache.md", (apache) => {
+  const onPage = (message: string) => assert.include(page("apache.md"), `\`${message}\``)
+
+  interface Request {
+    readonly status: number | "cut off"
+    readonly target?: string
+    readonly request?: RequestOptions
+    readonly prepare?: (folder: string) => Effect.Effect<unknown, unknown>
+  }
+
+  const ask = (port: number, expected: Request) =>
+    Effect.gen(function*() {
+      const response = yield* Effect.exit(request(port, expected.target ?? "/hello", {
+        ...expected.request,
+        headers: { connection: "close" }
+      }))
+      assert.strictEqual(Exit.isSuccess(response) ? response.value.status : "cut off", expected.status)
+    })
+
+  const proxyPass = (options = "") => `ProxyPass "/" "unix:/run/app/app.sock|fcgi://localhost/" ${options}`
+
+  /** What Apache says about the last of these requests to a host with these directives. */
+  const proxySays = (message: string, directives: string, requests: ReadonlyArray<Request>, mode = "666") =>
+    Effect.gen(function*() {
+      const folder = yield* WebServers.temporaryDirectory
+      Fs.chmodSync(folder, 0o755)
+      const socket = Path.join(folder, "app.sock")
+      const port = yield* WebServers.freePort
+      const prepare = requests[0]!.prepare
+      if (prepare === undefined) {
+        yield* Application.start(Path.join(folder, "control.sock"), "--path", socket, "--mode", mode)
+      } else {
+        yield* prepare(folder)
+      }
+      const server = yield* Apache.start(
+        apache!,
+        folder,
+        Apache.host(port, directives.replaceAll("/run/app/app.sock", socket)),
+        [port],
+        "mod_proxy_fcgi"
+      )
+      for (const expected of requests) yield* ask(port, expected)
+      yield* server.says(message.replace("/run/app/app.sock", socket))
+      onPage(message)
+    })
+
+  const nothing = { status: 503, prepare: () => Effect.void } as const
+
+  it.live("no socket", () =>
+    proxySays(
+      "(2)No such file or directory: AH02454: FCGI: attempt to connect to Unix domain socket /run/app/app.sock",
+      proxyPass(),
+      [nothing]
+    ))
+
+  it.live.skipIf(!asRoot)("no permission", () =>
+    proxySays(
+      "(13)Permission denied: AH02454: FCGI: attempt to connect to Unix domain socket /run/app/app.sock",
+      proxyPass(),
+      [{ status: 503 }],
+      "600"
+    ))
+
+  it.live("a socket that is left over", () =>
+    proxySays(
+      "(111)Connection refused: AH02454: FCGI: attempt to connect to Unix domain socket /run/app/app.sock",
+      proxyPass(),
+      [{
+        status: 503,
+        prepare: (folder) => {
+          const path = Path.join(folder, "app.sock")
+          return Effect.tap(leftOver(path), () => Effect.sync(() => Fs.chmodSync(path, 0o666)))
+        }
+      }]
+    ))
+
+  it.live("nothing at the port", () =>
+    proxySays(
+      "(111)Connection refused: AH00957: FCGI: attempt to connect to 127.0.0.1:1",
+      `ProxyPass "/" "fcgi://127.0.0.1:1/"`,
+      [nothing]
+    ))
+
+  it.live("a member of a balancer that rests", () =>
+    proxySays(
+      "AH00959: ap_proxy_connect_backend disabling worker for (localhost:8000) for 60s",
+      `<Proxy "balancer://app">
+        BalancerMember "unix:/run/app/app.sock|fcgi://localhost"
+      </Proxy>
+      ProxyPass "/" "balancer://app/"`,
+      [nothing]
+    ))
+
+  it.live("no answer in time", () =>
+    proxySays("(70007)The timeout specified has expired", proxyPass("timeout=1"), [
+      { status: 504, target: "/wait?id=never" }
+    ]))
+
+  it.live("a response that breaks off", () =>
+    proxySays("AH01069: Got bogus rid 0, expected 1", proxyPass("flushpackets=on"), [
+      { status: "cut off", target: "/broken?id=at-once&fail" }
+    ]))
+
+  it.live("a line of the head that is too long", () =>
+    proxySays("AH01070: Error parsing script headers", proxyPass(), [
+      { status: 500, target: "/headers?size=9000&line=9000" }
+    ]))
+
+  it.live("STDERR", () =>
+    proxySays("AH01071: Got error 'something'", proxyPass(), [{ status: 200, target: "/stderr?text=something" }]))
+
+  it.live("no slash at the end of the URL", () =>
+    proxySays("AH00898: DNS lookup failure for: localhost:3003hello", `ProxyPass "/" "fcgi://localhost:3003"`, [
+      { status: 500, prepare: () => Effect.void }
+    ]))
+
+  it.live("nocanon", () =>
+    proxySays("AH10414: To be forwarded path contains control characters or '?'", proxyPass("nocanon"), [
+      { status: 403, target: "/hello?a=b" }
+    ]))
+
+  it.live("another protocol", () =>
+    proxySays("AH01144: No protocol handler was valid for the URL", `ProxyPass "/" "http://127.0.0.1:1/"`, [
+      { status: 500, prepare: () => Effect.void }
+    ]))
+
+  /** What Apache says when mod_fcgid starts this program. */
+  const fcgidSays = (message: string, directives: string, expected: Request, command?: string) =>
+    Effect.gen(function*() {
+      const folder = yield* WebServers.temporaryDirectory
+      Fs.chmodSync(folder, 0o755)
+      const control = yield* Application.converse(Path.join(folder, "control.sock"))
+      const port = yield* WebServers.freePort
+      const program = command ?? [process.execPath, ...Application.command(control.path)].join(" ")
+      const server = yield* Apache.start(
+        apache!,
+        folder,
+        Apache.host(
+          port,
+          `${directives}
+          <Location "/">
+            ${directives.includes("Options") ? "" : "Options +ExecCGI"}
+            SetHandler fcgid-script
+            FcgidWrapper "${program}" virtual
+          </Location>`
+        ),
+        [port],
+        "mod_fcgid"
+      )
+      yield* ask(port, expected)
+      yield* server.says(message)
+      onPage(message)
+    })
+
+  it.live("mod_fcgid: a body that is too big", () =>
+    fcgidSays("exceeds MaxRequestLen (131072)", "", {
+      status: 500,
+      target: "/digest",
+      request: { method: "POST", body: new Uint8Array(200_000) }
+    }))
+
+  it.live("mod_fcgid: no answer in time", () =>
+    fcgidSays("mod_fcgid: read data timeout in 1 seconds", "FcgidIOTimeout 1", {
+      status: 500,
+      target: "/wait?id=never"
+    }))
+
+  it.live("mod_fcgid: a response that breaks off", () =>
+    fcgidSays("mod_fcgid: error reading data, FastCGI server closed connection", "FcgidOutputBufferSize 0", {
+      status: 200,
+      target: "/broken?id=at-once&fail"
+    }))
+
+  it.live("mod_fcgid: an application that ends by itself", () =>
+    fcgidSays("End of script output before headers", "", { status: 500 }, "/bin/false"))
+
+  it.live("mod_fcgid: a line of the head that is too long", () =>
+    fcgidSays("Premature end of script headers", "", { status: 500, target: "/headers?size=9000&line=9000" }))
+
+  it.live("mod_fcgid: STDERR", () =>
+    fcgidSays("mod_fcgid: stderr: something", "", { status: 200, target: "/stderr?text=something" }))
+
+  it.live("mod_fcgid: no ExecCGI", () =>
+    fcgidSays(
+      "does not have ExecCGI enabled",
+      `<Directory "/">
+      Options None
+    </Directory>`,
+      { status: 403 }
+    ))
+
+  it.live("mod_fcgid: no such program", () =>
+    Effect.gen(function*() {
+      const folder = yield* WebServers.temporaryDirectory
+      const port = yield* WebServers.freePort
+      const error = yield* Effect.flip(
+        Apache.start(apache!, folder, Apache.host(port, "FcgidWrapper /missing/node virtual"), [port], "mod_fcgid")
+      )
+      const message = "Wrapper /missing/node cannot be accessed: (2)No such file or directory"
+      assert.include(error.message, message)
+      onPage(message)
+    }))
 })

@@ -15,6 +15,7 @@ import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
 import { InputBuffer, type MakeError } from "./inputBuffer.ts"
 import type { OutputQueue } from "./outputQueue.ts"
+import type { Refusal } from "./refusals.ts"
 
 /** Why a request's handler is to be interrupted. */
 export type AbortReason = "AbortRequest" | "ConnectionClosed" | "Shutdown"
@@ -26,14 +27,10 @@ export interface RequestOwner {
   readonly transport: FastCgiTransport
   readonly output: OutputQueue
   readonly inputConsumed: (size: number) => void
+  /** A Filter waits for DATA. */
+  readonly dataAwaited: () => void
   readonly requestEnded: (request: ConnectionRequest) => void
   readonly requestFailed: (request: ConnectionRequest) => void
-}
-
-/** The answer to a request that is refused: sent when its PARAMS have ended (SPEC 6.2), instead of starting a handler. */
-export interface Refusal {
-  readonly head: string
-  readonly body: string
 }
 
 /** One request of a connection. */
@@ -61,8 +58,12 @@ export class ConnectionRequest {
   aborted = false
   /** Whether the connection comes to its end, and with it this request: END_REQUEST would call it complete. */
   cutOff = false
+  /** Whether its response is incomplete, and END_REQUEST, which would call it complete, is not sent. */
+  withheld = false
   /** Whether END_REQUEST has been appended, or can no longer be. */
   gone = false
+  /** Whether END_REQUEST has been appended. */
+  ended = false
   /** Whether a STDOUT record has been appended. */
   headSent = false
   readonly owner: RequestOwner
@@ -82,7 +83,7 @@ export class ConnectionRequest {
     this.paramsDecoder = paramsDecoder
     const consumed = (size: number) => owner.inputConsumed(size)
     this.stdin = new InputBuffer(consumed)
-    this.data = role === Role.Filter ? new InputBuffer(consumed) : undefined
+    this.data = role === Role.Filter ? new InputBuffer(consumed, () => owner.dataAwaited()) : undefined
     // SPEC 6.3: an Authorizer has no STDIN; lighttpd sends an empty one, Apache none.
     if (role === Role.Authorizer) this.stdin.end()
   }
@@ -105,6 +106,11 @@ export class ConnectionRequest {
   /** Bytes of this request that have arrived and have not been pulled. */
   get unread(): number {
     return this.stdin.unread + (this.data === undefined ? 0 : this.data.unread)
+  }
+
+  /** Whether its handler waits for DATA, which comes behind the STDIN that it may have left unread. */
+  get awaitsData(): boolean {
+    return this.data !== undefined && this.data.awaited && !this.stdin.complete
   }
 
   /** Waits until the connection has room for more output; at once when the output is dropped anyway. */
@@ -137,7 +143,7 @@ export class ConnectionRequest {
 
   /** Ends the streams that have to be ended and the request. The id is free from here on. */
   end(appStatus: number, protocolStatus: number = ProtocolStatus.RequestComplete): void {
-    if (this.gone) return
+    if (this.gone || this.withheld) return
     if (this.cutOff) {
       this.leave()
       return
@@ -149,6 +155,7 @@ export class ConnectionRequest {
       output.endStream(RecordType.Stdout, this.requestId)
     }
     output.endRequest(this.requestId, appStatus, protocolStatus)
+    this.ended = true
     this.leave()
   }
 
@@ -164,17 +171,30 @@ export class ConnectionRequest {
     this.data?.discard(failure)
   }
 
+  /** Drops the input that holds others up: of a Filter that waits for DATA, only what is before that. */
+  discardStalled(failure: MakeError): void {
+    if (this.awaitsData) this.stdin.discard(failure)
+    else this.discardInput(failure)
+  }
+
   /**
-   * Ends a request whose output is incomplete and must not look complete: with the connection, if no other request is on
-   * it. `appStatus` alone is ignored by every web server.
+   * Gives up a request whose output is incomplete and must not look complete. Its connection ends it, when no other request
+   * is on it: `appStatus` alone is ignored by every web server.
    */
   fail(): void {
-    if (this.gone) return
+    if (this.gone || this.withheld) return
     if (!this.open) {
       this.end(1)
       return
     }
     this.owner.requestFailed(this)
+  }
+
+  /** Drops what is written and what is read from here on. */
+  withhold(): void {
+    this.withheld = true
+    this.aborted = true
+    this.discardInput()
   }
 
   /** Forgets the request without a word, because nobody is there to hear it. */
@@ -191,3 +211,14 @@ const inputDiscarded = () =>
     reason: "InputDiscarded",
     message: "the request ended before its input was read"
   })
+
+/** Why the input of a request that has been given up is not complete. */
+export const inputAborted = (reason: AbortReason) =>
+  reason === "AbortRequest"
+    ? new FastCgiRequestError({ reason: "Aborted", message: "the web server aborted the request" })
+    : reason === "ConnectionClosed"
+    ? new FastCgiRequestError({
+      reason: "ConnectionClosed",
+      message: "the connection closed before the input was complete"
+    })
+    : new FastCgiRequestError({ reason: "InputDiscarded", message: "the server is shutting down" })

@@ -28,9 +28,12 @@ const maxStderrContent = 8 * 1024
 
 const encoder = new TextEncoder()
 
-/** Who is told that a writer has begun to wait for room. */
+/** Who is told what the queue waits for. */
 export interface OutputObserver {
+  /** A writer has begun to wait for room. */
   readonly onBlocked: () => void
+  /** Something has been handed over that the operating system has not accepted at once. */
+  readonly onPending: () => void
 }
 
 /** Encodes what one connection sends. */
@@ -122,8 +125,8 @@ export class OutputQueue {
   }
 
   /**
-   * Appends a header block, one byte per character, and the start of the body, in as few STDOUT records as hold them: one
-   * as a rule. HAProxy 2.6 crashes when a record ends before the header block does.
+   * Appends a header block, one byte per character and no longer than a record holds, and the start of the body, in as few
+   * STDOUT records as hold them: one as a rule. HAProxy 2.6 crashes when a record ends before the header block does.
    */
   head(requestId: number, head: string, body: Uint8Array | string | undefined, bodyLength: number): void {
     const headLength = head.length
@@ -203,17 +206,13 @@ export class OutputQueue {
     this.handedOver += this.queued
     this.queued = 0
     this.transport.writeUnsafe(chunks)
+    if (this.transport.pendingUnsafe() > 0) this.observer.onPending()
   }
 
   private longHead(requestId: number, head: string, body: Uint8Array | string | undefined): void {
     const headBytes = new Uint8Array(head.length)
     for (let i = 0; i < headBytes.length; i++) headBytes[i] = head.charCodeAt(i)
     const bodyBytes = body === undefined ? noContent : typeof body === "string" ? encoder.encode(body) : body
-    if (headBytes.length > maxContentLength) {
-      this.stream(RecordType.Stdout, requestId, headBytes)
-      this.stream(RecordType.Stdout, requestId, bodyBytes)
-      return
-    }
     const share = Math.min(bodyBytes.length, maxContentLength - headBytes.length)
     const length = headBytes.length + share
     const padding = paddingTo8(length)

@@ -4,6 +4,7 @@
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -250,7 +251,7 @@ const cookies = HttpRouter.add(
   })
 )
 
-/** A response with header lines of about the size asked for in all. */
+/** A response with header lines of about the size asked for in all, each of at most 1000 bytes, or `line`. */
 const headers = HttpRouter.add(
   "GET",
   "/headers",
@@ -258,11 +259,33 @@ const headers = HttpRouter.add(
     const lines: Record<string, string> = {}
     let left = number(query, "size", 0)
     for (let i = 0; left > 0; i++) {
-      const size = Math.min(left, 1000)
+      const size = Math.min(left, number(query, "line", 1000))
       lines[`x-big-${i}`] = "b".repeat(size)
       left -= size
     }
     return HttpServerResponse.text("headers", { headers: lines })
+  })
+)
+
+/** Has the web server send the file, where it is configured so. */
+const sendFile = HttpRouter.add(
+  "GET",
+  "/send-file",
+  Effect.map(
+    parameters,
+    (query) => HttpServerResponse.empty({ status: 200, headers: { "x-sendfile": query.get("path") ?? "" } })
+  )
+)
+
+/** A line on stdout, and one in the application's log. */
+const print = HttpRouter.add(
+  "GET",
+  "/print",
+  Effect.gen(function*() {
+    const text = (yield* parameters).get("text") ?? ""
+    yield* Console.log(text)
+    yield* Effect.log(text)
+    return HttpServerResponse.text("logged")
   })
 )
 
@@ -370,6 +393,8 @@ export const layer = HttpRouter.serve(
     redirect,
     cookies,
     headers,
+    sendFile,
+    print,
     stderr,
     log,
     file,
