@@ -4,9 +4,11 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Settings from "./internal/settings.ts"
 
 /**
  * Options of `layer`.
@@ -94,6 +96,33 @@ export const makeUnsafe = (options?: FastCgiAdmissionOptions): FastCgiAdmission[
  */
 export const layer = (options?: FastCgiAdmissionOptions): Layer.Layer<FastCgiAdmission> =>
   Layer.effect(FastCgiAdmission, Effect.sync(() => makeUnsafe(options)))
+
+/**
+ * The options from settings of the environment, each of which may be left out: `FASTCGI_MAX_CONNECTIONS`,
+ * `FASTCGI_MAX_REQUESTS` and `FASTCGI_CONCURRENCY`, a whole number or `unbounded`.
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<FastCgiAdmissionOptions> = Config.nested(
+  Config.all({
+    maxConnections: Settings.countOrUnbounded("MAX_CONNECTIONS"),
+    maxRequests: Settings.countOrUnbounded("MAX_REQUESTS"),
+    concurrency: Settings.countOrUnbounded("CONCURRENCY")
+  }),
+  "FASTCGI"
+)
+
+/**
+ * Provides an admission with the limits of `config`, or of another `Config` value.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<FastCgiAdmissionOptions> = config
+): Layer.Layer<FastCgiAdmission, Config.ConfigError> =>
+  Layer.effect(FastCgiAdmission, Effect.map(Config.unwrap(options), makeUnsafe))
 
 // -----------------------------------------------------------------------------
 // Internal

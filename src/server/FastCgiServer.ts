@@ -5,15 +5,25 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import { CgiHeadError } from "../cgi/CgiResponse.ts"
 import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
 import type { FastCgiAdmission } from "./FastCgiAdmission.ts"
 import type { FastCgiListener } from "./FastCgiListener.ts"
-import type { Authorizer, Filter, Responder } from "./FastCgiRequest.ts"
+import {
+  type Authorizer,
+  CurrentAuthorizer,
+  CurrentFilter,
+  CurrentResponder,
+  type Filter,
+  type Responder
+} from "./FastCgiRequest.ts"
 import * as FastCgiResponse from "./FastCgiResponse.ts"
 import type { FastCgiServerOptions } from "./FastCgiServerOptions.ts"
 import * as Engine from "./internal/engine.ts"
@@ -38,12 +48,29 @@ import * as Respond from "./internal/respond.ts"
  * @since 0.1.0
  */
 export interface Handlers<E1, R1, E2, R2, E3, R3> {
-  readonly responder?: ((request: Responder) => Effect.Effect<FastCgiResponse.FastCgiResponse, E1, R1>) | undefined
-  readonly authorizer?:
-    | ((request: Authorizer) => Effect.Effect<FastCgiResponse.FastCgiAuthorization, E2, R2>)
-    | undefined
-  readonly filter?: ((request: Filter) => Effect.Effect<FastCgiResponse.FastCgiResponse, E3, R3>) | undefined
+  readonly responder?: Handler<Responder, FastCgiResponse.FastCgiResponse, E1, R1> | undefined
+  readonly authorizer?: Handler<Authorizer, FastCgiResponse.FastCgiAuthorization, E2, R2> | undefined
+  readonly filter?: Handler<Filter, FastCgiResponse.FastCgiResponse, E3, R3> | undefined
 }
+
+/**
+ * A function of the request, or an Effect that asks for it: `FastCgiRequest.CurrentResponder` and its like.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Handler<Request, A, E, R> = ((request: Request) => Effect.Effect<A, E, R>) | Effect.Effect<A, E, R>
+
+/**
+ * What handlers need beyond what every request brings: its scope and itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Requirements<R1, R2, R3> =
+  | Exclude<R1, Scope.Scope | CurrentResponder>
+  | Exclude<R2, Scope.Scope | CurrentAuthorizer>
+  | Exclude<R3, Scope.Scope | CurrentFilter>
 
 /**
  * Serves handlers until the layer's scope closes; then drains: stops accepting, lets what runs finish for at most
@@ -70,7 +97,7 @@ export interface Handlers<E1, R1, E2, R2, E3, R3> {
 export const serve = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>(
   handlers: Handlers<E1, R1, E2, R2, E3, R3>,
   options?: FastCgiServerOptions
-): Layer.Layer<never, never, FastCgiListener | FastCgiAdmission | Exclude<R1 | R2 | R3, Scope.Scope>> =>
+): Layer.Layer<never, never, FastCgiListener | FastCgiAdmission | Requirements<R1, R2, R3>> =>
   Layer.effectDiscard(serveEffect(handlers, options))
 
 /**
@@ -82,50 +109,26 @@ export const serve = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never
 export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>(
   handlers: Handlers<E1, R1, E2, R2, E3, R3>,
   options?: FastCgiServerOptions
-): Effect.Effect<
-  void,
-  never,
-  FastCgiListener | FastCgiAdmission | Scope.Scope | Exclude<R1 | R2 | R3, Scope.Scope>
-> => {
-  const { authorizer, filter, responder } = handlers
-  const handle = (request: ConnectionRequest): Effect.Effect<void, unknown, R1 | R2 | R3> => {
-    switch (request.role) {
-      case Role.Responder:
-        return Effect.flatMap(
-          responder!(new ResponderImpl(request)),
-          (response) => Respond.send(request, response)
-        )
-      case Role.Authorizer:
-        return Effect.flatMap(
-          authorizer!(new AuthorizerImpl(request)),
-          (decision) => authorize(request, decision)
-        )
-      default: {
-        const input = new FilterImpl(request)
-        return Effect.matchCauseEffect(filter!(input), {
-          onSuccess: (response) => Effect.flatMap(input.ready, () => Respond.send(request, response)),
-          onFailure: (cause) =>
-            Cause.hasInterruptsOnly(cause)
-              ? Effect.failCause(cause)
-              : Effect.andThen(input.ready, Effect.failCause(cause))
-        })
-      }
-    }
+): Effect.Effect<void, never, FastCgiListener | FastCgiAdmission | Scope.Scope | Requirements<R1, R2, R3>> => {
+  const starts: Record<number, Start<Requirements<R1, R2, R3>> | undefined> = {
+    [Role.Responder]: start(
+      handlers.responder,
+      CurrentResponder,
+      (request) => new ResponderImpl(request),
+      (request, _, response) => Effect.flatMap(response, (response) => Respond.send(request, response))
+    ),
+    [Role.Authorizer]: start(
+      handlers.authorizer,
+      CurrentAuthorizer,
+      (request) => new AuthorizerImpl(request),
+      (request, _, decision) => Effect.flatMap(decision, (decision) => authorize(request, decision))
+    ),
+    [Role.Filter]: start(handlers.filter, CurrentFilter, (request) => new FilterImpl(request), filterOutput)
   }
-  return Engine.serve<Exclude<R1 | R2 | R3, Scope.Scope>>({
+  return Engine.serve<Requirements<R1, R2, R3>>({
     ...options,
-    handles: (role) =>
-      role === Role.Responder && responder !== undefined ||
-      role === Role.Authorizer && authorizer !== undefined ||
-      role === Role.Filter && filter !== undefined,
-    fork: (request, context) =>
-      Effect.runForkWith(context)(
-        Effect.onExit(
-          // A handler that throws before it has made an Effect fails its request, not the connection.
-          Effect.scoped(Effect.suspend(() => handle(request))),
-          (exit) => Exit.isFailure(exit) ? logTooLate(request, exit.cause) : Effect.void
-        ) as Effect.Effect<void, unknown, Exclude<R1 | R2 | R3, Scope.Scope>>
-      )
+    handles: (role) => starts[role] !== undefined,
+    fork: (request, context) => starts[request.role]!(request, context)
   })
 }
 
@@ -133,10 +136,52 @@ export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 =
 // Internal
 // -----------------------------------------------------------------------------
 
+// Starts the fiber that answers a request.
+type Start<R> = (request: ConnectionRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
+
+const start = <Id, Request, Input extends Request, A, E, R>(
+  handler: Handler<Request, A, E, R> | undefined,
+  current: Context.Key<Id, Request>,
+  inputOf: (request: ConnectionRequest) => Input,
+  answer: (request: ConnectionRequest, input: Input, handled: Effect.Effect<A, E, R>) => Effect.Effect<void, unknown, R>
+): Start<Exclude<R, Scope.Scope | Id>> | undefined => {
+  if (handler === undefined) return undefined
+  // A handler that throws before it has made an Effect fails its request, not the connection.
+  const handle = Effect.isEffect(handler)
+    ? () => handler
+    : (input: Request) => Effect.suspend(() => handler(input))
+  return (request, context) => {
+    const input = inputOf(request)
+    const answered = Effect.scoped(answer(request, input, handle(input)))
+    const watched = Effect.onExit(
+      answered,
+      (exit) => Exit.isFailure(exit) ? logTooLate(request, exit.cause) : Effect.void
+    )
+    // What R leaves when the scope and the request are taken off is in `context`, which TypeScript cannot work out.
+    return Effect.runForkWith(Context.add(context, current, input) as Context.Context<unknown>)(
+      watched as Effect.Effect<void, unknown>
+    )
+  }
+}
+
+// A Filter writes nothing before all of STDIN has come (SPEC 6.4), unless it is being interrupted.
+const filterOutput = <E, R>(
+  request: ConnectionRequest,
+  input: FilterImpl,
+  handled: Effect.Effect<FastCgiResponse.FastCgiResponse, E, R>
+): Effect.Effect<void, unknown, R> =>
+  Effect.matchCauseEffect(handled, {
+    onSuccess: (response) => Effect.flatMap(input.ready, () => Respond.send(request, response)),
+    onFailure: (cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.failCause(cause)
+        : Effect.andThen(input.ready, Effect.failCause(cause))
+  })
+
 // What fails before it has been answered is answered for and logged by the engine. Here is what is seen by nobody else: the
 // failure of a body or a finalizer behind the head, and a defect while a request was being aborted.
 const logTooLate = (request: ConnectionRequest, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  (request.aborted ? Cause.hasDies(cause) : request.gone)
+  (request.aborted && !request.withheld ? Cause.hasDies(cause) : request.gone || request.withheld)
     ? Effect.logError("a FastCGI handler failed when nobody could be told any more", cause)
     : Effect.void
 
@@ -153,6 +198,11 @@ const authorize = (
     )
   }
   const headers: Record<string, string> = {}
-  for (const name in decision.variables) headers[`Variable-${name}`] = decision.variables[name]
+  for (const name in decision.variables) {
+    if (name === "") {
+      return Effect.fail(new CgiHeadError({ kind: "InvalidHeaderName", message: "a variable has no name" }))
+    }
+    headers[`Variable-${name}`] = decision.variables[name]
+  }
   return Respond.send(request, FastCgiResponse.make(undefined, { headers }))
 }

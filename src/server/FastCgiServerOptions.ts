@@ -3,9 +3,11 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
-import type { ConnectionLimits } from "../connection/internal/connection.ts"
+import type { ConnectionLimits } from "../connection/internal/connectionHandler.ts"
 import { defaultMaxParamsCount, defaultMaxParamsSize } from "../protocol/FastCgiParams.ts"
+import * as Settings from "./internal/settings.ts"
 
 /**
  * Options of a server. Sizes are bytes.
@@ -18,6 +20,16 @@ export interface FastCgiServerOptions {
   readonly maxParamsSize?: number | undefined
   /** The most params of a request; beyond, it is answered with 431. Default 10,000. */
   readonly maxParamsCount?: number | undefined
+  /**
+   * Requests that are open at the same time on one connection; further ones are refused as those above `maxRequests` are.
+   * Default `"unbounded"`: `maxRequests` of the admission holds for all connections together.
+   */
+  readonly maxRequestsPerConnection?: number | "unbounded" | undefined
+  /**
+   * Requests of one connection that have begun and whose params are not complete. Web servers send params in one go, so a
+   * peer that exceeds it means no good: its connection is closed. Default 1024.
+   */
+  readonly maxRequestsInParams?: number | undefined
   /** Unread input of a request at which a connection that is not multiplexed stops reading. Default 64 KiB. */
   readonly inputHighWaterMark?: number | undefined
   /** Unread input of all requests at which a multiplexed connection stops reading. Default 1 MiB. */
@@ -31,6 +43,24 @@ export interface FastCgiServerOptions {
   readonly outputHighWaterMark?: number | undefined
   /** How long the params of a request may take to arrive; beyond, it is answered with 408. Default 30 seconds. */
   readonly paramsTimeout?: Duration.Input | undefined
+  /**
+   * How long a handler may take to begin its response, from the end of the params on, a wait for `concurrency` included.
+   * Then the request is answered with 503 and its fiber interrupted. A response that has begun may take as long as it
+   * wants. Default `"unbounded"`.
+   */
+  readonly handlerTimeout?: Duration.Input | "unbounded" | undefined
+  /**
+   * How long a connection may be open without a request; then it is closed. Default `"unbounded"`, because the web server
+   * owns its connections (SPEC 3.5). One that keeps them has to keep them for a shorter time, or its next request may meet
+   * the close.
+   */
+  readonly idleTimeout?: Duration.Input | "unbounded" | undefined
+  /**
+   * How long the peer may take nothing of the output that waits for it; then its connection is reset and its requests are
+   * interrupted. Default `"unbounded"`: a web server whose client is slow takes nothing either, until it gives its client
+   * up (nginx's `send_timeout`, 60 seconds).
+   */
+  readonly writeTimeout?: Duration.Input | "unbounded" | undefined
   /**
    * How long a connection that is being closed may stay open while the peer takes nothing, or still sends. Default 30
    * seconds.
@@ -56,15 +86,66 @@ export interface FastCgiServerOptions {
   readonly disablePreemptiveShutdown?: boolean | undefined
 }
 
+/**
+ * The options from settings of the environment, each of which may be left out: `FASTCGI_MAX_PARAMS_SIZE` for
+ * `maxParamsSize` and so on. Sizes are bytes or have a unit (`64 KiB`), durations have a unit (`30 seconds`).
+ *
+ * **Example** (A server that is configured by its environment)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import { FastCgiResponse, FastCgiServer, FastCgiServerOptions } from "effect-fastcgi"
+ *
+ * export const HelloLive = Layer.unwrap(Effect.map(FastCgiServerOptions.config, (options) =>
+ *   FastCgiServer.serve({ responder: Effect.succeed(FastCgiResponse.make("Hello\n")) }, options)))
+ * ```
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<FastCgiServerOptions> = Config.nested(
+  Config.all({
+    maxParamsSize: Settings.size("MAX_PARAMS_SIZE"),
+    maxParamsCount: Settings.count("MAX_PARAMS_COUNT"),
+    maxRequestsPerConnection: Settings.countOrUnbounded("MAX_REQUESTS_PER_CONNECTION"),
+    maxRequestsInParams: Settings.count("MAX_REQUESTS_IN_PARAMS"),
+    inputHighWaterMark: Settings.size("INPUT_HIGH_WATER_MARK"),
+    maxBufferedInput: Settings.size("MAX_BUFFERED_INPUT"),
+    stallTimeout: Settings.duration("STALL_TIMEOUT"),
+    outputHighWaterMark: Settings.size("OUTPUT_HIGH_WATER_MARK"),
+    paramsTimeout: Settings.duration("PARAMS_TIMEOUT"),
+    handlerTimeout: Settings.durationOrUnbounded("HANDLER_TIMEOUT"),
+    idleTimeout: Settings.durationOrUnbounded("IDLE_TIMEOUT"),
+    writeTimeout: Settings.durationOrUnbounded("WRITE_TIMEOUT"),
+    lingerTimeout: Settings.duration("LINGER_TIMEOUT"),
+    allowHalfOpen: Settings.flag("ALLOW_HALF_OPEN"),
+    multiplexing: Settings.flag("MULTIPLEXING"),
+    overload: Settings.optional(Config.Literals(["status", "protocolStatus"], "OVERLOAD")),
+    gracefulShutdownTimeout: Settings.duration("GRACEFUL_SHUTDOWN_TIMEOUT"),
+    disablePreemptiveShutdown: Settings.flag("DISABLE_PREEMPTIVE_SHUTDOWN")
+  }),
+  "FASTCGI"
+)
+
 /** @internal */
 export const toLimits = (options: FastCgiServerOptions | undefined): ConnectionLimits => ({
   maxParamsSize: options?.maxParamsSize ?? defaultMaxParamsSize,
   maxParamsCount: options?.maxParamsCount ?? defaultMaxParamsCount,
+  maxRequestsInParams: options?.maxRequestsInParams ?? 1024,
   inputHighWaterMark: options?.inputHighWaterMark ?? 64 * 1024,
   maxBufferedInput: options?.maxBufferedInput ?? 1024 * 1024,
   stallTimeout: Duration.toMillis(options?.stallTimeout ?? Duration.seconds(30)),
   outputHighWaterMark: options?.outputHighWaterMark ?? 64 * 1024,
   paramsTimeout: Duration.toMillis(options?.paramsTimeout ?? Duration.seconds(30)),
+  idleTimeout: millisOrUnbounded(options?.idleTimeout),
+  writeTimeout: millisOrUnbounded(options?.writeTimeout),
   lingerTimeout: Duration.toMillis(options?.lingerTimeout ?? Duration.seconds(30)),
   allowHalfOpen: options?.allowHalfOpen ?? false
 })
+
+/** @internal */
+export const handlerTimeout = (options: FastCgiServerOptions): number => millisOrUnbounded(options.handlerTimeout)
+
+const millisOrUnbounded = (timeout: Duration.Input | "unbounded" | undefined): number =>
+  timeout === undefined || timeout === "unbounded" ? Infinity : Duration.toMillis(timeout)

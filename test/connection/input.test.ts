@@ -318,7 +318,10 @@ describe("a multiplexed connection", () => {
         assert.strictEqual((yield* peer.reply(2)).stdout, page("1000 complete"))
         const logs = yield* takeLogs
         assert.strictEqual(logs.length, 1)
-        assert.match(logs[0].message, /^FastCGI request 1: \d+ bytes of input stood unread for 30000 ms/)
+        assert.match(
+          logs[0].message,
+          /^dropped input of FastCGI request 1: \d+ bytes of input stood unread for 30000 ms .*\(stallTimeout\)$/
+        )
         // The handler lives on and finds out when it reads.
         gate.openUnsafe()
         assert.strictEqual((yield* peer.reply(1)).stdout, page("0 InputDiscarded"))

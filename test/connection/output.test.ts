@@ -2,10 +2,11 @@
  * What leaves a connection, byte by byte: records, writes, and who waits for whom.
  */
 import { assert, describe } from "@effect/vitest"
-import { FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
+import { FastCgiAdmission, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import {
   bytes,
   connect,
@@ -13,6 +14,7 @@ import {
   opening,
   page,
   play,
+  received,
   type Responder,
   serve,
   settle,
@@ -479,6 +481,56 @@ describe("under backpressure", () => {
         yield* peer.setCapacity(1)
         yield* peer.request({ keepConnection: false })
         assert.deepStrictEqual(yield* allBytes(peer), yield* allBytes(whole))
+      })
+  )
+})
+
+describe("a long body that is there as a whole", () => {
+  const megabyte = 1024 * 1024
+  const whole = bytes(20 * megabyte)
+  const long = serve({
+    responder: (request) => Effect.succeed(FastCgiResponse.make(request.requestId === 1 ? whole : "short"))
+  }, { writeTimeout: "10 seconds" })
+
+  play(
+    "is sent unchanged, by shares: what comes meanwhile is answered before its end",
+    long,
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.request()
+        yield* received(peer)
+        yield* peer.send(...opening(2), R.stdin(2))
+        const ends: Array<number> = []
+        const body: Array<Uint8Array> = []
+        while (ends.length < 2) {
+          const record = yield* received(peer)
+          if (record._tag === "EndRequest") ends.push(record.requestId)
+          else if (record._tag === "Stdout" && record.requestId === 1) body.push(record.content)
+        }
+        assert.deepStrictEqual(ends, [2, 1])
+        assert.isTrue(Buffer.from(concat(body).subarray(-whole.length)).equals(whole))
+      })
+  )
+
+  play(
+    "may take longer than writeTimeout, when its peer takes some of it now and then",
+    long,
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.request()
+        let received = 0
+        while (received < 19 * megabyte) {
+          for (let taken = 0; taken < megabyte;) {
+            const chunk = yield* peer.receiveBytes
+            taken += chunk.length
+            received += chunk.length
+          }
+          yield* TestClock.adjust("9 seconds")
+        }
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        assert.strictEqual(admission.requestsUnsafe(), 1)
       })
   )
 })

@@ -6,6 +6,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
+import { Duplex } from "node:stream"
 import { fromSocket, maxUnpulled } from "../../src/node/internal/socketTransport.ts"
 import {
   connectClient,
@@ -543,4 +544,29 @@ describe("many connections", () => {
       }),
     60_000
   )
+})
+
+describe("a write that fails", () => {
+  it("is no room for more: what is written behind it fails as well, before the socket is known to be lost", () => {
+    let fail: ((error: Error) => void) | undefined
+    const socket = new Duplex({
+      read() {},
+      write(_chunk, _encoding, done) {
+        fail = done
+      }
+    })
+    const transport = fromSocket(Object.assign(socket, { setNoDelay() {} }) as unknown as Net.Socket)
+    let drained = 0
+    transport.observeUnsafe({
+      // A server has always more to say; here it stops, or the test would not end.
+      onDrain: () => {
+        if (++drained < 1000) transport.writeUnsafe([pattern(24)])
+      },
+      onClose: () => {}
+    })
+    transport.writeUnsafe([pattern(24)])
+    transport.writeUnsafe([pattern(24)])
+    fail!(new Error("write EPIPE"))
+    assert.strictEqual(drained, 0)
+  })
 })

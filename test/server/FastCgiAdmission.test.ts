@@ -148,6 +148,9 @@ describe("maxConnections", () => {
         yield* settle
         assert.deepStrictEqual(gate.started, [1, 2])
         assert.strictEqual(admission.connectionsUnsafe(), 2)
+        assert.deepStrictEqual((yield* takeLogs).map(({ message }) => message), [
+          "a FastCGI connection waits: there are 2 already (maxConnections)"
+        ])
         yield* peers[1].close
         yield* settle
         assert.deepStrictEqual(gate.started, [1, 2, 3])
@@ -179,6 +182,7 @@ describe("maxConnections", () => {
         yield* first.close
         yield* settle
         assert.strictEqual(lost.started.at(-1), 4)
+        assert.strictEqual((yield* takeLogs).length, 1)
       })
   )
 })

@@ -2,10 +2,20 @@
  * How handlers end, by role, and what the web server gets in each case.
  */
 import { assert, describe } from "@effect/vitest"
-import { FastCgiDecoder, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
+import {
+  FastCgiAdmission,
+  FastCgiDecoder,
+  type FastCgiListener,
+  FastCgiParams,
+  FastCgiRecord as R,
+  FastCgiRequest,
+  FastCgiResponse,
+  FastCgiServer
+} from "effect-fastcgi"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import {
@@ -227,23 +237,66 @@ describe("a responder", () => {
       })
   )
 
-  const gate = Deferred.makeUnsafe<void>()
-  play(
-    "whose body fails beside another request ends without taking that down",
+  const broken = (gate: Deferred.Deferred<void>) =>
     responder((request) =>
       request.requestId === 1
         ? Effect.succeed(FastCgiResponse.make(
           Stream.concat(Stream.make(text("beginning")), Stream.fail(new Error(secret)))
         ))
         : Effect.as(Deferred.await(gate), FastCgiResponse.make("fine"))
-    ),
+    )
+  const goAway = FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", "0"]])
+
+  const beside = Deferred.makeUnsafe<void>()
+  play(
+    "whose body fails beside others is not ended, asks for other connections, and is cut off when the others have ended",
+    broken(beside),
+    () =>
+      Effect.gen(function*() {
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        const peer = yield* connect
+        const records = yield* exchange(peer, ...opening(2), R.stdin(2), ...opening(1), R.stdin(1))
+        assert.deepStrictEqual(tags(records), ["Stdout 1", "Stdout 1", "GetValuesResult 0"])
+        assert.deepStrictEqual((records[2] as R.GetValuesResult).content, goAway)
+        assert.strictEqual(admission.requestsUnsafe(), 1, "it takes no place from others")
+        // What does not care still has its answer.
+        yield* exchange(peer, ...opening(3), R.stdin(3))
+        yield* Deferred.succeed(beside, undefined)
+        assert.strictEqual((yield* peer.reply(2)).stdout, page("fine"))
+        assert.strictEqual((yield* peer.reply(3)).stdout, page("fine"))
+        assert.deepStrictEqual(yield* peer.drain, [])
+        assert.strictEqual((yield* takeLogs).length, 1)
+      })
+  )
+
+  const given = Deferred.makeUnsafe<void>()
+  play(
+    "whose body fails beside others ends when the web server gives it up",
+    broken(given),
     () =>
       Effect.gen(function*() {
         const peer = yield* connect
-        yield* peer.send(...opening(2), R.stdin(2), ...opening(1), R.stdin(1))
-        assert.strictEqual((yield* peer.reply(1)).appStatus, 1)
-        yield* Deferred.succeed(gate, undefined)
+        yield* exchange(peer, ...opening(2), R.stdin(2), ...opening(1), R.stdin(1))
+        yield* settle
+        yield* exchange(peer)
+        assert.deepStrictEqual(yield* exchange(peer, R.abortRequest(1)), [R.stdout(1), R.endRequest(1, 1)])
+        yield* Deferred.succeed(given, undefined)
         assert.strictEqual((yield* peer.reply(2)).stdout, page("fine"))
+        assert.deepStrictEqual(yield* peer.drain, [])
+        assert.strictEqual((yield* takeLogs).length, 1)
+      })
+  )
+
+  const lost = Deferred.makeUnsafe<void>()
+  play(
+    "whose body fails beside others is forgotten when the connection is lost",
+    broken(lost),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* exchange(peer, ...opening(2), R.stdin(2), ...opening(1), R.stdin(1))
+        yield* peer.reset
+        yield* settle
         assert.strictEqual((yield* takeLogs).length, 1)
       })
   )
@@ -401,6 +454,15 @@ describe("an authorizer", () => {
     "Status: 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nno"
   )
 
+  // lighttpd leaves out what stands before Status.
+  decide(
+    "redirects with Status first",
+    FastCgiResponse.deny(
+      FastCgiResponse.make(undefined, { status: 302, headers: { A: "b", Location: "/?Status: 1" } })
+    ),
+    "Status: 302 Found\r\nLocation: /?Status: 1\r\nA: b\r\n\r\n"
+  )
+
   const injections: ReadonlyArray<readonly [string, Record<string, string>]> = [
     ["a line break in a value", { A: "a\r\nVariable-ADMIN: 1" }],
     ["a line feed in a value", { A: "a\nVariable-ADMIN: 1" }],
@@ -408,6 +470,7 @@ describe("an authorizer", () => {
     ["a line break in a name", { "A: a\r\nVariable-ADMIN": "1" }],
     ["a colon in a name", { "A:B": "1" }],
     ["a space in a name", { "A B": "1" }],
+    ["an empty name", { "": "1" }],
     ["a character beyond Latin-1 in a value", { A: "\u0100" }]
   ]
   for (const [name, variables] of injections) {
@@ -444,6 +507,28 @@ describe("an authorizer", () => {
         yield* peer.send(...opening(1, { role: R.Role.Authorizer }))
         assert.strictEqual((yield* peer.reply()).stdout, stdout)
         assert.strictEqual((yield* takeLogs).length, 1)
+      }))
+  }
+
+  const asked = serve({
+    authorizer: ({ apacheRole }) =>
+      Effect.succeed(FastCgiResponse.allow({ ASKED: Option.getOrElse(apacheRole, () => "none") }))
+  })
+  for (
+    const [value, expected] of [
+      ["AUTHENTICATOR", "AUTHENTICATOR"],
+      ["AUTHORIZER", "AUTHORIZER"],
+      ["ACCESS_CHECKER", "ACCESS_CHECKER"],
+      ["authorizer", "none"],
+      [undefined, "none"]
+    ] as const
+  ) {
+    play(`is told ${expected} when FCGI_APACHE_ROLE is ${value}`, asked, () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        const params = value === undefined ? {} : { FCGI_APACHE_ROLE: value }
+        yield* peer.send(...opening(1, { role: R.Role.Authorizer, params }))
+        assert.strictEqual((yield* peer.reply()).stdout, `Status: 200 OK\r\nVariable-ASKED: ${expected}\r\n\r\n`)
       }))
   }
 
@@ -606,4 +691,49 @@ describe("roles", () => {
         assert.deepStrictEqual(replies.map(({ stdout }) => bodyOf(stdout)), ["responder", "authorizer", "filter"])
       })
   )
+})
+
+describe("a handler that is an Effect", () => {
+  const about = (request: FastCgiRequest.RequestBase) => `${request.requestId} ${request.params.get("REQUEST_METHOD")}`
+
+  play(
+    "asks for its request, in every role",
+    serve({
+      responder: Effect.map(FastCgiRequest.CurrentResponder, (request) => FastCgiResponse.make(about(request))),
+      authorizer: Effect.map(
+        FastCgiRequest.CurrentAuthorizer,
+        (request) => FastCgiResponse.allow({ ABOUT: about(request) })
+      ),
+      filter: Effect.gen(function*() {
+        const request = yield* FastCgiRequest.CurrentFilter
+        return FastCgiResponse.make(yield* Stream.mkUint8Array(request.data))
+      })
+    }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.send(...opening(1), R.stdin(1), ...opening(2, { role: 2 }), ...opening(3, { role: 3 }))
+        assert.strictEqual(bodyOf((yield* peer.reply(1)).stdout), "1 GET")
+        assert.include((yield* peer.reply(2)).stdout, "Variable-ABOUT: 2 GET\r\n")
+        yield* peer.send(R.stdin(3), R.data(3, text("filtered")), R.data(3))
+        assert.strictEqual(bodyOf((yield* peer.reply(3)).stdout), "filtered")
+      })
+  )
+
+  const current = Effect.map(FastCgiRequest.CurrentResponder, about)
+  play(
+    "or a function, whose helpers ask for it",
+    serve({ responder: () => Effect.map(current, (text) => FastCgiResponse.make(text)) }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.request()
+        assert.strictEqual(bodyOf((yield* peer.reply()).stdout), "1 GET")
+      })
+  )
+
+  // @ts-expect-error: an Authorizer is not handling a Responder's request, so somebody else would have to provide it.
+  const wrong: Layer.Layer<never, never, FastCgiListener.FastCgiListener | FastCgiAdmission.FastCgiAdmission> =
+    FastCgiServer.serve({ authorizer: Effect.as(FastCgiRequest.CurrentResponder, FastCgiResponse.allow()) })
+  void wrong
 })

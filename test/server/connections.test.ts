@@ -136,7 +136,7 @@ describe("requests on one connection", () => {
         assert.strictEqual((yield* peer.reply(1)).stdout, page("ok"))
         yield* peer.send(...opening(2), R.stdin(2))
         assert.strictEqual((yield* peer.reply(2)).stdout, page("ok"))
-        yield* peer.send(question)
+        yield* peer.send(R.getValues(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", ""]])))
         const values = yield* received(peer)
         assert.ok(values._tag === "GetValuesResult")
         assert.deepStrictEqual([...FastCgiParams.fromBytes(values.content) as FastCgiParams.FastCgiParams], [
@@ -845,6 +845,27 @@ describe("a server that drains", () => {
       yield* peer.closed
       yield* Fiber.join(closing)
     }))
+
+  const besides = Deferred.makeUnsafe<void>()
+  draining(
+    "asks a web server that multiplexes for other connections, and serves what it sends all the same",
+    { responder: () => Effect.as(Deferred.await(besides), FastCgiResponse.make("finished")) },
+    {},
+    (close) =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* exchange(peer, ...opening(1), R.stdin(1), ...opening(3), R.stdin(3))
+        const closing = yield* close
+        yield* settle
+        const said = yield* received(peer)
+        assert.deepStrictEqual(said, R.getValuesResult(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", "0"]])))
+        assert.deepStrictEqual(yield* exchange(peer, ...opening(5), R.stdin(5)), [])
+        yield* Deferred.succeed(besides, undefined)
+        for (const id of [1, 3, 5]) assert.strictEqual((yield* peer.reply(id)).stdout, page("finished"))
+        assert.deepStrictEqual(yield* peer.drain, [])
+        yield* Fiber.join(closing)
+      })
+  )
 
   const unavailable = /^Status: 503 Service Unavailable\r\n/
 

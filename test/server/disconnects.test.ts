@@ -21,7 +21,6 @@ import {
   opening,
   type Peer,
   play,
-  type PlayServices,
   type Record,
   type Responder,
   serve,
@@ -159,7 +158,9 @@ describe("a peer", () => {
 })
 
 describe("a handler", () => {
-  const doings: ReadonlyArray<readonly [string, Handlers["responder"] & {}]> = [
+  const doings: ReadonlyArray<
+    readonly [string, (request: Responder) => Effect.Effect<FastCgiResponse.FastCgiResponse, unknown>]
+  > = [
     ["waits", () => Effect.never],
     ["reads", (request) => Effect.as(Stream.runDrain(request.stdin), FastCgiResponse.make("read"))],
     ["waits for room to write", (request) => Effect.forever(request.stderr("e".repeat(8000)))],
@@ -315,8 +316,8 @@ describe("a hundred thousand requests", () => {
           for (let turns = below(4); turns > 0; turns--) yield* Effect.yieldNow
           yield* [peer.close, peer.reset, peer.end][below(3)]
         }).pipe(Effect.scoped)
-        const until = (requests: number): Effect.Effect<void, never, PlayServices> =>
-          Effect.suspend(() => begun < requests ? Effect.flatMap(one, () => until(requests)) : settle)
+        const until = (requests: number) =>
+          Effect.andThen(Effect.whileLoop({ while: () => begun < requests, body: () => one, step: () => {} }), settle)
         yield* until(20_000)
         const before = heap()
         yield* until(120_000)

@@ -18,6 +18,7 @@ import {
   page,
   type Peer,
   play,
+  type Responder,
   serve,
   settle,
   takeLogs
@@ -27,12 +28,14 @@ import { allBytes, concat, readRecords } from "./support/wire.ts"
 const KiB = 1024
 const MiB = 1024 * 1024
 
+const answer = (request: Responder) =>
+  Stream.mkUint8Array(request.stdin).pipe(
+    Effect.map((body) => FastCgiResponse.make(`${body.length} bytes`)),
+    Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason)))
+  )
+
 const answers: Handlers = {
-  responder: (request) =>
-    Stream.mkUint8Array(request.stdin).pipe(
-      Effect.map((body) => FastCgiResponse.make(`${body.length} bytes`)),
-      Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason)))
-    ),
+  responder: answer,
   authorizer: () => Effect.succeed(FastCgiResponse.allow()),
   filter: (request) => Effect.as(Stream.runDrain(Stream.ignore(request.data)), FastCgiResponse.make("filtered"))
 }
@@ -124,7 +127,7 @@ describe("every type of record", () => {
         case "stream":
           return Effect.succeed(FastCgiResponse.make(Stream.forever(Stream.make(bytes(5000)))))
         default:
-          return answers.responder!(request)
+          return answer(request)
       }
     }
   }

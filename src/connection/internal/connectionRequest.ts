@@ -15,6 +15,7 @@ import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
 import { InputBuffer, type MakeError } from "./inputBuffer.ts"
 import type { OutputQueue } from "./outputQueue.ts"
+import type { Refusal } from "./refusals.ts"
 
 /** Why a request's handler is to be interrupted. */
 export type AbortReason = "AbortRequest" | "ConnectionClosed" | "Shutdown"
@@ -30,12 +31,6 @@ export interface RequestOwner {
   readonly dataAwaited: () => void
   readonly requestEnded: (request: ConnectionRequest) => void
   readonly requestFailed: (request: ConnectionRequest) => void
-}
-
-/** The answer to a request that is refused: sent when its PARAMS have ended (SPEC 6.2), instead of starting a handler. */
-export interface Refusal {
-  readonly head: string
-  readonly body: string
 }
 
 /** One request of a connection. */
@@ -57,12 +52,18 @@ export class ConnectionRequest {
   refusal: Refusal | undefined
   /** Set by whoever runs the handler: interrupts it. `end` has to follow. */
   onAbort: ((reason: AbortReason) => void) | undefined
+  /** Called before the head is appended, with its length in bytes, and again, without one, when it has been. */
+  onHead: ((headLength?: number) => void) | undefined
   /** Whether the output is dropped, because nobody is there to take it. */
   aborted = false
   /** Whether the connection comes to its end, and with it this request: END_REQUEST would call it complete. */
   cutOff = false
+  /** Whether its response is incomplete, and END_REQUEST, which would call it complete, is not sent. */
+  withheld = false
   /** Whether END_REQUEST has been appended, or can no longer be. */
   gone = false
+  /** Whether END_REQUEST has been appended. */
+  ended = false
   /** Whether a STDOUT record has been appended. */
   headSent = false
   readonly owner: RequestOwner
@@ -120,8 +121,10 @@ export class ConnectionRequest {
   /** Appends the header block, and what is ready of the body. */
   head(head: string, body?: Uint8Array | string | undefined, bodyLength = 0): void {
     if (!this.open) return
+    this.onHead?.(head.length)
     this.headSent = true
     this.owner.output.head(this.requestId, head, body, bodyLength)
+    this.onHead?.()
   }
 
   /** Appends to STDOUT. */
@@ -140,7 +143,7 @@ export class ConnectionRequest {
 
   /** Ends the streams that have to be ended and the request. The id is free from here on. */
   end(appStatus: number, protocolStatus: number = ProtocolStatus.RequestComplete): void {
-    if (this.gone) return
+    if (this.gone || this.withheld) return
     if (this.cutOff) {
       this.leave()
       return
@@ -152,6 +155,7 @@ export class ConnectionRequest {
       output.endStream(RecordType.Stdout, this.requestId)
     }
     output.endRequest(this.requestId, appStatus, protocolStatus)
+    this.ended = true
     this.leave()
   }
 
@@ -174,16 +178,23 @@ export class ConnectionRequest {
   }
 
   /**
-   * Ends a request whose output is incomplete and must not look complete: with the connection, if no other request is on
-   * it. `appStatus` alone is ignored by every web server.
+   * Gives up a request whose output is incomplete and must not look complete. Its connection ends it, when no other request
+   * is on it: `appStatus` alone is ignored by every web server.
    */
   fail(): void {
-    if (this.gone) return
+    if (this.gone || this.withheld) return
     if (!this.open) {
       this.end(1)
       return
     }
     this.owner.requestFailed(this)
+  }
+
+  /** Drops what is written and what is read from here on. */
+  withhold(): void {
+    this.withheld = true
+    this.aborted = true
+    this.discardInput()
   }
 
   /** Forgets the request without a word, because nobody is there to hear it. */
@@ -200,3 +211,14 @@ const inputDiscarded = () =>
     reason: "InputDiscarded",
     message: "the request ended before its input was read"
   })
+
+/** Why the input of a request that has been given up is not complete. */
+export const inputAborted = (reason: AbortReason) =>
+  reason === "AbortRequest"
+    ? new FastCgiRequestError({ reason: "Aborted", message: "the web server aborted the request" })
+    : reason === "ConnectionClosed"
+    ? new FastCgiRequestError({
+      reason: "ConnectionClosed",
+      message: "the connection closed before the input was complete"
+    })
+    : new FastCgiRequestError({ reason: "InputDiscarded", message: "the server is shutting down" })

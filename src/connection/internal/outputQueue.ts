@@ -28,9 +28,12 @@ const maxStderrContent = 8 * 1024
 
 const encoder = new TextEncoder()
 
-/** Who is told that a writer has begun to wait for room. */
+/** Who is told what the queue waits for. */
 export interface OutputObserver {
+  /** A writer has begun to wait for room. */
   readonly onBlocked: () => void
+  /** Something has been handed over that the operating system has not accepted at once. */
+  readonly onPending: () => void
 }
 
 /** Encodes what one connection sends. */
@@ -203,6 +206,7 @@ export class OutputQueue {
     this.handedOver += this.queued
     this.queued = 0
     this.transport.writeUnsafe(chunks)
+    if (this.transport.pendingUnsafe() > 0) this.observer.onPending()
   }
 
   private longHead(requestId: number, head: string, body: Uint8Array | string | undefined): void {

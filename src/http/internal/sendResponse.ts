@@ -33,7 +33,7 @@ export const sendResponse = (
   const head = headOf(response, isHead)
   if (typeof head !== "string") return refuse(httpRequest, request, response, head)
   if (HttpServerResponse.omitsBody(response, isHead)) {
-    Respond.sendWhole(request, head, undefined, 0, 0)
+    Respond.sendHead(request, head, 0)
     return cancelBody(body)
   }
   switch (body._tag) {
@@ -107,7 +107,8 @@ const sendWhole = (
       new Error(`the response body has ${length} bytes, its content-length header says ${JSON.stringify(declared)}`)
     )
   }
-  Respond.sendWhole(request, head, body, length, 0)
+  if (body !== undefined) return Respond.sendWhole(request, head, body, length, 0)
+  Respond.sendHead(request, head, 0)
   return Exit.void
 }
 
@@ -121,10 +122,11 @@ const sendStream = (
   Respond.sendStream(request, head, body, declaredLength(response), 0).pipe(
     Effect.interruptible,
     Effect.catchCause((cause) =>
-      Effect.failCause(Cause.combine(
-        Cause.map(cause, (error) => responseError(httpRequest, response, "the response body failed", error)),
-        Cause.die(response)
-      ))
+      // Not `Cause.combine`, which compares reasons by hashing what they hold: the request, and with it the socket.
+      Effect.failCause(Cause.fromReasons([
+        ...Cause.map(cause, (error) => responseError(httpRequest, response, "the response body failed", error)).reasons,
+        ...Cause.die(response).reasons
+      ]))
     )
   )
 
@@ -164,7 +166,7 @@ const refuse = (
     Effect.flatMap(causeResponse(Cause.die(defect)), ([answer, cause]) => {
       const head = encodeHead(answer.status, answer.statusText, emptyHeaders, noCookies)
       if (httpRequest.method !== "HEAD") request.stderr(refused)
-      Respond.sendWhole(request, head as string, undefined, 0, 1)
+      Respond.sendHead(request, head as string, 1)
       return Effect.failCause(cause)
     })
   )

@@ -258,9 +258,11 @@ class SocketTransport implements FastCgiTransport {
     this.socket.write(nothing, this.written)
   }
 
-  private readonly written = (): void => {
+  private readonly written = (error?: Error | null): void => {
     this.awaitingDrain = false
-    if (this.closed || this.socket.destroyed) return
+    // A write that fails calls those that wait behind it, before the socket is destroyed. Another write here would be called
+    // as well, and so on without end.
+    if (error instanceof Error || this.closed || this.socket.destroyed) return
     if (this.socket.writableLength > 0) {
       if (this.writeEnded) this.socket.once("finish", this.written)
       else this.awaitDrain()

@@ -3,20 +3,29 @@
  * request, and drains. What a request means is the business of its handler.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import type * as Metric from "effect/Metric"
 import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
-import { Connection, type ConnectionEvent, type ConnectionHandler } from "../../connection/internal/connection.ts"
-import type { AbortReason, ConnectionRequest, Refusal } from "../../connection/internal/connectionRequest.ts"
+import { Connection } from "../../connection/internal/connection.ts"
+import type { ConnectionEvent, ConnectionHandler } from "../../connection/internal/connectionHandler.ts"
+import type { AbortReason, ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
+import { internalServerError, type Refusal, serviceUnavailable } from "../../connection/internal/refusals.ts"
+import type { Fork } from "../../connection/internal/timer.ts"
 import { ProtocolStatus, ValueName } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiAdmission } from "../FastCgiAdmission.ts"
 import { FastCgiListener } from "../FastCgiListener.ts"
-import { type FastCgiServerOptions, toLimits } from "../FastCgiServerOptions.ts"
+import * as FastCgiMetrics from "../FastCgiMetrics.ts"
+import type { FastCgiLimit, Totals } from "../FastCgiMetrics.ts"
+import { type FastCgiServerOptions, handlerTimeout, toLimits } from "../FastCgiServerOptions.ts"
+import { Deadlines } from "./deadlines.ts"
+import { LimitedLog } from "./limitedLog.ts"
 
 /** What an engine runs. */
 export interface EngineOptions<R> extends FastCgiServerOptions {
@@ -49,28 +58,10 @@ export const serve = <R>(
       Effect.suspend(() =>
         options.disablePreemptiveShutdown === true
           ? Effect.andThen(Fiber.interrupt(accepting), engine.stop)
-          : listener.stopAccepting.pipe(
-            Effect.andThen(Fiber.interrupt(accepting)),
-            Effect.andThen(engine.drain)
-          )
+          : engine.drain(listener.stopAccepting, Fiber.interrupt(accepting))
       )
     )
   })
-
-const plainHead = (status: string): string => `Status: ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n`
-
-const serviceUnavailable: Refusal = {
-  head: plainHead("503 Service Unavailable") + "Retry-After: 1\r\n\r\n",
-  body: "503 Service Unavailable\n"
-}
-
-const internalServerError: Refusal = {
-  head: plainHead("500 Internal Server Error") + "\r\n",
-  body: "500 Internal Server Error\n"
-}
-
-// The same complaint is logged at most once in this time, with a count of what was left out.
-const logInterval = 10_000
 
 class Engine<R> implements ConnectionHandler {
   private readonly options: EngineOptions<R>
@@ -82,9 +73,13 @@ class Engine<R> implements ConnectionHandler {
   private readonly connections = new Set<Connection>()
   private readonly held = new Set<FastCgiTransport>()
   private readonly handlers = new Set<Fiber.Fiber<void, unknown>>()
-  private readonly logged = new Map<string, { at: number; suppressed: number }>()
+  private readonly complaints: LimitedLog
+  private readonly totals: Totals
+  private readonly deadlines: Deadlines
+  private readonly clock: Clock.Clock
   // One for all connections: what they have to send at the end of a turn is sent in one go.
   private dispatcher: Scheduler.SchedulerDispatcher | undefined
+  private leaving = false
   private draining = false
   private stopping = false
   private whenIdle: (() => void) | undefined
@@ -95,11 +90,22 @@ class Engine<R> implements ConnectionHandler {
     this.admission = Context.get(context as Context.Context<FastCgiAdmission>, FastCgiAdmission)
     this.limits = toLimits(options)
     this.fork = Effect.runForkWith(this.context)
+    const fork: Fork = (effect) => this.fork(effect)
+    this.clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
+    this.complaints = new LimitedLog(fork)
+    this.totals = FastCgiMetrics.totals(this.context as Context.Context<never>)
+    this.deadlines = new Deadlines(
+      handlerTimeout(options),
+      this.clock,
+      fork,
+      (request) => this.late(request)
+    )
   }
 
   readonly accept = (transport: FastCgiTransport): void => {
     let state: "waiting" | "running" | "ended" = "waiting"
     let leave: (() => void) | undefined
+    this.totals.connectionsAccepted++
     // A connection that is closed already has ended before `connectUnsafe` has returned what is to be called.
     const end = () => {
       state = "ended"
@@ -111,7 +117,10 @@ class Engine<R> implements ConnectionHandler {
       this.connect(transport, end)
     })
     if ((state as string) === "ended") leave()
-    else if (state === "waiting") this.held.add(transport)
+    else if (state === "waiting") {
+      this.held.add(transport)
+      this.reached("maxConnections", "a FastCGI connection waits", `there are ${this.admission.maxConnections} already`)
+    }
   }
 
   private connect(transport: FastCgiTransport, leave: () => void): void {
@@ -121,15 +130,22 @@ class Engine<R> implements ConnectionHandler {
         this,
         this.limits,
         this.dispatcher ??= fiber.cache.scheduler.makeDispatcher(),
+        this.clock,
         this.fork
       )
       this.connections.add(connection)
+      this.totals.connections++
       if (this.draining) connection.drain()
+      else if (this.leaving) connection.leave()
       return Effect.onExit(connection.run, (exit) =>
         Effect.sync(() => {
           this.connections.delete(connection)
+          this.totals.connections--
           if (Exit.isFailure(exit)) {
-            this.log("ConnectionDefect", Effect.logError("a FastCGI connection ended with a defect", exit.cause))
+            this.complaints.log(
+              "ConnectionDefect",
+              Effect.logError("a FastCGI connection ended with a defect", exit.cause)
+            )
             connection.destroy()
           }
         }))
@@ -146,8 +162,20 @@ class Engine<R> implements ConnectionHandler {
     if (!this.options.handles(role)) return ProtocolStatus.UnknownRole
     if (this.stopping) return serviceUnavailable
     if (active > 0 && this.options.multiplexing === false) return ProtocolStatus.CantMpxConn
-    if (this.admission.beginUnsafe()) return undefined
-    this.log("Overloaded", Effect.logWarning(`refused a request: ${this.admission.maxRequests} are open (maxRequests)`))
+    const most = this.options.maxRequestsPerConnection
+    if (most !== undefined && most !== "unbounded" && active >= most) {
+      return this.overloaded("maxRequestsPerConnection", `its connection has ${most} already`)
+    }
+    if (!this.admission.beginUnsafe()) {
+      return this.overloaded("maxRequests", `there are ${this.admission.maxRequests} already`)
+    }
+    this.totals.requests++
+    this.totals.requestsOpen++
+    return undefined
+  }
+
+  private overloaded(limit: FastCgiLimit, why: string): ProtocolStatus | Refusal {
+    this.reached(limit, "refused a FastCGI request", why)
     return this.options.overload === "protocolStatus" ? ProtocolStatus.Overloaded : serviceUnavailable
   }
 
@@ -170,6 +198,7 @@ class Engine<R> implements ConnectionHandler {
     }
     leave = this.admission.handleUnsafe(() => this.run(request, end))
     if (ended) leave()
+    else if (!request.running) this.deadlines.add(request)
   }
 
   private run(request: ConnectionRequest, ended: (() => void) | undefined): void {
@@ -184,13 +213,16 @@ class Engine<R> implements ConnectionHandler {
     const fiber = running = this.options.fork(request, this.context)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) {
+      if (ended !== undefined) this.deadlines.delete(request)
       this.handled(request, exit)
       ended?.()
       return
     }
     this.handlers.add(fiber)
+    this.deadlines.add(request)
     fiber.addObserver((exit) => {
       this.handlers.delete(fiber)
+      this.deadlines.delete(request)
       this.handled(request, exit)
       ended?.()
       this.idle()
@@ -199,11 +231,22 @@ class Engine<R> implements ConnectionHandler {
   }
 
   private interrupt(fiber: Fiber.Fiber<void, unknown>, reason: AbortReason): void {
+    if (reason !== "Shutdown") this.count(FastCgiMetrics.requestsAborted, 1)
     fiber.interruptUnsafe(undefined, reason === "Shutdown" ? undefined : this.options.abortAnnotations)
   }
 
+  // The handler is interrupted, and what it makes of that is not waited for: it may be long, or never end.
+  private late(request: ConnectionRequest): void {
+    if (request.headSent || !request.open) return
+    this.reached("handlerTimeout", `interrupted FastCGI request ${request.requestId}`, "it was not answered in time")
+    request.stderr(tooLate)
+    this.answer(request, serviceUnavailable)
+    request.aborted = true
+    request.onAbort?.("Shutdown")
+  }
+
   private handled(request: ConnectionRequest, exit: Exit.Exit<void, unknown>): void {
-    if (request.gone) return
+    if (request.gone || request.withheld) return
     if (Exit.isSuccess(exit)) {
       request.end(0)
       return
@@ -219,7 +262,12 @@ class Engine<R> implements ConnectionHandler {
       return
     }
     request.stderr(handlerFailed)
-    this.answer(request, Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError)
+    if (Cause.hasInterruptsOnly(exit.cause)) {
+      this.answer(request, serviceUnavailable)
+    } else {
+      this.count(FastCgiMetrics.requestsFailed, 1)
+      this.answer(request, internalServerError)
+    }
   }
 
   private answer(request: ConnectionRequest, { body, head }: Refusal): void {
@@ -227,8 +275,10 @@ class Engine<R> implements ConnectionHandler {
     request.end(1)
   }
 
-  ended(_request: ConnectionRequest): void {
+  ended(request: ConnectionRequest): void {
     this.admission.endUnsafe()
+    this.totals.requestsOpen--
+    if (!request.running) this.deadlines.delete(request)
   }
 
   values(names: ReadonlyArray<string>): ReadonlyArray<readonly [string, string]> {
@@ -248,51 +298,78 @@ class Engine<R> implements ConnectionHandler {
   }
 
   report(event: ConnectionEvent): void {
+    const { limit, message, requestId } = event
     switch (event._tag) {
-      case "ConnectionError":
-        this.log(event._tag, Effect.logWarning(`closed a FastCGI connection: ${event.message}`))
+      case "ConnectionClosed":
+        if (limit === undefined) this.count(FastCgiMetrics.connectionErrors, 1)
+        this.reached(limit, "closed a FastCGI connection", message)
+        return
+      case "ConnectionIdle":
+        // Nothing is wrong with it.
+        this.count(FastCgiMetrics.limitsReached, "idleTimeout")
         return
       case "RequestRefused":
-        this.log(event._tag, Effect.logWarning(`refused FastCGI request ${event.requestId}: ${event.message}`))
+        this.reached(limit, `refused FastCGI request ${requestId}`, message)
+        return
+      case "ResponseCutOff":
+        // Why is logged where it failed.
+        this.count(FastCgiMetrics.requestsFailed, 1)
         return
       case "InputDiscarded":
-        this.log(event._tag, Effect.logWarning(`FastCGI request ${event.requestId}: ${event.message}`))
+        this.reached(limit, `dropped input of FastCGI request ${requestId}`, message)
         return
     }
   }
 
-  // A peer decides how often these happen, so it must not decide how much is logged.
-  private log(kind: string, message: Effect.Effect<void>): void {
-    this.fork(
-      Effect.clockWith((clock) => {
-        const now = clock.currentTimeMillisUnsafe()
-        const last = this.logged.get(kind)
-        if (last !== undefined && now - last.at < logInterval) {
-          last.suppressed++
-          return Effect.void
-        }
-        this.logged.set(kind, { at: now, suppressed: 0 })
-        return last === undefined || last.suppressed === 0
-          ? message
-          : Effect.annotateLogs(message, { suppressed: last.suppressed })
-      }) as Effect.Effect<void, never, R>
+  // What was done, and why: counted if it was a limit, logged not too often.
+  private reached(limit: FastCgiLimit | undefined, what: string, why: string): void {
+    if (limit !== undefined) this.count(FastCgiMetrics.limitsReached, limit)
+    this.complaints.log(
+      limit ?? what.replace(/ \d+$/, ""),
+      Effect.logWarning(`${what}: ${why}${limit === undefined ? "" : ` (${limit})`}`)
     )
+  }
+
+  private count<Input>(metric: Metric.Metric<Input, unknown>, input: Input): void {
+    metric.updateUnsafe(input, this.context as Context.Context<never>)
   }
 
   // --- ends ------------------------------------------------------------------------------------
 
-  /** Lets what runs finish, for a time, then interrupts it. */
-  readonly drain: Effect.Effect<void> = Effect.suspend(() => {
-    this.draining = true
-    for (const transport of this.held) transport.destroyUnsafe()
-    this.held.clear()
-    for (const connection of [...this.connections]) connection.drain()
-    if (this.busy === 0) return Effect.void
-    return Effect.andThen(
-      Effect.timeoutOption(this.whenDone, this.options.gracefulShutdownTimeout ?? Duration.seconds(20)),
-      this.stop
+  /**
+   * Makes the next request of every connection its last, stops accepting, closes what is idle then, and lets what runs finish.
+   * All that for a time, then interrupts it.
+   */
+  drain(stopAccepting: Effect.Effect<void>, interruptAccepting: Effect.Effect<void>): Effect.Effect<void> {
+    this.leaving = true
+    for (const connection of this.connections) connection.leave()
+    const destroyHeld = Effect.sync(() => {
+      for (const transport of this.held) transport.destroyUnsafe()
+      this.held.clear()
+    })
+    const finish = Effect.suspend(() => {
+      this.draining = true
+      for (const connection of [...this.connections]) connection.drain()
+      return this.whenDone
+    })
+    const timeout = Duration.fromInputUnsafe(this.options.gracefulShutdownTimeout ?? Duration.seconds(20))
+    const report = Effect.sync(() =>
+      this.reached(
+        "gracefulShutdownTimeout",
+        "interrupted what was still running",
+        `${this.handlers.size} FastCGI requests on ${this.connections.size} connections, ` +
+          `${Duration.format(timeout)} after the server was told to stop`
+      )
     )
-  })
+    return Effect.andThen(stopAccepting, interruptAccepting).pipe(
+      Effect.andThen(destroyHeld),
+      Effect.andThen(finish),
+      Effect.timeoutOrElse({ duration: timeout, orElse: () => report }),
+      Effect.andThen(interruptAccepting),
+      Effect.andThen(destroyHeld),
+      Effect.andThen(this.stop)
+    )
+  }
 
   /** Interrupts what runs and waits until its finalizers have run. */
   readonly stop: Effect.Effect<void> = Effect.suspend(() => {
@@ -318,4 +395,6 @@ class Engine<R> implements ConnectionHandler {
   )
 }
 
-const handlerFailed = new TextEncoder().encode("effect-fastcgi: the handler failed, see the application's log")
+const encoder = new TextEncoder()
+const handlerFailed = encoder.encode("effect-fastcgi: the handler failed, see the application's log")
+const tooLate = encoder.encode("effect-fastcgi: the handler has not answered in time (handlerTimeout)")

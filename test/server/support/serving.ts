@@ -28,7 +28,14 @@ export interface ServeOptions extends FastCgiServerOptions.FastCgiServerOptions 
   readonly admission?: FastCgiAdmission.FastCgiAdmissionOptions | undefined
 }
 
-export type Handlers = FastCgiServer.Handlers<unknown, Scope.Scope, unknown, Scope.Scope, unknown, Scope.Scope>
+export type Handlers = FastCgiServer.Handlers<
+  unknown,
+  Scope.Scope | FastCgiRequest.CurrentResponder,
+  unknown,
+  Scope.Scope | FastCgiRequest.CurrentAuthorizer,
+  unknown,
+  Scope.Scope | FastCgiRequest.CurrentFilter
+>
 
 /** A server in memory. */
 export const serve = (handlers: Handlers, options?: ServeOptions) =>
@@ -123,8 +130,11 @@ export const play = <E>(
 /** Connects a peer. */
 export const connect = Effect.flatMap(FastCgiTest.FastCgiMemory, (memory) => memory.peer)
 
-/** GET_VALUES for one name: what is sent to know that everything before it has been dispatched. */
-export const question = FastCgiRecord.getValues(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", ""]]))
+/**
+ * GET_VALUES for a name that nobody knows: what is sent to know that everything before it has been dispatched. Its answer
+ * is empty, and so not to be mistaken for what a server says unasked.
+ */
+export const question = FastCgiRecord.getValues(FastCgiParams.encodePairs([["QUESTION", ""]]))
 
 /** Everything that the server sends up to the answer to a question that is asked now. */
 export const untilAnswered = (peer: Peer): Effect.Effect<ReadonlyArray<Record>> =>
@@ -133,7 +143,7 @@ export const untilAnswered = (peer: Peer): Effect.Effect<ReadonlyArray<Record>> 
     const records: Array<Record> = []
     for (;;) {
       const record = yield* received(peer)
-      if (record._tag === "GetValuesResult") return records
+      if (record._tag === "GetValuesResult" && record.content.length === 0) return records
       records.push(record)
     }
   })

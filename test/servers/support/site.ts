@@ -38,7 +38,9 @@ export interface Differences {
   readonly refusesChunks?: readonly [status: number, reason: string] | undefined
   /** The application gets a request body in chunks without a length. */
   readonly chunksHaveNoLength?: string | undefined
-  /** The application is told that the client of an idle stream has gone away only when it sends something. */
+  /** The application's Content-Length does not reach the client. */
+  readonly dropsLength?: string | undefined
+  /** The application is told that the client of an idle stream has gone away only when it sends something, or some more. */
   readonly noticesAtNextWrite?: string | undefined
   /** A GET is said to have a body of length 0. */
   readonly getHasLength?: string | undefined
@@ -46,10 +48,18 @@ export interface Differences {
   readonly addsLength?: string | undefined
   /** The client can not tell a response that is cut off from a complete one when it has no length. */
   readonly cutLooksComplete?: string | undefined
+  /** A response that is cut off ends in an error page of the web server, so that it looks complete. */
+  readonly cutEndsInErrorPage?: string | undefined
   /** The most bytes of response headers. */
   readonly maxResponseHeaders?: readonly [bytes: number, reason: string] | undefined
   /** What becomes of the path of a request on its way to `REQUEST_URI`, where it is not passed on as it is. */
   readonly paths?: Readonly<Record<string, PathOutcome>> | undefined
+  /** A method that HTTP does not know is answered with this status. */
+  readonly refusesUnknownMethods?: readonly [status: number, reason: string] | undefined
+  /** Headers with an underscore in their name are passed on, and can not be told from those with a dash. */
+  readonly passesUnderscores?: string | undefined
+  /** Cookies of several header lines arrive as `a=1, b=2`, of which a cookie parser makes one. */
+  readonly joinsCookiesByComma?: string | undefined
   /** What becomes of a query, the same way. */
   readonly queries?: Readonly<Record<string, PathOutcome>> | undefined
 }

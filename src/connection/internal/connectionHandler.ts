@@ -1,0 +1,63 @@
+/**
+ * What a connection and the layer above it agree on: the limits that the connection keeps, what it asks, and what it tells.
+ */
+import type * as FastCgiParams from "../../protocol/FastCgiParams.ts"
+import type { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
+import type { ConnectionRequest } from "./connectionRequest.ts"
+import type { Refusal } from "./refusals.ts"
+
+/** Limits of one connection; defaults are in `server/FastCgiServerOptions`. Times are milliseconds, `Infinity` for none. */
+export interface ConnectionLimits extends FastCgiParams.FastCgiParamsLimits {
+  /** The most requests that have begun and whose PARAMS have not ended. */
+  readonly maxRequestsInParams: number
+  /** Unread bytes of a request at which a connection that is not multiplexed stops reading. */
+  readonly inputHighWaterMark: number
+  /** Unread bytes of all requests at which a multiplexed connection stops reading. */
+  readonly maxBufferedInput: number
+  /** How long a multiplexed connection may stop reading before the stalled request's input is dropped. */
+  readonly stallTimeout: number
+  /** Pending bytes at which writers wait. */
+  readonly outputHighWaterMark: number
+  /** How long PARAMS may take. */
+  readonly paramsTimeout: number
+  /** How long a connection may be open without a request. */
+  readonly idleTimeout: number
+  /** How long the peer may take nothing of what is pending. */
+  readonly writeTimeout: number
+  /** How long a peer that reads or sends nothing more may keep a closing connection open. */
+  readonly lingerTimeout: number
+  /** Whether the peer's half-close leaves requests alone; otherwise it aborts them. */
+  readonly allowHalfOpen: boolean
+}
+
+/** What the connection asks of the layer above. All synchronous. */
+export interface ConnectionHandler {
+  /** BEGIN_REQUEST: undefined admits; a protocol status ends the request at once; a refusal once its PARAMS have ended. */
+  readonly begin: (role: number, active: number) => ProtocolStatus | Refusal | undefined
+  /** PARAMS have ended: run a handler. It calls `end` or `fail` of the request once. */
+  readonly start: (request: ConnectionRequest) => void
+  /** A request that `begin` admitted has ended, or is as good as ended. */
+  readonly ended: (request: ConnectionRequest) => void
+  /** GET_VALUES: the variables that are known, of those asked for. */
+  readonly values: (names: ReadonlyArray<string>) => ReadonlyArray<readonly [string, string]>
+  /** Something of the protocol was broken or a limit reached, and what has been done about it. */
+  readonly report: (event: ConnectionEvent) => void
+}
+
+/** The limits of a connection that somebody can reach, by the names of their options. */
+export type ConnectionLimit =
+  | "maxParamsSize"
+  | "maxParamsCount"
+  | "maxRequestsInParams"
+  | "stallTimeout"
+  | "paramsTimeout"
+  | "idleTimeout"
+  | "writeTimeout"
+
+/** What is worth telling somebody, or counting. `limit` is what was reached, if it was one. */
+export interface ConnectionEvent {
+  readonly _tag: "ConnectionClosed" | "ConnectionIdle" | "RequestRefused" | "InputDiscarded" | "ResponseCutOff"
+  readonly requestId?: number | undefined
+  readonly limit?: ConnectionLimit | undefined
+  readonly message: string
+}

@@ -1,0 +1,33 @@
+/**
+ * The answers to requests that no handler sees. Each is complete and has a Status: lighttpd and Apache take anything less
+ * for an Authorizer's leave to go on (front-ends.md §7).
+ */
+
+/** An answer, sent when the PARAMS of its request have ended (SPEC 6.2), instead of starting a handler. */
+export interface Refusal {
+  readonly head: string
+  readonly body: string
+}
+
+const refusal = (status: string, detail = "", headers = ""): Refusal => ({
+  head: `Status: ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n${headers}\r\n`,
+  body: `${status}${detail === "" ? "" : `: ${detail}`}\n`
+})
+
+/** Records came in an order that SPEC 6 does not know. */
+export const badRequest = refusal("400 Bad Request", "the web server sent FastCGI records out of order")
+
+/** The params are no name-value pairs. */
+export const truncatedParams = refusal("400 Bad Request", "the FastCGI params end inside a name-value pair")
+
+/** The params did not come in time. */
+export const lateParams = refusal("408 Request Timeout", "the FastCGI params did not come in time")
+
+/** The params are more than may be. */
+export const tooLargeParams = refusal("431 Request Header Fields Too Large")
+
+/** The handler failed. */
+export const internalServerError = refusal("500 Internal Server Error")
+
+/** There is no room for the request, or no time. */
+export const serviceUnavailable = refusal("503 Service Unavailable", "", "Retry-After: 1\r\n")

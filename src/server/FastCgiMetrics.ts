@@ -1,0 +1,160 @@
+/**
+ * What servers count, as metrics of Effect: how much is open, how much there has been, which limits have been reached. They
+ * are in the `MetricRegistry` of the context that a server runs in, one set for all its servers, and reach whatever reads
+ * it: an exporter, `Metric.snapshot`, `Metric.value`.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Metric from "effect/Metric"
+import type { ConnectionLimit } from "../connection/internal/connectionHandler.ts"
+
+/**
+ * A limit or a timeout of a server, by the name of its option.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FastCgiLimit =
+  | ConnectionLimit
+  | "maxConnections"
+  | "maxRequests"
+  | "maxRequestsPerConnection"
+  | "handlerTimeout"
+  | "gracefulShutdownTimeout"
+
+/**
+ * Connections that are open and read. Those that `maxConnections` holds back are not counted.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const connections: Metric.Gauge<number> = Metric.gauge("fastcgi_connections", {
+  description: "FastCGI connections that are open"
+})
+
+/**
+ * Connections that have been accepted.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const connectionsAccepted: Metric.Counter<number> = Metric.counter("fastcgi_connections_accepted", {
+  description: "FastCGI connections that have been accepted",
+  incremental: true
+})
+
+/**
+ * Connections that were closed because of what the peer has sent: bytes that are no FastCGI, an id used twice.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const connectionErrors: Metric.Counter<number> = Metric.counter("fastcgi_connection_errors", {
+  description: "FastCGI connections that were closed because the peer broke the protocol",
+  incremental: true
+})
+
+/**
+ * Requests that have been admitted.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requests: Metric.Counter<number> = Metric.counter("fastcgi_requests", {
+  description: "FastCGI requests that have been admitted",
+  incremental: true
+})
+
+/**
+ * Requests that have been admitted and have not ended.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requestsOpen: Metric.Gauge<number> = Metric.gauge("fastcgi_requests_open", {
+  description: "FastCGI requests that have been admitted and have not ended"
+})
+
+/**
+ * Requests whose handler was interrupted because the web server had given them up.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requestsAborted: Metric.Counter<number> = Metric.counter("fastcgi_requests_aborted", {
+  description: "FastCGI requests that the web server gave up while their handler was running",
+  incremental: true
+})
+
+/**
+ * Requests whose handler, or the body of its response, failed.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requestsFailed: Metric.Counter<number> = Metric.counter("fastcgi_requests_failed", {
+  description: "FastCGI requests whose handler or response body failed",
+  incremental: true
+})
+
+/**
+ * How often each limit has been reached, by the name of its option (`FastCgiLimit`).
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const limitsReached: Metric.Frequency = Metric.frequency("fastcgi_limits_reached", {
+  description: "How often the limits of FastCGI servers have been reached, by option"
+})
+
+/**
+ * What changes with every connection and request: plain numbers, read when somebody asks. An update of a metric would cost
+ * a look-up in the registry each time.
+ *
+ * @internal
+ */
+export interface Totals {
+  connections: number
+  connectionsAccepted: number
+  requests: number
+  requestsOpen: number
+}
+
+/** @internal */
+export const totals = (context: Context.Context<never>): Totals => {
+  const registry = Context.get(context, Metric.MetricRegistry)
+  const attributes = JSON.stringify(Object.entries(Context.get(context, Metric.CurrentMetricAttributes)).sort())
+  let known = totalsOf.get(registry)
+  if (known === undefined) totalsOf.set(registry, known = new Map())
+  let totals = known.get(attributes)
+  if (totals === undefined) {
+    known.set(attributes, totals = { connections: 0, connectionsAccepted: 0, requests: 0, requestsOpen: 0 })
+    register(context, totals)
+  }
+  return totals
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// Servers come and go; what they have counted stays, like any counter.
+const totalsOf = new WeakMap<object, Map<string, Totals>>()
+
+const register = (context: Context.Context<never>, totals: Totals): void => {
+  const counter = (metric: Metric.Counter<number>, count: () => number) =>
+    Metric.registerUnsafe(metric, context, {
+      get: () => ({ count: count(), incremental: true }),
+      update,
+      modify: update
+    })
+  const gauge = (metric: Metric.Gauge<number>, value: () => number) =>
+    Metric.registerUnsafe(metric, context, { get: () => ({ value: value() }), update, modify: update })
+  gauge(connections, () => totals.connections)
+  counter(connectionsAccepted, () => totals.connectionsAccepted)
+  counter(requests, () => totals.requests)
+  gauge(requestsOpen, () => totals.requestsOpen)
+}
+
+const update = () => {}
