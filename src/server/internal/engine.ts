@@ -284,7 +284,8 @@ class Engine<R> implements ConnectionHandler {
   values(names: ReadonlyArray<string>): ReadonlyArray<readonly [string, string]> {
     const { maxConnections, maxRequests } = this.admission
     const multiplexing = this.options.multiplexing !== false
-    const known = new Map<string, string>([[ValueName.MpxsConns, multiplexing ? "1" : "0"]])
+    const known = new Map<string, string>(Object.entries(this.options.values ?? {}))
+    known.set(ValueName.MpxsConns, multiplexing ? "1" : "0")
     // What has no limit is not a number, and so not a value: SPEC 4.1 lets us leave it out.
     if (maxRequests !== "unbounded") known.set(ValueName.MaxReqs, String(maxRequests))
     const connections = maxConnections === "unbounded" ? maxRequests : maxConnections

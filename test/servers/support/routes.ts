@@ -14,11 +14,12 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as HttpStaticServer from "effect/http/HttpStaticServer"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
-import { FastCgiHttpServer } from "../../../src/http/index.ts"
+import { FastCgiHttpServer, FastCgiLogger } from "../../../src/http/index.ts"
 import { pieces } from "./content.ts"
 import type { Digest, Event, Received } from "./messages.ts"
 
@@ -307,7 +308,7 @@ const log = HttpRouter.add(
   Effect.gen(function*() {
     const query = yield* parameters
     const text = query.get("text") ?? ""
-    const lines = Effect.forEach(
+    const logged = Effect.forEach(
       Array.from(
         { length: number(query, "lines", 1) },
         (_, i) => `${text}-${i} ${"l".repeat(number(query, "size", 0))}`
@@ -315,6 +316,8 @@ const log = HttpRouter.add(
       (line) => Effect.logWarning(line),
       { discard: true }
     )
+    // Where the application has no logger for it.
+    const lines = query.has("own") ? Effect.provide(logged, Logger.layer([FastCgiLogger.make()])) : logged
     if (query.has("during")) {
       return HttpServerResponse.stream(
         Stream.concat(Stream.succeed(encode("log")), Stream.fromEffect(Effect.as(lines, encode("ged"))))
