@@ -12,7 +12,6 @@ const folders = ["protocol", "cgi", "connection", "server", "http", "client", "t
 /** What is compared with Node's own server, or is about sockets and processes. */
 const withSockets = new Map([
   ["http/FastCgiSendFile.test.ts", "files are Node's, and so is the server that it is compared with"],
-  ["http/HttpServer.test.ts", "runs the suite on NodeHttpServer and on UNIX sockets as well"],
   ["http/FastCgiSendFile.test.ts", "runs on NodeHttpServer as well, where nobody sends the file in its place"],
   ["client/FastCgiGateway.test.ts", "a gateway is an HTTP server"],
   ["client/gatewaySuite.test.ts", "a gateway is an HTTP server"],
