@@ -1,6 +1,6 @@
 /**
  * The conformance suite of an Effect `HttpServer`: what an app may rely on, whatever carries its requests. It is
- * written against `NodeHttpServer.layerTest`, which is the reference; `HttpServer.test.ts` runs it over every
+ * written against `NodeHttpServer.layerTest`, which is the reference; `HttpServer.test.ts` and `test/node/httpSuite.test.ts` run it over every
  * transport.
  */
 import { describe } from "@effect/vitest"

@@ -365,6 +365,12 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       }))
   }
 
+  it.effect("sends 500 in place of response headers that no record holds", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* send("/headers?size=66000")).status, 500)
+      assert.strictEqual((yield* send("/hello")).status, 200)
+    }))
+
   // --- responses ---------------------------------------------------------------------------------
 
   for (const code of [204, 304]) {
