@@ -81,8 +81,8 @@ export interface FastCgiServerOptions {
   readonly values?: Readonly<Record<string, string>> | undefined
   /**
    * How requests above `maxRequests` are refused: with a complete answer, `Status: 503`, or with the protocol status
-   * OVERLOADED, on which HAProxy closes the connection with all its requests, and lighttpd and Apache grant access to
-   * what an Authorizer guards. Default `"status"`.
+   * OVERLOADED, on which HAProxy closes the connection with all its requests. An Authorizer gets a denial in both cases.
+   * Default `"status"`.
    */
   readonly overload?: "status" | "protocolStatus" | undefined
   /** How long shutting down waits for requests that are running before it interrupts them. Default 20 seconds. */

@@ -408,9 +408,9 @@ export class Connection
     if (!request.gone) this.handler.start(request)
   }
 
-  private answer(request: ConnectionRequest, { body, head }: Refusal): void {
+  private answer(request: ConnectionRequest, { body, head, protocolStatus }: Refusal): void {
     request.head(head, body, body.length)
-    request.end(0)
+    request.end(0, protocolStatus)
   }
 
   private input(request: ConnectionRequest, buffer: InputBuffer, content: Uint8Array): void {
