@@ -204,6 +204,20 @@ const wait = HttpRouter.add(
   })
 )
 
+/** Reads its body and answers after so many milliseconds, as a handler does that asks a database. */
+const delay = HttpRouter.add(
+  "*",
+  "/delay",
+  Effect.gen(function*() {
+    const query = yield* parameters
+    const id = query.get("id")
+    if (id !== null) yield* (yield* Control).send({ _tag: "Begun", id })
+    const { length } = yield* Effect.flatMap(request, (request) => request.text)
+    yield* Effect.sleep(number(query, "ms", 0))
+    return HttpServerResponse.text(`${length} after a delay`)
+  })
+)
+
 /** A body without end, or rather of 1 TiB. */
 const endless = HttpRouter.add(
   "GET",
@@ -388,6 +402,7 @@ export const layer = HttpRouter.serve(
     events,
     broken,
     wait,
+    delay,
     endless,
     status,
     redirect,
