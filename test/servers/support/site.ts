@@ -34,18 +34,22 @@ export interface Differences {
   readonly silentBeforeResponse?: string | undefined
   /** The application is not told that the client has gone away while it sends a response. */
   readonly silentDuringResponse?: string | undefined
-  /** A request body in chunks is answered with this status. */
-  readonly refusesChunks?: readonly [status: number, reason: string] | undefined
+  /** A request body in chunks is answered with this status, unless it has at most so many bytes (default: in any case). */
+  readonly refusesChunks?: readonly [status: number, reason: string, unlessBytes?: number] | undefined
   /** The application gets a request body in chunks without a length. */
   readonly chunksHaveNoLength?: string | undefined
   /** The application is told that the client of an idle stream has gone away only when it sends something. */
   readonly noticesAtNextWrite?: string | undefined
+  /** The same, when it has sent something so many times. */
+  readonly noticesAfterWrites?: readonly [count: number, reason: string] | undefined
   /** A GET is said to have a body of length 0. */
   readonly getHasLength?: string | undefined
   /** A response whose length is not known gets one. */
   readonly addsLength?: string | undefined
   /** The client can not tell a response that is cut off from a complete one when it has no length. */
   readonly cutLooksComplete?: string | undefined
+  /** A response that is cut off may cost the request that follows at the same moment. */
+  readonly cutCostsTheNext?: string | undefined
   /** The most bytes of response headers. */
   readonly maxResponseHeaders?: readonly [bytes: number, reason: string] | undefined
   /** What becomes of the path of a request on its way to `REQUEST_URI`, where it is not passed on as it is. */
