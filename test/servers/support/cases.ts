@@ -331,8 +331,9 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
         assert.strictEqual((yield* Fiber.join(response)).text, "data: 1\n\ndata: 2\n\n")
       }))
   } else {
-    const query = arrival === undefined ? "" : "&unbuffered"
-    it.effect(`sends server-sent events one by one${arrival === undefined ? "" : ", when told X-Accel-Buffering: no"}`, () =>
+    const asked = arrival?.[0] === "with X-Accel-Buffering"
+    const query = asked ? "&unbuffered" : ""
+    it.effect(`sends server-sent events one by one${asked ? ", when told X-Accel-Buffering: no" : ""}`, () =>
       Effect.gen(function*() {
         const app = yield* application
         const id = app.id()
@@ -445,7 +446,11 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
 
   // --- what goes wrong in the application ------------------------------------------------------------
 
-  it.effect("writes what the application writes to STDERR to the web server's log", () =>
+  const lost = differences.losesStderr
+  const what = lost === undefined
+    ? "writes what the application writes to STDERR to the web server's log"
+    : `drops what the application writes to STDERR (${lost})`
+  it.effect(what, () =>
     Effect.gen(function*() {
       const { server } = yield* Site
       for (const text of ["short", "l".repeat(1500), "with%20spaces"]) {
@@ -453,7 +458,11 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
         const response = yield* send(`/stderr?text=${row.name.length}-${text}`)
         assert.strictEqual(response.status, 200)
         assert.strictEqual(response.text, "logged")
-        yield* server.says(`${row.name.length}-${decodeURIComponent(text).slice(0, 1000)}`, since)
+        if (lost === undefined) {
+          yield* server.says(`${row.name.length}-${decodeURIComponent(text).slice(0, 1000)}`, since)
+        } else {
+          assert.notInclude(server.log().slice(since), text.slice(0, 100))
+        }
         // The records that end STDERR have done no harm to the connection.
         assert.strictEqual((yield* send("/hello")).text, "Hello world!")
       }
@@ -467,7 +476,7 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       const client = yield* Effect.forkScoped(start(`/broken?id=${id}&unbuffered${query}`), { startImmediately: true })
       yield* app.hears("Begun", id)
       yield* app.say({ _tag: "Emit", id, text })
-      if (arrival?.[0] !== "at its end") {
+      if (arrival?.[0] !== "at its end" && arrival?.[0] !== "events only") {
         const response = yield* Fiber.join(client)
         yield* response.received(10)
       }
@@ -484,7 +493,7 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
     assert.strictEqual(response.text, "Hello world!")
   })
 
-  const looksComplete = differences.cutLooksComplete
+  const looksComplete = differences.cutLooksComplete ?? differences.cutMayLookComplete
   for (
     const [what, text] of [["after some bytes", "half of it"], ["after a megabyte", "m".repeat(2 ** 20)]] as const
   ) {
@@ -505,7 +514,11 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
           if (looksComplete === undefined) {
             if (Exit.isSuccess(exit)) assert.isAtLeast(exit.value.status, 500, "a broken response looks complete")
           } else {
-            assert.isTrue(Exit.isSuccess(exit) && exit.value.status === 200 && exit.value.text === text)
+            assert.isTrue(
+              Exit.isSuccess(exit)
+                ? exit.value.status === 200 && exit.value.text === text
+                : differences.cutMayLookComplete !== undefined
+            )
           }
           yield* goesOn
         })

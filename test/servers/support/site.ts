@@ -28,8 +28,11 @@ export interface Differences {
   /**
    * The body of a response, `"at its end"`: the client sees nothing of it before it is complete.
    * `"with X-Accel-Buffering"`: it sees it as it is sent when the response says `X-Accel-Buffering: no`, and may not otherwise.
+   * `"events only"`: it sees server-sent events as they are sent, and other bodies when there is enough of them.
    */
-  readonly responsesArrive?: readonly ["at its end" | "with X-Accel-Buffering", reason: string] | undefined
+  readonly responsesArrive?:
+    | readonly ["at its end" | "with X-Accel-Buffering" | "events only", reason: string]
+    | undefined
   /** The application is not told that the client has gone away before it has answered. */
   readonly silentBeforeResponse?: string | undefined
   /** The application is not told that the client has gone away while it sends a response. */
@@ -48,6 +51,10 @@ export interface Differences {
   readonly addsLength?: string | undefined
   /** The client can not tell a response that is cut off from a complete one when it has no length. */
   readonly cutLooksComplete?: string | undefined
+  /** It may not be able to: that is a race. */
+  readonly cutMayLookComplete?: string | undefined
+  /** What an application writes to STDERR is nowhere to be read. */
+  readonly losesStderr?: string | undefined
   /** A response that is cut off may cost the request that follows at the same moment. */
   readonly cutCostsTheNext?: string | undefined
   /** The most bytes of response headers. */
