@@ -83,6 +83,8 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   private phase: "open" | "closing" | "lingering" | "closed" = "open"
   private dispatching = false
   private multiplexed = false
+  // Whether the peer has been told that it may multiplex: the BEGIN_REQUEST of another request may stand behind input.
+  private mayMultiplex = false
   private closeWhenIdle = false
   private inParams = 0
   private unread = 0
@@ -267,7 +269,9 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   private get inputLimit(): number {
-    return this.multiplexed || this.output.blocked ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
+    return this.multiplexed || this.mayMultiplex || this.output.blocked
+      ? this.limits.maxBufferedInput
+      : this.limits.inputHighWaterMark
   }
 
   private mustPause(): boolean {
@@ -511,7 +515,9 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     }
     const names: Array<string> = []
     for (const [name] of asked) names.push(name)
-    this.reply(RecordType.GetValuesResult, FastCgiParams.encodePairs(this.handler.values(names)))
+    const values = this.handler.values(names)
+    if (values.some(([name, value]) => name === ValueName.MpxsConns && value === "1")) this.mayMultiplex = true
+    this.reply(RecordType.GetValuesResult, FastCgiParams.encodePairs(values))
   }
 
   private reply(type: RecordType, content: Uint8Array): void {
