@@ -23,7 +23,9 @@ const { values } = parseArgs({
     path: { type: "string", multiple: true },
     port: { type: "string", multiple: true },
     fd: { type: "string" },
-    mode: { type: "string" }
+    mode: { type: "string" },
+    "no-multiplexing": { type: "boolean" },
+    "stall-timeout": { type: "string" }
   }
 })
 
@@ -35,7 +37,11 @@ const listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =
   ...(values.fd === undefined ? [] : [{ fd: Number(values.fd) }])
 ]
 
-const server = NodeFastCgi.layer(listeners.length === 0 ? {} : { listeners })
+const server = NodeFastCgi.layer({
+  ...(listeners.length === 0 ? {} : { listeners }),
+  ...(values["no-multiplexing"] === true ? { multiplexing: false } : {}),
+  ...(values["stall-timeout"] === undefined ? {} : { stallTimeout: Number(values["stall-timeout"]) })
+})
 
 /** Collects twice: what the first collection finalizes is freed by the second. */
 const measure = (): Measures => {

@@ -41,14 +41,16 @@ const documented = (title: string) => ({ port, socket, suffix }: Places) =>
 /** How HAProxy uses its connections to the application: for one request, for one after the other, for several at once. */
 type Connections = "once" | "keep-conn" | "mpxs-conns"
 
+/** Requests on a multiplexed connection: few, so that a load needs several connections, and that the limit shows. */
+export const maxRequests = 12
+
 const options: Readonly<Record<Connections, string>> = {
   once: "no option keep-conn",
   "keep-conn": "option keep-conn",
-  // Few requests a connection at once, so that the load of the tests needs several connections, and that the limit matters.
-  "mpxs-conns": "option keep-conn\n  option mpxs-conns\n  option get-values\n  option max-reqs 20"
+  "mpxs-conns": `option keep-conn\n  option mpxs-conns\n  option get-values\n  option max-reqs ${maxRequests}`
 }
 
-const sections =
+export const sections =
   (transport: "UNIX" | "TCP", connections: Connections) => ({ appPort, port, socket, suffix }: Places) => `
 fcgi-app app${suffix}
   docroot /srv/www
@@ -134,27 +136,30 @@ export const start = (
   folder: string,
   sections: ReadonlyArray<string>,
   ports: ReadonlyArray<number>,
-  /** Added to the arguments. */
-  args: ReadonlyArray<string> = ["-db"]
+  options: {
+    /** Lines of the section `global`. */
+    readonly global?: string
+    /** Default: one process in the foreground. */
+    readonly args?: ReadonlyArray<string>
+  } = {}
 ) =>
   Effect.suspend(() => {
     const file = Path.join(folder, "haproxy.cfg")
-    Fs.writeFileSync(file, configuration(sections))
+    Fs.writeFileSync(file, configuration(sections, options.global))
     return WebServers.start({
       name: "haproxy",
       command: haproxy,
-      args: [...args, "-f", file],
-      // It finishes what it is doing.
-      stopSignal: "SIGUSR1",
+      args: [...(options.args ?? ["-db"]), "-f", file],
       ready: Effect.forEach(ports, (port) => WebServers.accepts({ host: "127.0.0.1", port }))
     })
   })
 
 // What any HAProxy needs to say what happens. The timeouts are those of Debian's configuration.
-const configuration = (sections: ReadonlyArray<string>): string =>
+const configuration = (sections: ReadonlyArray<string>, global = ""): string =>
   [
     "global",
     "  log stderr format raw local0",
+    global,
     "defaults",
     "  mode http",
     "  log global",
