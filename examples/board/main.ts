@@ -2,11 +2,10 @@
  * `npm start`: the notes board over FastCGI, and in front of it something that speaks HTTP to browsers.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import type { FastCgiListener } from "effect-fastcgi"
 import { FastCgiGateway } from "effect-fastcgi/client"
-import { NodeFastCgi, NodeFastCgiConnector } from "effect-fastcgi/node"
+import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiRuntime } from "effect-fastcgi/node"
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -17,7 +16,6 @@ import type { ServeError } from "effect/http/HttpServerError"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Path from "effect/Path"
-import type * as Runtime from "effect/Runtime"
 import * as App from "./App.ts"
 import * as Board from "./Board.ts"
 import * as CommandLine from "./CommandLine.ts"
@@ -89,13 +87,11 @@ const expected = (error: unknown, port: number): string | undefined => {
   return cause.code === "EADDRINUSE" ? WebServer.portTaken(port) : cause.message
 }
 
-const teardown = (port: number): Runtime.Teardown => (exit, onExit) => {
-  // A signal is the way to stop it, so it is a success.
-  if (exit._tag === "Success" || Cause.hasInterruptsOnly(exit.cause)) return onExit(0)
-  const message = expected(Cause.squash(exit.cause), port) ?? Cause.pretty(exit.cause)
-  process.stderr.write(`board: ${message}\n`)
-  onExit(1)
-}
+const report = (port: number) => (cause: Cause.Cause<unknown>) =>
+  Effect.sync(() => {
+    if (Cause.hasInterruptsOnly(cause)) return
+    process.stderr.write(`board: ${expected(Cause.squash(cause), port) ?? Cause.pretty(cause)}\n`)
+  })
 
 const options = CommandLine.parse(process.argv.slice(2))
 if (typeof options === "string") {
@@ -109,6 +105,7 @@ if (typeof options === "string") {
     Effect.provide(Board.layer()),
     Effect.provide(Logger.layer([logger])),
     Effect.provide(NodeServices.layer),
-    NodeRuntime.runMain({ disableErrorReporting: true, teardown: teardown(options.port) })
+    Effect.tapCause(report(options.port)),
+    NodeFastCgiRuntime.runMain({ disableErrorReporting: true })
   )
 }

@@ -9,7 +9,7 @@
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { copy, utf8ToLatin1 } from "../protocol/internal/text.ts"
 import { isFieldName } from "./internal/fields.ts"
-import { encodePath, encodeTarget } from "./internal/percent.ts"
+import { decodeAt, encodePath, encodeTarget } from "./internal/percent.ts"
 import { makeVariables } from "./internal/variables.ts"
 
 /**
@@ -34,7 +34,8 @@ export const method = (params: FastCgiParams): string => {
 export interface UrlOptions {
   /**
    * The path that the web server mounts the application at, such as "/app": removed from the front of the path where it
-   * ends at a segment border. Other paths stay as they are. Default none.
+   * ends at a segment border, however the client has encoded it, because web servers match the decoded path. Other paths
+   * stay as they are. Default none.
    */
   readonly basePath?: string | undefined
 }
@@ -233,8 +234,9 @@ export const headers = (params: FastCgiParams, prototype: object | null = null):
 }
 
 /**
- * What the web server says about TLS and the client's certificate, under the names that lighttpd, Apache and Caddy use
- * and that nginx and HAProxy configurations commonly set.
+ * What the web server says about TLS and the client's certificate, under the names that Apache's mod_ssl and lighttpd use
+ * and that configurations of nginx, HAProxy and Caddy commonly set. Which certificates are accepted, and whether one is
+ * asked for at all, is the web server's business: where access depends on one, `clientVerified` has to be looked at.
  *
  * @category models
  * @since 0.1.0
@@ -244,18 +246,34 @@ export interface CgiSsl {
   readonly protocol: string | undefined
   /** Such as "TLS_AES_128_GCM_SHA256": `SSL_CIPHER`. */
   readonly cipher: string | undefined
+  /** Bits of the cipher's key: `SSL_CIPHER_USEKEYSIZE`. */
+  readonly cipherBits: number | undefined
   /** The server name the client asked for: `SSL_TLS_SNI`, `SSL_SERVER_NAME`. */
   readonly serverName: string | undefined
+  /** The distinguished name of this server's own certificate: `SSL_SERVER_S_DN`. */
+  readonly serverSubject: string | undefined
+  /** That of its issuer: `SSL_SERVER_I_DN`. */
+  readonly serverIssuer: string | undefined
   /** "SUCCESS", "NONE", "FAILED:" and a reason, "GENEROUS": `SSL_CLIENT_VERIFY`, `VERIFIED`. */
   readonly clientVerify: string | undefined
   /** Whether the web server has verified a certificate of the client: `clientVerify` is "SUCCESS". */
   readonly clientVerified: boolean
   /** The subject's distinguished name: `SSL_CLIENT_S_DN`, `SSL_CLIENT_DN`. */
   readonly clientSubject: string | undefined
+  /** The subject's common name: `SSL_CLIENT_S_DN_CN`. Not taken out of `clientSubject`, which servers write differently. */
+  readonly clientCommonName: string | undefined
+  /** The subject's mail address: `SSL_CLIENT_SAN_Email_0`, `SSL_CLIENT_S_DN_Email`, `SSL_CLIENT_S_DN_emailAddress`. */
+  readonly clientEmail: string | undefined
   /** The issuer's distinguished name: `SSL_CLIENT_I_DN`, `SSL_CLIENT_ISSUER_DN`. */
   readonly clientIssuer: string | undefined
   /** The serial number in hexadecimal: `SSL_CLIENT_M_SERIAL`, `SSL_CLIENT_SERIAL`. */
   readonly clientSerial: string | undefined
+  /** When the certificate begins to be valid: `SSL_CLIENT_V_START`. */
+  readonly clientNotBefore: Date | undefined
+  /** When it ends to be valid: `SSL_CLIENT_V_END`. */
+  readonly clientNotAfter: Date | undefined
+  /** The SHA-1 of the certificate in hexadecimal: `SSL_CLIENT_FINGERPRINT` (nginx's `$ssl_client_fingerprint`). */
+  readonly clientFingerprint: string | undefined
   /**
    * The certificate in PEM: `SSL_CLIENT_CERT`, as it is, with nginx's tab at the start of lines (`$ssl_client_cert`), or
    * percent-encoded (`$ssl_client_escaped_cert`).
@@ -373,17 +391,40 @@ const targetOf = (params: FastCgiParams): string => {
 
 const withoutBasePath = (target: string, basePath: string): string => {
   const base = encodedBasePath(basePath)
-  if (base === "" || !target.startsWith(base)) return target
-  const rest = target.substring(base.length)
-  if (rest === "") return "/"
-  switch (rest.charCodeAt(0)) {
+  const end = base === "" ? -1 : endOfBasePath(target, base)
+  if (end === -1) return target
+  if (end === target.length) return "/"
+  switch (target.charCodeAt(end)) {
     case 0x2f: // "/"
-      return rest
+      return target.substring(end)
     case 0x3f: // "?"
-      return "/" + rest
+      return "/" + target.substring(end)
     default:
       return target
   }
+}
+
+// Where the base path ends in the target, or -1 when the target does not begin with it.
+const endOfBasePath = (target: string, base: string): number => {
+  if (target.startsWith(base)) return base.length
+  if (!target.includes("%")) return -1
+  let at = 0
+  for (let i = 0; i < base.length; i += unitLength(base, i)) {
+    if (at >= target.length || unitAt(target, at) !== unitAt(base, i)) return -1
+    at += unitLength(target, at)
+  }
+  return at
+}
+
+const isEncoded = (text: string, at: number): boolean => at + 2 < text.length && decodeAt(text, at) !== -1
+
+const unitLength = (text: string, at: number): number => isEncoded(text, at) ? 3 : 1
+
+// A byte of a path. An encoded slash is data, and no slash.
+const unitAt = (text: string, at: number): number => {
+  if (!isEncoded(text, at)) return text.charCodeAt(at)
+  const byte = decodeAt(text, at)
+  return byte === 0x2f ? 0x12f : byte
 }
 
 // The base path of a server does not change: the last one is remembered.

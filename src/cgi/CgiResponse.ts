@@ -18,7 +18,8 @@ import { reasonOf } from "./internal/reasons.ts"
  * - `InvalidStatusText`: a reason phrase with a control character, or one that is not a byte
  * - `InvalidHeaderName`: a header name that is not a token (RFC 9110 §5.1), or a line that has none
  * - `InvalidHeaderValue`: a header value with CR, LF, NUL or another control character but HTAB, or one that is not a byte
- * - `HeadTooLarge`: the header block is longer than `maxHeadSize`
+ * - `HeadTooLarge`: a header block to be sent that is longer than the 65535 bytes of a record, or one that has come that is
+ *   longer than `maxHeadSize`
  * - `TruncatedHead`: the output ends before the header block does
  *
  * @category errors
@@ -62,7 +63,9 @@ export const isHopByHop = (name: string): boolean => hopByHop.has(name)
  * status that comes first. Hop-by-hop headers and a header named `Status` are left out. Each of `setCookies` becomes a
  * `Set-Cookie` line of its own.
  *
- * Returns a `CgiHeadError`, and encodes nothing, when a name or value could end its line early or be anything but itself.
+ * Returns a `CgiHeadError`, and encodes nothing, when a name or value could end its line early or be anything but itself,
+ * and when the block is longer than the 65535 bytes of a record: HAProxy 2.6 crashes on one that goes on in a second record,
+ * and nginx, lighttpd and Apache take no more than 64 KiB of it.
  *
  * **Example** (Encoding a redirect)
  *
@@ -107,7 +110,8 @@ export const encodeHead = (
     if (!isFieldValue(setCookies[i])) return invalidValue("Set-Cookie")
     rest += "Set-Cookie: " + setCookies[i] + "\r\n"
   }
-  return location + line + rest + "\r\n"
+  const head = location + line + rest + "\r\n"
+  return head.length > maxHeadLength ? tooLarge(head.length) : head
 }
 
 /**
@@ -193,6 +197,15 @@ export const makeHeadParser = (options?: CgiHeadParserOptions): CgiHeadParser =>
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+// What one STDOUT record holds (SPEC 3.3).
+const maxHeadLength = 65535
+
+const tooLarge = (length: number): CgiHeadError =>
+  new CgiHeadError({
+    kind: "HeadTooLarge",
+    message: `the header block is ${length} bytes, at most ${maxHeadLength} fit into a record`
+  })
 
 const invalidStatus = (status: unknown): CgiHeadError =>
   new CgiHeadError({ kind: "InvalidStatus", message: `status ${String(status)} is not an integer from 200 to 599` })

@@ -1,9 +1,10 @@
 /**
- * The web server's side of FastCGI: a client for any FastCGI application, an Effect `HttpClient` over it, and a gateway
- * that puts HTTP in front of it.
+ * The web server's side of FastCGI: a client for any FastCGI application, what it decides as an Authorizer, an Effect
+ * `HttpClient` over it, and a gateway that puts HTTP in front of it.
  *
  * @since 0.1.0
  */
+export * as FastCgiAuthorization from "./FastCgiAuthorization.ts"
 export * as FastCgiClient from "./FastCgiClient.ts"
 export * as FastCgiClientError from "./FastCgiClientError.ts"
 export * as FastCgiGateway from "./FastCgiGateway.ts"

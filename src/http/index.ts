@@ -4,3 +4,5 @@
  * @since 0.1.0
  */
 export * as FastCgiHttpServer from "./FastCgiHttpServer.ts"
+export * as FastCgiLogger from "./FastCgiLogger.ts"
+export * as FastCgiSendFile from "./FastCgiSendFile.ts"

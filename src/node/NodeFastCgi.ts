@@ -26,11 +26,13 @@ import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 export interface SeveralOptions {
   /** What to listen on. The first one's address is the server's. */
   readonly listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>
+  /** Who may connect to those of them that do not say it themselves. Default everybody. */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
- * What to listen on, `{ path }`, `{ port }`, `{ fd }` or `{ listeners }`, together with how much to take on at once and
- * the limits and timeouts of the server. `{}` listens on file descriptor 0.
+ * What to listen on, `{ path }`, `{ port }`, `{ fd }`, `{ systemd }` or `{ listeners }`, together with how much to take on at
+ * once and the limits and timeouts of the server. `{}` listens on file descriptor 0.
  *
  * @category options
  * @since 0.1.0
@@ -59,16 +61,16 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  * **Gotchas**
  *
  * Without options it listens on file descriptor 0, which has to be a listening socket: web servers and `spawn-fcgi` start
- * an application that way, a terminal does not. `process.stdin` is an empty stream then.
+ * an application that way, a terminal does not. `process.stdin` is an empty stream then. Started as a plain CGI program it
+ * serves that one request: see `NodeFastCgiListener.layerCgi`.
  *
  * **Example** (An app on a UNIX socket)
  *
  * ```ts
- * import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
  * import * as HttpRouter from "effect/http/HttpRouter"
  * import * as HttpServerResponse from "effect/http/HttpServerResponse"
  * import * as Layer from "effect/Layer"
- * import { NodeFastCgi } from "effect-fastcgi/node"
+ * import { NodeFastCgi, NodeFastCgiRuntime } from "effect-fastcgi/node"
  *
  * const Routes = HttpRouter.add("GET", "/", HttpServerResponse.text("Hello"))
  *
@@ -76,7 +78,7 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  *   Layer.provide(NodeFastCgi.layer({ path: "/run/app/app.sock", mode: 0o660 }))
  * )
  *
- * export const main = () => NodeRuntime.runMain(Layer.launch(Server))
+ * export const main = () => NodeFastCgiRuntime.runMain(Layer.launch(Server))
  * ```
  *
  * @category layers
@@ -118,7 +120,7 @@ export const layerServer = (
 ): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError> =>
   FastCgiHttpServer.layerServer(options).pipe(
     Layer.provide([
-      NodeFastCgiListener.layer("listeners" in options ? options.listeners : options),
+      NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options),
       FastCgiAdmission.layer(options)
     ])
   )
@@ -135,3 +137,15 @@ export const layerServices: Layer.Layer<NodeFastCgiServices> = Layer.mergeAll(
   Etag.layerWeak,
   NodeServices.layer
 )
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const withAllow = (
+  listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>,
+  allow: ReadonlyArray<string> | undefined
+): ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =>
+  allow === undefined
+    ? listeners
+    : listeners.map((options) => "allow" in options && options.allow !== undefined ? options : { ...options, allow })

@@ -1,6 +1,6 @@
 /**
  * Listening sockets of the operating system: the one on file descriptor 0 that web servers and spawn-fcgi start an
- * application with (SPEC 2.2), a UNIX socket path, a TCP port, or several of them.
+ * application with (SPEC 2.2), those that systemd passes, a UNIX socket path, a TCP port, or several of them.
  *
  * @since 0.1.0
  */
@@ -8,11 +8,14 @@ import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as CgiProgram from "../server/CgiProgram.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
 import { acceptor } from "./internal/acceptor.ts"
+import { cgiProcess } from "./internal/cgiProcess.ts"
 import { bindInet } from "./internal/inetSocket.ts"
 import { bindFd } from "./internal/inheritedSocket.ts"
 import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
+import { systemdSockets } from "./internal/systemdSockets.ts"
 import { bindUnix } from "./internal/unixSocket.ts"
 
 /**
@@ -33,8 +36,20 @@ export const defaultBacklog = 511
 export interface FdOptions {
   /** The file descriptor. Default 0, where a web server puts the socket (SPEC 2.2). */
   readonly fd?: number | undefined
+  /**
+   * Whether a process that has no listening socket there, but was started as a plain CGI program, serves its one request:
+   * see `layerCgi`. For descriptor 0 only. Default true.
+   */
+  readonly cgi?: boolean | undefined
   /** Replaces the backlog that the socket was created with. Default 511. */
   readonly backlog?: number | undefined
+  /**
+   * Who may connect over TCP: addresses and networks such as `"192.0.2.10"`, `"10.1.0.0/16"` and `"2001:db8::/32"`, see
+   * `FastCgiAccess.fromEntries`. Others are closed when they have been accepted, before a byte is read. A UNIX
+   * socket's file mode says who may connect there.
+   * Where FCGI_WEB_SERVER_ADDRS is set, a peer has to be on both lists. Default everybody.
+   */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -80,15 +95,39 @@ export interface TcpOptions {
   readonly backlog?: number | undefined
   /** Whether the host "::" leaves IPv4 alone. Default false. */
   readonly ipv6Only?: boolean | undefined
+  /**
+   * Who may connect over TCP: addresses and networks such as `"192.0.2.10"`, `"10.1.0.0/16"` and `"2001:db8::/32"`, see
+   * `FastCgiAccess.fromEntries`. Others are closed when they have been accepted, before a byte is read.
+   * Where FCGI_WEB_SERVER_ADDRS is set, a peer has to be on both lists. Default everybody.
+   */
+  readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
- * What to listen on: `{ fd }`, `{ path }` or `{ port }`. `{}` is file descriptor 0.
+ * The sockets that systemd has passed: socket activation.
  *
  * @category options
  * @since 0.1.0
  */
-export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions
+export interface SystemdOptions {
+  /**
+   * Which of them: all (`true`), or those with this name, `FileDescriptorName=` of the socket unit. Several are listened
+   * on as one.
+   */
+  readonly systemd: true | string
+  /** Replaces `Backlog=` of the socket unit. Default 511. */
+  readonly backlog?: number | undefined
+  /** Who may connect over TCP: see `FdOptions`. Default everybody. */
+  readonly allow?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * What to listen on: `{ fd }`, `{ path }`, `{ port }` or `{ systemd }`. `{}` is file descriptor 0.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions | SystemdOptions
 
 /**
  * Listens on a socket, or on several as one, until the scope is closed. Without options that is file descriptor 0.
@@ -101,6 +140,10 @@ export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions
  * A socket left over at a UNIX path by a program that has died is replaced; one that a live server listens on is not,
  * nor is anything else. Nobody can connect before the mode and the owner are set. Closing removes the socket only when
  * it is still this one.
+ *
+ * FCGI_WEB_SERVER_ADDRS is obeyed (SPEC 3.2): where it is set, in the `ConfigProvider` or in the environment, only peers
+ * with one of its IPv4 addresses may connect, and nobody over a UNIX socket. It is an error when it does not parse.
+ * Listening on an address that other hosts can reach, without a list, logs a warning.
  *
  * Fails with `FastCgiListenerError`, whose message says what to do. Listening on file descriptor 0 makes `process.stdin`
  * an empty stream: there is nothing to read, and looking at it would throw.
@@ -173,6 +216,45 @@ export const layer = (
 export const layerFd = (options: FdOptions = {}): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
 
 /**
+ * Provides the one request that a web server has started this process for as a plain CGI program (RFC 3875), as a
+ * connection, and ends the process when it has been answered.
+ *
+ * **When to use**
+ *
+ * Seldom: without options a listener does this by itself where file descriptor 0 does not listen and GATEWAY_INTERFACE is
+ * set, so one program runs as both. It is slow, for every request starts Node anew.
+ *
+ * **Details**
+ *
+ * The environment becomes PARAMS, as much of standard input as CONTENT_LENGTH says becomes STDIN, STDOUT goes to standard
+ * output and STDERR to standard error. Everything above sees a FastCGI connection. What else is printed, by a log or
+ * `console.log`, goes to standard error from then on, so build the listener before anything that prints. HTTP_PROXY is
+ * taken out of `process.env`, because a CGI program gets a header `Proxy` of the client's there.
+ *
+ * When the connection has closed, SIGTERM is said to the program, without being sent: `NodeRuntime.runMain` and its like
+ * interrupt the program and close its layers. A program without a handler for SIGTERM is ended. The exit status is the
+ * request's appStatus, 255 at most, or 1 when it has none.
+ *
+ * Fails with `FastCgiListenerError` when GATEWAY_INTERFACE is not set. Access lists are not asked: nobody connects.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerCgi = (): Layer.Layer<FastCgiListener, FastCgiListenerError> =>
+  Layer.effect(
+    FastCgiListener,
+    Effect.suspend(() =>
+      CgiProgram.isCgi(process.env)
+        ? cgiProcess
+        : Effect.fail(listenerError(
+          "Unknown",
+          "This process was not started as a CGI program: GATEWAY_INTERFACE is not set. Let a web server start it, or, to " +
+            "try it: GATEWAY_INTERFACE=CGI/1.1 REQUEST_METHOD=GET REQUEST_URI=/ node app.js"
+        ))
+    )
+  )
+
+/**
  * Provides a listener on a UNIX socket path.
  *
  * @category layers
@@ -188,6 +270,33 @@ export const layerUnix = (options: UnixOptions): Layer.Layer<FastCgiListener, Fa
  */
 export const layerTcp = (options: TcpOptions): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
 
+/**
+ * Provides a listener on the sockets that systemd has passed, all of them unless told otherwise.
+ *
+ * **Details**
+ *
+ * systemd holds the sockets itself: connections that arrive while the program is not running, between the old and the
+ * new process of a restart for instance, wait until it accepts them. The names and the count come from the environment
+ * (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES), which no longer has them afterwards.
+ *
+ * Fails with `FastCgiListenerError` and the reason `NotASocket` when the process was not started by socket activation,
+ * when something between systemd and this process has started it, and when no socket has the name.
+ *
+ * **Example** (The socket of the unit that says FileDescriptorName=fastcgi)
+ *
+ * ```ts
+ * import { NodeFastCgiListener } from "effect-fastcgi/node"
+ *
+ * export const Listener = NodeFastCgiListener.layerSystemd({ systemd: "fastcgi" })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSystemd = (
+  options: SystemdOptions = { systemd: true }
+): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
+
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
@@ -196,21 +305,48 @@ const makeOne = (
   options: NodeFastCgiListenerOptions
 ): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> => {
   const backlog = options.backlog ?? defaultBacklog
+  // On a UNIX socket it lets everybody in, but it is looked at there as well.
+  const allow = "allow" in options ? options.allow : undefined
   if ("path" in options && options.path !== undefined) {
     const { mode, owner, path, unlink = true } = options
-    return acceptor(formatPath(path), backlog, (server) => bindUnix(server, { path, mode, owner, backlog, unlink }))
+    return acceptor(
+      formatPath(path),
+      backlog,
+      (server) => bindUnix(server, { path, mode, owner, backlog, unlink }),
+      allow
+    )
   }
   if ("port" in options && options.port !== undefined) {
     const { host = "127.0.0.1", ipv6Only = false, port } = options
     return acceptor(
       `${formatHost(host)}:${port}`,
       backlog,
-      (server) => bindInet(server, { host, port, ipv6Only, backlog })
+      (server) => bindInet(server, { host, port, ipv6Only, backlog }),
+      allow
     )
   }
+  if ("systemd" in options && options.systemd !== undefined) return makeSystemd(options.systemd, backlog, allow)
   const fd = "fd" in options ? options.fd ?? 0 : 0
-  return acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }))
+  const listening = acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }), allow)
+  if (fd !== 0 || ("cgi" in options && options.cgi === false) || !CgiProgram.isCgi(process.env)) return listening
+  return Effect.catchIf(listening, (error) => error.reason === "NotASocket", () => cgiProcess)
 }
+
+const makeSystemd = Effect.fnUntraced(function*(
+  which: true | string,
+  backlog: number,
+  allow: ReadonlyArray<string> | undefined
+): Effect.fn.Return<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> {
+  const sockets = yield* systemdSockets(which === true ? undefined : which)
+  const listeners = yield* Effect.forEach(sockets, ({ fd, name }) =>
+    acceptor(
+      `the socket "${name}" of systemd (file descriptor ${fd})`,
+      backlog,
+      (server) => bindFd(server, { fd, backlog }),
+      allow
+    ))
+  return isNonEmpty(listeners) && listeners.length > 1 ? merge(listeners) : listeners[0]!
+})
 
 const isSeveral = (
   options: NodeFastCgiListenerOptions | ReadonlyArray<NodeFastCgiListenerOptions>

@@ -1,9 +1,10 @@
 /**
- * FastCGI on Node: `NodeFastCgi`, the one Layer that an Effect HTTP app swaps for `NodeHttpServer`, listening sockets, and
- * the connector of the client.
+ * FastCGI on Node: `NodeFastCgi`, the one Layer that an Effect HTTP app swaps for `NodeHttpServer`, `NodeFastCgiRuntime`,
+ * which runs it as a process, listening sockets, and the connector of the client.
  *
  * @since 0.1.0
  */
 export * as NodeFastCgi from "./NodeFastCgi.ts"
 export * as NodeFastCgiConnector from "./NodeFastCgiConnector.ts"
 export * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
+export * as NodeFastCgiRuntime from "./NodeFastCgiRuntime.ts"

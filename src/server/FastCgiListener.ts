@@ -18,6 +18,7 @@ import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
  * - `PathTooLong`: the socket path exceeds what the operating system can bind
  * - `PermissionDenied`: the process may not bind or listen there
  * - `AddressNotAvailable`: the address is not one of this host, or does not parse
+ * - `InvalidAccessList`: the list of who may connect does not parse, and so nobody may
  * - `Unknown`: anything else; see `cause`
  *
  * @category errors
@@ -30,6 +31,7 @@ export type FastCgiListenerErrorReason =
   | "PathTooLong"
   | "PermissionDenied"
   | "AddressNotAvailable"
+  | "InvalidAccessList"
   | "Unknown"
 
 /**
@@ -67,7 +69,8 @@ export class FastCgiListener extends Context.Service<FastCgiListener, {
 
   /**
    * Closes the listening socket for good: the operating system refuses, or hands to other processes on the same socket,
-   * what comes next. Connections that were accepted live on. Idempotent.
+   * what comes next. Connections that were accepted live on, and may still bring a request: a listener on sockets waits for
+   * those, 100 milliseconds at most, because a web server that keeps connections notices only later. Idempotent.
    */
   readonly stopAccepting: Effect.Effect<void>
 }>()("effect-fastcgi/FastCgiListener") {}

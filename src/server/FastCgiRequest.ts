@@ -31,7 +31,9 @@ export interface RequestBase {
   readonly params: FastCgiParams
   /**
    * Writes to the web server's error log (SPEC 5.3). Waits while the connection has no room. Many web servers log each
-   * record as a line of its own.
+   * record as a line of its own. nginx counts what is written before the response towards its `fastcgi_buffer_size`, one
+   * page unless it is set: with more than 3 KiB of it, some responses become a 502. `FastCgiLogger` of
+   * `effect-fastcgi/http` sees to that.
    */
   readonly stderr: (text: string) => Effect.Effect<void>
 }
@@ -59,7 +61,21 @@ export interface Responder extends RequestBase {
  */
 export interface Authorizer extends RequestBase {
   readonly role: 2
+  /** What Apache asks, which uses this role for three questions (FCGI_APACHE_ROLE); none behind other web servers. */
+  readonly apacheRole: Option.Option<ApacheRole>
 }
+
+/**
+ * What Apache (mod_authnz_fcgi, mod_fcgid) asks an Authorizer:
+ *
+ * - `AUTHENTICATOR`: whether REMOTE_PASSWD is the password of REMOTE_USER
+ * - `AUTHORIZER`: whether REMOTE_USER, who has been authenticated, may have what REQUEST_URI names
+ * - `ACCESS_CHECKER`: whether the client may have it, before anybody is asked for a name; there is no REMOTE_USER
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ApacheRole = "AUTHENTICATOR" | "AUTHORIZER" | "ACCESS_CHECKER"
 
 /**
  * A file to be sent through, for an HTTP request (SPEC 6.4).

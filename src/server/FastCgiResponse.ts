@@ -111,6 +111,12 @@ export interface FastCgiDeny {
 /**
  * Allows access, with the variables that the web server shall pass on.
  *
+ * **Details**
+ *
+ * A variable's name is a token (RFC 9110 §5.6.2), its value has one character per byte and no control characters but HTAB.
+ * Where one is anything else, the web server gets `Status: 500`, which denies: nothing that a client has a hand in can add
+ * a variable of its own.
+ *
  * @category constructors
  * @since 0.1.0
  */

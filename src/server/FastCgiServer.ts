@@ -11,6 +11,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import { CgiHeadError } from "../cgi/CgiResponse.ts"
 import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
 import type { FastCgiAdmission } from "./FastCgiAdmission.ts"
@@ -197,6 +198,11 @@ const authorize = (
     )
   }
   const headers: Record<string, string> = {}
-  for (const name in decision.variables) headers[`Variable-${name}`] = decision.variables[name]
+  for (const name in decision.variables) {
+    if (name === "") {
+      return Effect.fail(new CgiHeadError({ kind: "InvalidHeaderName", message: "a variable has no name" }))
+    }
+    headers[`Variable-${name}`] = decision.variables[name]
+  }
   return Respond.send(request, FastCgiResponse.make(undefined, { headers }))
 }

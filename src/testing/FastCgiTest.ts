@@ -43,6 +43,8 @@ export class FastCgiMemory extends Context.Service<FastCgiMemory, {
   readonly connect: Effect.Effect<FastCgiTransport, never, Scope.Scope>
   /** Opens a connection whose far end a script controls. */
   readonly peer: Effect.Effect<Peer, never, Scope.Scope>
+  /** `peer` from an address, as over TCP; the others come without one, as over a UNIX socket. */
+  readonly peerFrom: (address: NetAddress.SocketAddress) => Effect.Effect<Peer, never, Scope.Scope>
 }>()("effect-fastcgi/testing/FastCgiMemory") {}
 
 /**
@@ -257,14 +259,19 @@ class MemoryListener {
 
   readonly memory = FastCgiMemory.of({
     connect: Effect.acquireRelease(Effect.sync(() => this.connect()), (end) => Effect.sync(() => end.destroyUnsafe())),
-    peer: Effect.acquireRelease(
-      Effect.sync(() => new ScriptedPeer(this.connect())),
-      (peer) => peer.close
-    )
+    peer: Effect.suspend(() => this.peer(undefined)),
+    peerFrom: (address) => this.peer(address)
   })
 
-  private connect(): MemoryTransport {
-    const { client, server } = makePairUnsafe(this.dispatcher)
+  private peer(address: NetAddress.SocketAddress | undefined): Effect.Effect<Peer, never, Scope.Scope> {
+    return Effect.acquireRelease(
+      Effect.sync(() => new ScriptedPeer(this.connect(address))),
+      (peer) => peer.close
+    )
+  }
+
+  private connect(peer?: NetAddress.SocketAddress): MemoryTransport {
+    const { client, server } = makePairUnsafe(this.dispatcher, { peer })
     if (this.stopped) server.destroyUnsafe()
     else if (this.onConnection === undefined) this.waiting.push(server)
     else this.onConnection(server)

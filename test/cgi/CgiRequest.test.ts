@@ -80,12 +80,42 @@ describe("url", () => {
     ["/APP/x", "/app", "/APP/x"],
     ["/caf%C3%A9/x", "/café", "/x"],
     ["/caf%C3%A9/x", "/caf%C3%A9", "/x"],
+    ["/caf%c3%a9/x", "/café", "/x"],
+    // What the web server has matched is the decoded path.
+    ["/%61%70p/%78?y", "/app", "/%78?y"],
+    ["/%61pp", "/app", "/"],
+    ["/%61pple", "/app", "/%61pple"],
+    ["/%61pp%2Fx", "/app", "/%61pp%2Fx"],
+    ["%2Fapp/x", "/app", "/"],
+    ["/a%2Fb/x", "/a/b", "/a%2Fb/x"],
+    ["/a%2fb/x", "/a%2Fb", "/x"],
+    ["/%6", "/app", "/%6"],
+    ["/%61p", "/app", "/%61p"],
+    ["/a%zzp/x", "/app", "/a%zzp/x"],
+    // Web servers that merge slashes and resolve dots have matched this too; the client is not helped.
+    ["//app/x", "/app", "//app/x"],
+    ["/./app/x", "/app", "/./app/x"],
     ["http://h/app/x", "/app", "/x"]
   ]
   for (const [uri, basePath, expected] of mounted) {
     it(`${uri} below ${basePath === "" ? "nothing" : basePath} is ${expected}`, () =>
       assert.strictEqual(CgiRequest.url(from({ REQUEST_URI: uri }), { basePath }), expected))
   }
+
+  it("a prefix that SCRIPT_NAME has, where there is no REQUEST_URI", () => {
+    const rows: ReadonlyArray<readonly [Readonly<Record<string, Value>>, string]> = [
+      [{ SCRIPT_NAME: "/app", PATH_INFO: "/x y", QUERY_STRING: "q=%20" }, "/x%20y?q=%20"],
+      [{ SCRIPT_NAME: "/app", PATH_INFO: "" }, "/"],
+      [{ SCRIPT_NAME: "/app", QUERY_STRING: "q" }, "/?q"],
+      [{ SCRIPT_NAME: "/app/x" }, "/x"],
+      [{ SCRIPT_NAME: "", PATH_INFO: "/app/x" }, "/x"],
+      [{ PATH_INFO: "/x" }, "/x"],
+      [{ SCRIPT_NAME: "/apple", PATH_INFO: "/x" }, "/apple/x"]
+    ]
+    for (const [record, expected] of rows) {
+      assert.strictEqual(CgiRequest.url(from(record), { basePath: "/app" }), expected)
+    }
+  })
 
   it("OPTIONS * is below every mount point", () =>
     assert.strictEqual(
@@ -495,21 +525,36 @@ describe("variables", () => {
       SSL_PROTOCOL: "TLSv1.3",
       SSL_CIPHER: "TLS_AES_256_GCM_SHA384",
       SSL_TLS_SNI: "example.test",
+      SSL_CIPHER_USEKEYSIZE: "256",
+      SSL_SERVER_S_DN: "CN=example.test",
+      SSL_SERVER_I_DN: "CN=Server CA",
       SSL_CLIENT_VERIFY: "SUCCESS",
-      SSL_CLIENT_S_DN: "CN=Ålice",
+      SSL_CLIENT_S_DN: "emailAddress=a@example.test,CN=Ålice",
+      SSL_CLIENT_S_DN_CN: "Ålice",
+      SSL_CLIENT_S_DN_Email: "a@example.test",
       SSL_CLIENT_I_DN: "CN=CA",
       SSL_CLIENT_M_SERIAL: "0A",
+      SSL_CLIENT_V_START: "Nov  4 09:05:00 2026 GMT",
+      SSL_CLIENT_V_END: "Nov 14 23:59:59 2027 GMT",
       SSL_CLIENT_CERT: pem
     })).ssl
     assert.deepStrictEqual(apache, {
       protocol: "TLSv1.3",
       cipher: "TLS_AES_256_GCM_SHA384",
+      cipherBits: 256,
       serverName: "example.test",
+      serverSubject: "CN=example.test",
+      serverIssuer: "CN=Server CA",
       clientVerify: "SUCCESS",
       clientVerified: true,
-      clientSubject: "CN=Ålice",
+      clientSubject: "emailAddress=a@example.test,CN=Ålice",
+      clientCommonName: "Ålice",
+      clientEmail: "a@example.test",
       clientIssuer: "CN=CA",
       clientSerial: "0A",
+      clientNotBefore: new Date("2026-11-04T09:05:00Z"),
+      clientNotAfter: new Date("2027-11-14T23:59:59Z"),
+      clientFingerprint: undefined,
       clientCertificate: pem
     })
     const nginx = CgiRequest.variables(from({
@@ -518,17 +563,28 @@ describe("variables", () => {
       SSL_CLIENT_DN: "CN=a",
       SSL_CLIENT_ISSUER_DN: "CN=b",
       SSL_CLIENT_SERIAL: "0B",
+      SSL_CLIENT_FINGERPRINT: "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+      SSL_CLIENT_V_START: "yesterday",
+      SSL_CIPHER_USEKEYSIZE: "many",
       SSL_CLIENT_CERT: pem.trimEnd().replaceAll("\n", "\n\t")
     })).ssl
     assert.deepStrictEqual(nginx, {
       protocol: undefined,
       cipher: undefined,
+      cipherBits: undefined,
       serverName: "example.test",
+      serverSubject: undefined,
+      serverIssuer: undefined,
       clientVerify: "FAILED:unable to verify",
       clientVerified: false,
       clientSubject: "CN=a",
+      clientCommonName: undefined,
+      clientEmail: undefined,
       clientIssuer: "CN=b",
       clientSerial: "0B",
+      clientNotBefore: undefined,
+      clientNotAfter: undefined,
+      clientFingerprint: "da39a3ee5e6b4b0d3255bfef95601890afd80709",
       clientCertificate: pem.trimEnd()
     })
     const escaped = CgiRequest.variables(from({ SSL_CLIENT_CERT: encodeURIComponent(pem) })).ssl

@@ -118,6 +118,16 @@ describe("encodeHead", () => {
     }
   })
 
+  it("takes as much as a record holds, and no byte more", () => {
+    const size = "Status: 200 OK\r\nA: \r\n\r\n".length
+    assert.strictEqual(
+      CgiResponse.encodeHead(200, undefined, { A: "v".repeat(65_535 - size) }, []).toString().length,
+      65_535
+    )
+    const error = CgiResponse.encodeHead(200, undefined, { A: "v".repeat(65_536 - size) }, [])
+    assert.strictEqual(typeof error === "string" ? undefined : error.kind, "HeadTooLarge")
+  })
+
   describe("refuses what could end its line, or the head", () => {
     const controls = Array.from({ length: 32 }, (_, code) => String.fromCharCode(code)).filter((c) => c !== "\t")
       .concat("\x7f")

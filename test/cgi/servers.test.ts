@@ -208,6 +208,25 @@ describe("odd paths", () => {
     assert.strictEqual(CgiRequest.variables(params).get("EXTRA_PARAM"), "yes")
   })
 
+  it("below a path, whatever the server puts into SCRIPT_NAME and PATH_INFO", () => {
+    for (const server of servers) {
+      const params = only(`${server}-get`)
+      const rest = FastCgiParams.fromEntries([...params].filter(([name]) => name !== "REQUEST_URI"))
+      for (const entries of [params, rest]) {
+        assert.strictEqual(CgiRequest.url(entries, { basePath: "/app" }), "/x/y?v=ok&a=1", server)
+        assert.strictEqual(CgiRequest.url(entries, { basePath: "/app/x/y" }), "/?v=ok&a=1", server)
+        assert.strictEqual(CgiRequest.url(entries, { basePath: "/ap" }), "/app/x/y?v=ok&a=1", server)
+      }
+      assert.strictEqual(CgiRequest.originalUrl(params), "http://example.test/app/x/y?v=ok&a=1")
+      const odd = only(`${server}-path-unicode`)
+      assert.strictEqual(
+        CgiRequest.url(odd, { basePath: "/app/café" }),
+        "/%E2%82%AC%20sp+plus%2Bpct/a;b=c/@:~?v=ok&q=%C3%A9+%20",
+        server
+      )
+    }
+  })
+
   it("a script in the path", () => {
     const rows = [
       ["caddy-cfg-split", "/split/app.fcgi/pa%20th?v=ok&x=1", "/split/app.fcgi", "/pa th"],

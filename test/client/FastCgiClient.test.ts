@@ -206,6 +206,24 @@ describe("FastCgiClient", () => {
       assert.deepStrictEqual(app.received.slice(at).map((record) => record._tag), ["BeginRequest", "Params", "Params"])
     }))
 
+  it.effect("announces the data of a Filter by the params that it is given", () =>
+    Effect.gen(function*() {
+      const app = yield* Application.make()
+      const client = yield* FastCgiClient.make(app)
+      yield* client.request({
+        role: Record.Role.Filter,
+        params: [["CONTENT_LENGTH", "2"], ["FCGI_DATA_LENGTH", "8"], ["FCGI_DATA_LAST_MOD", "1000000000"]],
+        stdin: bytesOf("in"),
+        data: bytesOf("the file")
+      })
+      yield* app.until((record) => record._tag === "Data" && record.content.length === 0)
+      assert.deepStrictEqual([...app.params(1)], [
+        ["CONTENT_LENGTH", "2"],
+        ["FCGI_DATA_LENGTH", "8"],
+        ["FCGI_DATA_LAST_MOD", "1000000000"]
+      ])
+    }))
+
   it.effect("cuts PARAMS between pairs, and only a pair that fits no record inside", () =>
     Effect.gen(function*() {
       const app = yield* Application.make({ capacity: 1024 * 1024 })

@@ -183,7 +183,7 @@ describe("recorded answers", () => {
     })
   }
 
-  it.live("php-fpm-id-65535: the last id there is", () =>
+  it.effect("php-fpm-id-65535: the last id there is", () =>
     Effect.gen(function*() {
       const [answer] = yield* play(vector("php-fpm-id-65535"), (bytes) => [bytes], 65535)
       assert.strictEqual(answer.stdout, php("php GET 0\n"))

@@ -1,7 +1,7 @@
 /**
  * What real web servers sent, damaged: whatever comes, the connection ends in order, its requests with it, and no defect is
- * logged. A failure names its seed: `FASTCGI_SEED=… npx vitest run test/connection/fuzz.test.ts` plays that one alone, and
- * `FASTCGI_CASES=1000000` plays more.
+ * logged. A failure names its seed: `FUZZ_SEED=… npx vitest run test/connection/fuzz.test.ts` plays that one alone, and
+ * `FUZZ_CASES` plays more, a connection for each 500 of them.
  */
 import { assert, describe } from "@effect/vitest"
 import { FastCgiAdmission, FastCgiResponse } from "effect-fastcgi"
@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { cut, random } from "../protocol/support/cuts.ts"
+import { replay, seeds } from "../protocol/support/fuzz.ts"
 import {
   connect,
   type Handlers,
@@ -35,15 +36,17 @@ const handlers: Handlers = {
     )
 }
 
+const file = "connection/fuzz.test.ts"
+
 // Large bodies are more of the same.
-const seeds = vectors.map(({ file }) => read(file).slice(0, 20_000))
+const recorded = vectors.map(({ file }) => read(file).slice(0, 20_000))
 
 /** Bytes that mean something where they happen to stand: types, roles, lengths, the first of a long length. */
 const telling = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x7f, 0x80, 0xff]
 
 const damaged = (next: () => number): Uint8Array => {
   const below = (limit: number) => Math.floor(next() * limit)
-  const seed = () => seeds[below(seeds.length)]
+  const seed = () => recorded[below(recorded.length)]
   let bytes = seed().slice()
   for (let times = below(6); times > 0; times--) {
     const at = below(bytes.length)
@@ -80,8 +83,7 @@ const damaged = (next: () => number): Uint8Array => {
 }
 
 describe("a connection that brings what a web server sent, damaged", () => {
-  const only = process.env.FASTCGI_SEED
-  const cases = only === undefined ? Number(process.env.FASTCGI_CASES ?? 1500) : 1
+  const { first, last } = seeds(500)
 
   play(
     "ends in order",
@@ -95,8 +97,7 @@ describe("a connection that brings what a web server sent, damaged", () => {
       Effect.gen(function*() {
         const admission = yield* FastCgiAdmission.FastCgiAdmission
         const observed = yield* Observed
-        const first = only === undefined ? 1 : Number(only)
-        for (let seed = first; seed < first + cases; seed++) {
+        for (let seed = first; seed <= last; seed++) {
           const next = random(seed)
           const bytes = damaged(next)
           const points = Array.from({ length: Math.floor(next() * 8) }, () => Math.floor(next() * bytes.length))
@@ -114,14 +115,14 @@ describe("a connection that brings what a web server sent, damaged", () => {
             if (next() < 0.1) yield* peer.reset
           }))
           yield* settle
-          assert.strictEqual(admission.requestsUnsafe(), 0, `requests, seed ${seed}`)
-          assert.strictEqual(admission.connectionsUnsafe(), 0, `connections, seed ${seed}`)
-          assert.strictEqual(observed.fibers(), idleFibers, `fibers, seed ${seed}`)
+          assert.strictEqual(admission.requestsUnsafe(), 0, `requests, ${replay(seed, file)}`)
+          assert.strictEqual(admission.connectionsUnsafe(), 0, `connections, ${replay(seed, file)}`)
+          assert.strictEqual(observed.fibers(), idleFibers, `fibers, ${replay(seed, file)}`)
           for (const { cause, level, message } of yield* takeLogs) {
             if (level === "Warn" || message === "a FastCGI handler failed" && !cause.includes("Error:")) continue
             // A Filter whose input was cut short, and variables that no header can hold.
             if (/FastCgiRequestError|CgiHeadError/.test(cause)) continue
-            assert.fail(`${level} ${message} ${cause}, seed ${seed}`)
+            assert.fail(`${level} ${message} ${cause}, ${replay(seed, file)}`)
           }
         }
       })

@@ -685,7 +685,7 @@ describe("InputBuffer", () => {
     return { buffer, consumed: () => consumed }
   }
 
-  it.effect("pins no more than eight times what it holds, whatever the fragments", () =>
+  it.effect("pins no more than a seventh more than it holds and one read, whatever the fragments", () =>
     Effect.gen(function*() {
       for (const length of [1, 10, 100, 1000, 8000, 8192, 16_000, 65_536]) {
         const { buffer } = make()
@@ -697,8 +697,17 @@ describe("InputBuffer", () => {
         assert.strictEqual(buffer.unread, held)
         const chunks = yield* buffer.pull
         assert.strictEqual(concat(chunks).length, held)
-        assert.isAtMost(pinned(chunks), 8 * held + 4096)
+        assert.isAtMost(pinned(chunks), held * 8 / 7 + 65_536 + 4096)
       }
+    }))
+
+  it.effect("keeps few views of one read, however small the fragments", () =>
+    Effect.gen(function*() {
+      const { buffer } = make()
+      const read = new Uint8Array(65_536)
+      buffer.offer(read.subarray(8, 8200))
+      for (let at = 8208; at < 65_536; at += 9) buffer.offer(read.subarray(at, at + 1))
+      assert.isAtMost((yield* buffer.pull).length, 4)
     }))
 
   it.effect("keeps the order of small and large fragments, and every byte", () =>

@@ -12,11 +12,13 @@ import {
   connect,
   exchange,
   opening,
+  page,
   play,
   received,
   type Responder,
   serve,
-  settle
+  settle,
+  takeLogs
 } from "../server/support/serving.ts"
 import { allBytes, concat, contentOf, readRecords } from "../server/support/wire.ts"
 
@@ -107,11 +109,14 @@ describe("a response", () => {
       })
   )
 
-  for (const length of [100, 2040, 2048, 20_000, 65_535 - 40]) {
+  const headBytes = "Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nX-Long: \r\n\r\n".length
+  for (const length of [100, 2040, 2048, 20_000, 65_535 - headBytes]) {
     const value = "v".repeat(length)
     play(
       `has its whole header block in one record (${length} bytes)`,
-      serve({ responder: () => Effect.succeed(FastCgiResponse.make(bytes(100), { headers: { "X-Long": value } })) }),
+      serve({
+        responder: () => Effect.succeed(FastCgiResponse.make("b".repeat(100), { headers: { "X-Long": value } }))
+      }),
       () =>
         Effect.gen(function*() {
           const peer = yield* connect
@@ -123,20 +128,32 @@ describe("a response", () => {
     )
   }
 
-  play(
-    "with a header block that no record can hold gets it across all the same",
-    serve({
-      responder: () => Effect.succeed(FastCgiResponse.make("body", { headers: { "X-Long": "v".repeat(2_000_000) } }))
-    }),
-    () =>
-      Effect.gen(function*() {
-        const peer = yield* connect
-        yield* peer.setCapacity(1 << 30)
-        yield* peer.request({ keepConnection: false })
-        const stdout = contentOf(readRecords(yield* allBytes(peer)), Stdout, 1)
-        assert.isTrue(new TextDecoder("latin1").decode(stdout).endsWith(`X-Long: ${"v".repeat(2_000_000)}\r\n\r\nbody`))
-      })
-  )
+  for (const length of [65_536, 2_000_000]) {
+    play(
+      `with a header block that no record can hold is answered with 500, and the log has the cause (${length} bytes)`,
+      serve({
+        responder: (request) =>
+          Effect.succeed(
+            request.requestId === 1
+              ? FastCgiResponse.make("body", { headers: { "X-Long": "v".repeat(length - headBytes) } })
+              : FastCgiResponse.make("fine")
+          )
+      }),
+      () =>
+        Effect.gen(function*() {
+          const peer = yield* connect
+          yield* peer.send(...opening(1), R.stdin(1), ...opening(2), R.stdin(2))
+          const reply = yield* peer.reply(1)
+          assert.match(reply.stdout, /^Status: 500 Internal Server Error\r\n/)
+          assert.notInclude(reply.stdout, "vvv")
+          assert.strictEqual(reply.appStatus, 1)
+          assert.strictEqual((yield* peer.reply(2)).stdout, page("fine"))
+          const logs = yield* takeLogs
+          assert.strictEqual(logs.length, 1)
+          assert.include(logs[0].cause, `the header block is ${length} bytes, at most 65535 fit into a record`)
+        })
+    )
+  }
 
   const headLength = "Status: 200 OK\r\n\r\n".length
   const textHeadLength = "Status: 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n".length

@@ -54,6 +54,25 @@ describe("a listener on file descriptor 0", () => {
       assert.strictEqual(yield* answer({ host, port }), `pid ${child.process.pid}`)
     }))
 
+  it.live.each(["1>&-", "2>&-", "1>&- 2>&-"])(
+    "keeps what it prints out of its connections when started with %s",
+    (closed) =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        const path = `${directory}/app.sock`
+        const child = yield* withListening(path, (fd) =>
+          spawned(() =>
+            ChildProcess.spawn(
+              "/bin/sh",
+              ["-c", `exec "$0" "$1" listen print ${closed}`, process.execPath, fixture],
+              { stdio: [fd, "pipe", "pipe"] }
+            )
+          ))
+        for (let i = 0; i < 5; i++) assert.strictEqual(yield* answer({ path }), `pid ${child.process.pid}`)
+        assert.isNull(child.process.exitCode)
+      })
+  )
+
   it.live.each([
     "listen stdin",
     "stdin listen",

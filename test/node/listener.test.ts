@@ -203,6 +203,24 @@ describe("running and stopping", () => {
       assert.strictEqual(client.received().toString(), "and on")
     }))
 
+  it.live("is not done with stopping before those that were accepted last could send something", () =>
+    Effect.gen(function*() {
+      const path = `${yield* temporaryDirectory}/app.sock`
+      const listener = yield* NodeFastCgiListener.make({ path })
+      const transports: Array<FastCgiTransport.FastCgiTransport> = []
+      yield* Effect.forkChild(listener.run((transport) => transports.push(transport)))
+      const client = yield* connectClient({ path })
+      yield* eventually(() => transports.length === 1)
+      const stopping = yield* Effect.forkChild(listener.stopAccepting, { startImmediately: true })
+      // The listening socket is closed after a few turns.
+      yield* turns(10)
+      client.socket.write("late")
+      assert.strictEqual(yield* pullText(transports[0]), "late")
+      assert.isUndefined(stopping.pollUnsafe())
+      yield* Fiber.join(stopping)
+      assert.strictEqual(yield* connectCode({ path }), "ENOENT")
+    }))
+
   it.live("serves every connection that came before it stopped, and resets none", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory

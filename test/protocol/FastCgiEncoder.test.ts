@@ -1,16 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCgiEncoder, FastCgiParams, FastCgiRecord } from "effect-fastcgi"
 import { ascii, concat } from "./support/cuts.ts"
+import { golden, hex, zeros } from "./support/golden.ts"
 
 const encode = FastCgiEncoder.encode
-
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex")
-
-/** Hexadecimal digits, and text in quotes, as one string of digits. */
-const golden = (...parts: ReadonlyArray<string>): string =>
-  parts.map((part) => part.startsWith("'") ? hex(ascii(part.slice(1, -1))) : part.replaceAll(" ", "")).join("")
-
-const zeros = (bytes: number): string => "00".repeat(bytes)
 
 describe("FastCgiEncoder", () => {
   describe("the examples of the specification, Appendix B", () => {

@@ -454,6 +454,15 @@ describe("an authorizer", () => {
     "Status: 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nno"
   )
 
+  // lighttpd leaves out what stands before Status.
+  decide(
+    "redirects with Status first",
+    FastCgiResponse.deny(
+      FastCgiResponse.make(undefined, { status: 302, headers: { A: "b", Location: "/?Status: 1" } })
+    ),
+    "Status: 302 Found\r\nLocation: /?Status: 1\r\nA: b\r\n\r\n"
+  )
+
   const injections: ReadonlyArray<readonly [string, Record<string, string>]> = [
     ["a line break in a value", { A: "a\r\nVariable-ADMIN: 1" }],
     ["a line feed in a value", { A: "a\nVariable-ADMIN: 1" }],
@@ -461,6 +470,7 @@ describe("an authorizer", () => {
     ["a line break in a name", { "A: a\r\nVariable-ADMIN": "1" }],
     ["a colon in a name", { "A:B": "1" }],
     ["a space in a name", { "A B": "1" }],
+    ["an empty name", { "": "1" }],
     ["a character beyond Latin-1 in a value", { A: "\u0100" }]
   ]
   for (const [name, variables] of injections) {
@@ -497,6 +507,28 @@ describe("an authorizer", () => {
         yield* peer.send(...opening(1, { role: R.Role.Authorizer }))
         assert.strictEqual((yield* peer.reply()).stdout, stdout)
         assert.strictEqual((yield* takeLogs).length, 1)
+      }))
+  }
+
+  const asked = serve({
+    authorizer: ({ apacheRole }) =>
+      Effect.succeed(FastCgiResponse.allow({ ASKED: Option.getOrElse(apacheRole, () => "none") }))
+  })
+  for (
+    const [value, expected] of [
+      ["AUTHENTICATOR", "AUTHENTICATOR"],
+      ["AUTHORIZER", "AUTHORIZER"],
+      ["ACCESS_CHECKER", "ACCESS_CHECKER"],
+      ["authorizer", "none"],
+      [undefined, "none"]
+    ] as const
+  ) {
+    play(`is told ${expected} when FCGI_APACHE_ROLE is ${value}`, asked, () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        const params = value === undefined ? {} : { FCGI_APACHE_ROLE: value }
+        yield* peer.send(...opening(1, { role: R.Role.Authorizer, params }))
+        assert.strictEqual((yield* peer.reply()).stdout, `Status: 200 OK\r\nVariable-ASKED: ${expected}\r\n\r\n`)
       }))
   }
 

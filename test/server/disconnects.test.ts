@@ -8,9 +8,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import { random } from "../protocol/support/cuts.ts"
+import { replay, seedOr } from "../protocol/support/fuzz.ts"
+import { heap } from "./support/memory.ts"
 import {
   assertIdle,
   bytes,
@@ -157,14 +157,44 @@ describe("a peer", () => {
   )
 })
 
-/** The heap with nothing on it that nobody holds. */
-const heap = (): number => {
-  setFlagsFromString("--expose-gc")
-  const collect = runInNewContext("gc") as () => void
-  collect()
-  collect()
-  return process.memoryUsage().heapUsed
-}
+describe("a handler", () => {
+  const doings: ReadonlyArray<
+    readonly [string, (request: Responder) => Effect.Effect<FastCgiResponse.FastCgiResponse, unknown>]
+  > = [
+    ["waits", () => Effect.never],
+    ["reads", (request) => Effect.as(Stream.runDrain(request.stdin), FastCgiResponse.make("read"))],
+    ["waits for room to write", (request) => Effect.forever(request.stderr("e".repeat(8000)))],
+    [
+      "has begun fibers of its own",
+      () => Effect.andThen(Effect.all([Effect.never, Effect.never], { concurrency: 2 }), Effect.never)
+    ]
+  ]
+  for (const [doing, handler] of doings) {
+    for (
+      const [way, leave] of [
+        ...ways.slice(0, 2),
+        ["aborts", (peer: Peer) => peer.send(R.abortRequest(1))] as const
+      ]
+    ) {
+      const { around, count } = counted()
+      play(
+        `that ${doing} is interrupted, and its finalizer has run, a turn after its peer ${way}`,
+        serve({ responder: (request) => around(Effect.suspend(() => handler(request))) }),
+        () =>
+          Effect.gen(function*() {
+            const peer = yield* connect
+            yield* peer.setCapacity(0)
+            yield* peer.send(...opening(1), R.stdin(1, bytes(10)))
+            yield* settle
+            assert.deepStrictEqual(count, { started: 1, finalized: 0, interrupted: 0 })
+            yield* leave(peer)
+            yield* Effect.yieldNow
+            assert.deepStrictEqual(count, { started: 1, finalized: 1, interrupted: 1 })
+          })
+      )
+    }
+  }
+})
 
 describe("ten thousand connections", () => {
   const { around, count } = counted()
@@ -192,7 +222,7 @@ describe("ten thousand connections", () => {
     }),
     () =>
       Effect.gen(function*() {
-        const seed = Number(process.env.FASTCGI_SEED ?? 20_260_101)
+        const seed = seedOr(20_260_101)
         const next = random(seed)
         const pick = <A>(choices: ReadonlyArray<A>): A => choices[Math.floor(next() * choices.length)]
         const one = Effect.gen(function*() {
@@ -226,10 +256,76 @@ describe("ten thousand connections", () => {
         const before = heap()
         yield* many(8000)
         yield* assertIdle
-        assert.strictEqual(count.finalized, count.started, `seed ${seed}`)
+        assert.strictEqual(count.finalized, count.started, replay(seed, "server/disconnects.test.ts"))
         assert.isAbove(count.started, 5000)
         // Half a kilobyte that each of them left would be 4 MB.
-        assert.isBelow(heap() - before, 3_000_000, `seed ${seed}`)
+        assert.isBelow(heap() - before, 3_000_000, replay(seed, "server/disconnects.test.ts"))
+      })
+  )
+})
+
+describe("a hundred thousand requests", () => {
+  const { around, count } = counted()
+  const reading = (request: Responder) =>
+    around(Effect.as(Stream.runDrain(request.stdin), FastCgiResponse.make("read")))
+
+  play(
+    "that are aborted or lose their connection at a random step leave no more than none",
+    serve({
+      responder: (request) =>
+        request.params.get("DO") === "read"
+          ? Effect.catch(reading(request), () => Effect.succeed(FastCgiResponse.make("short")))
+          : around(Effect.never),
+      authorizer: () => around(Effect.never)
+    }, { paramsTimeout: "10 minutes" }),
+    () =>
+      Effect.gen(function*() {
+        const seed = seedOr(20_260_102)
+        const next = random(seed)
+        const below = (limit: number) => Math.floor(next() * limit)
+        let begun = 0
+        // Up to 64 requests that are on a connection at the same time, each at a step of its own when it ends, by an abort
+        // or with the connection.
+        const one = Effect.gen(function*() {
+          const peer = yield* connect
+          yield* peer.setCapacity(1 << 20)
+          const requests = 1 + below(64)
+          const rest: Array<Array<Record>> = []
+          for (let id = 1; id <= requests; id++) {
+            const records = [
+              ...opening(id, { role: next() < 0.2 ? 2 : 1, params: { DO: next() < 0.5 ? "read" : "wait" } }),
+              R.stdin(id, bytes(20)),
+              R.stdin(id)
+            ]
+            rest.push(records.slice(0, 1 + below(records.length)))
+          }
+          begun += requests
+          const records: Array<Record> = []
+          while (rest.length > 0) {
+            const at = below(rest.length)
+            const record = rest[at].shift()!
+            records.push(record)
+            if (rest[at].length > 0) continue
+            rest.splice(at, 1)
+            if (next() < 0.5) records.push(R.abortRequest(record.requestId))
+          }
+          const middle = below(records.length)
+          yield* peer.send(...records.slice(0, middle))
+          if (next() < 0.5) yield* Effect.yieldNow
+          yield* peer.send(...records.slice(middle))
+          for (let turns = below(4); turns > 0; turns--) yield* Effect.yieldNow
+          yield* [peer.close, peer.reset, peer.end][below(3)]
+        }).pipe(Effect.scoped)
+        const until = (requests: number) =>
+          Effect.andThen(Effect.whileLoop({ while: () => begun < requests, body: () => one, step: () => {} }), settle)
+        yield* until(20_000)
+        const before = heap()
+        yield* until(120_000)
+        yield* assertIdle
+        assert.strictEqual(count.finalized, count.started, replay(seed, "server/disconnects.test.ts"))
+        assert.isAbove(count.started, 30_000)
+        // Thirty bytes that each of them left would be 3 MB.
+        assert.isBelow(heap() - before, 3_000_000, replay(seed, "server/disconnects.test.ts"))
       })
   )
 })

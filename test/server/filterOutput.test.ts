@@ -5,6 +5,7 @@ import { assert, describe } from "@effect/vitest"
 import { FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import {
   bytes,
   connect,
@@ -114,6 +115,37 @@ describe("a Filter that", () => {
         const peer = yield* connect
         yield* silently(peer, ...opening(1, filter), R.stdin(1, bytes(1000)))
         assert.deepStrictEqual(tags(yield* exchange(peer, R.abortRequest(1))), ["Stdout 1", "EndRequest 1"])
+      })
+  )
+
+  play(
+    "reads DATA before STDIN gets it, although STDIN is more than is read ahead",
+    serve({
+      filter: (request) =>
+        Effect.gen(function*() {
+          const data = yield* Stream.mkUint8Array(request.data)
+          const stdin = yield* Effect.match(Stream.mkUint8Array(request.stdin), {
+            onFailure: (error) => error.reason,
+            onSuccess: (content) => String(content.length)
+          })
+          return FastCgiResponse.make(`${data.length} ${stdin}`)
+        })
+    }, { stallTimeout: "30 seconds" }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        // Below a mebibyte both are kept.
+        for (let i = 0; i < 100; i++) yield* peer.send(...(i === 0 ? opening(1, filter) : []), R.stdin(1, bytes(8000)))
+        yield* peer.send(R.stdin(1), R.data(1, bytes(4)), R.data(1))
+        assert.strictEqual((yield* peer.reply()).stdout, page("4 800000"))
+        // Beyond it, STDIN stands in the way of DATA, and is dropped.
+        for (let i = 0; i < 300; i++) yield* peer.send(...(i === 0 ? opening(1, filter) : []), R.stdin(1, bytes(8000)))
+        yield* peer.send(R.stdin(1), R.data(1, bytes(4)), R.data(1))
+        yield* settle
+        assert.isAbove(yield* peer.pending, 0)
+        yield* TestClock.adjust("30 seconds")
+        assert.strictEqual((yield* peer.reply()).stdout, page("4 InputDiscarded"))
+        assert.match((yield* takeLogs)[0].message, /bytes of input stood unread for 30000 ms and held up its DATA \(stallTimeout\)$/)
       })
   )
 })

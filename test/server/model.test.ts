@@ -2,10 +2,10 @@
  * Random conversations, with a model of what a web server may rely on: every request that began ends once while the
  * connection lasts, nothing comes under an id that is not active, and every body is the one that was sent.
  *
- * A failure names its seed: `FASTCGI_SEED=… npx vitest run test/server/model.test.ts` plays that conversation alone, and
- * `FASTCGI_CASES=100000` plays more of them.
+ * A failure names its seed: `FUZZ_SEED=… npx vitest run test/server/model.test.ts` plays that conversation alone, and
+ * `FUZZ_CASES` plays more, a conversation for each 6,000 of them.
  */
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { FastCgiAdmission, FastCgiEncoder, FastCgiParams, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -15,11 +15,13 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { cut, random } from "../protocol/support/cuts.ts"
+import { replay, seeds } from "../protocol/support/fuzz.ts"
 import {
   bytes,
   connect,
   type Handlers,
   idleFibers,
+  observe,
   Observed,
   type Peer,
   play,
@@ -105,7 +107,15 @@ interface Active {
   aborted: boolean
 }
 
-const conversation = (seed: number) =>
+/** Bytes as a trace tells them. */
+const digest = (content: Uint8Array): string => {
+  let sum = 0
+  for (let i = 0; i < content.length; i++) sum = (sum * 31 + content[i]) >>> 0
+  return `${content.length} bytes, ${sum}`
+}
+
+/** Plays one conversation. `trace` is told everything that either side sees, in order. */
+const conversation = (seed: number, trace: (event: string) => void = () => {}) =>
   Effect.gen(function*() {
     const next = random(seed)
     const below = (limit: number) => Math.floor(next() * limit)
@@ -147,6 +157,7 @@ const conversation = (seed: number) =>
 
     const take = (record: Record) => {
       taken++
+      trace(`received ${record._tag} ${record.requestId} ${"content" in record ? digest(record.content) : ""}`)
       if (record.requestId === 0) {
         if (record._tag === "GetValuesResult") values--
         else if (record._tag === "UnknownType") unknown--
@@ -257,6 +268,7 @@ const conversation = (seed: number) =>
         if (records.length === 0) return
         const sent = concat(records.map((record) => FastCgiEncoder.encode(record)))
         for (const piece of cut(sent, next() < 0.3 ? [below(sent.length), below(sent.length)] : [])) {
+          trace(`sent ${digest(piece)}, ${yield* peer.pending} pending`)
           yield* peer.sendBytes(piece)
           if (next() < 0.3) yield* Effect.yieldNow
         }
@@ -270,6 +282,7 @@ const conversation = (seed: number) =>
       if (next() < 0.02) yield* settle
     }
 
+    trace(`${active.size} active, ${taken} taken`)
     const way = pick(["finish", "finish", "finish", "close", "reset", "end"])
     if (way === "finish") {
       finishing = true
@@ -316,28 +329,48 @@ const conversation = (seed: number) =>
   }).pipe(Effect.scoped)
 
 describe("random conversations", () => {
-  const cases = Number(process.env.FASTCGI_CASES ?? 150)
-  const only = process.env.FASTCGI_SEED
+  const file = "server/model.test.ts"
+  const server = serve(handlers, { inputHighWaterMark, maxBufferedInput, outputHighWaterMark: 4096 })
+
+  it.effect("leave the same log of events, byte for byte, every time they are played", () =>
+    Effect.gen(function*() {
+      const played = Effect.suspend(() => {
+        const events: Array<string> = []
+        return Effect.gen(function*() {
+          for (let seed = 1001; seed <= 1020; seed++) {
+            yield* conversation(seed, (event) => events.push(event))
+            yield* settle
+            for (const { level, message } of yield* takeLogs) events.push(`logged ${level} ${message}`)
+          }
+          return events
+        }).pipe(Effect.scoped, Effect.provide(observe(server)))
+      })
+      const first = yield* played
+      const second = yield* played
+      assert.isAbove(first.length, 2000)
+      for (let i = 0; i < first.length; i++) assert.strictEqual(second[i], first[i], `event ${i}`)
+      assert.strictEqual(second.length, first.length)
+    }))
 
   play(
     "end every request once, mix nothing up, and leave nothing behind",
-    serve(handlers, { inputHighWaterMark, maxBufferedInput, outputHighWaterMark: 4096 }),
+    server,
     () =>
       Effect.gen(function*() {
         const admission = yield* FastCgiAdmission.FastCgiAdmission
         const observed = yield* Observed
-        const first = only === undefined ? 1 : Number(only)
-        for (let seed = first; seed < first + (only === undefined ? cases : 1); seed++) {
+        const { first, last } = seeds(6000)
+        for (let seed = first; seed <= last; seed++) {
           const exit = yield* Effect.exit(conversation(seed))
           if (Exit.isFailure(exit)) {
-            return yield* Effect.die(new Error(`seed ${seed}: ${Cause.pretty(exit.cause)}`))
+            return yield* Effect.die(new Error(`${replay(seed, file)}: ${Cause.pretty(exit.cause)}`))
           }
           yield* settle
-          assert.strictEqual(admission.requestsUnsafe(), 0, `requests, seed ${seed}`)
-          assert.strictEqual(admission.connectionsUnsafe(), 0, `connections, seed ${seed}`)
-          assert.strictEqual(observed.fibers(), idleFibers, `fibers, seed ${seed}`)
+          assert.strictEqual(admission.requestsUnsafe(), 0, `requests, ${replay(seed, file)}`)
+          assert.strictEqual(admission.connectionsUnsafe(), 0, `connections, ${replay(seed, file)}`)
+          assert.strictEqual(observed.fibers(), idleFibers, `fibers, ${replay(seed, file)}`)
           const unexpected = (yield* takeLogs).filter(({ message }) => !/handler failed|stood unread/.test(message))
-          assert.deepStrictEqual(unexpected, [], `logged, seed ${seed}`)
+          assert.deepStrictEqual(unexpected, [], `logged, ${replay(seed, file)}`)
         }
       })
   )

@@ -1,19 +1,17 @@
 /**
  * The application under test, as a program: `node app.ts --control /tmp/x/control.sock --path /tmp/x/app.sock --port 9000`.
- * Without `--path` and `--port` it listens on file descriptor 0, as a web server starts it. Without `--control` nobody is told
- * anything, which is enough to see what it says when it cannot start.
+ * Without `--path`, `--port`, `--fd` and `--systemd` it listens on file descriptor 0, as a web server starts it. Without
+ * `--control` nobody is told anything, which is enough to see what it says when it cannot start.
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { parseArgs } from "node:util"
-import { NodeFastCgi, type NodeFastCgiListener } from "../../src/node/index.ts"
+import { FastCgiLogger, FastCgiSendFile } from "../../src/http/index.ts"
+import { NodeFastCgi, type NodeFastCgiListener, NodeFastCgiRuntime } from "../../src/node/index.ts"
 import { type Command, type Event, type Measures, splitLines } from "./support/messages.ts"
 import * as Routes from "./support/routes.ts"
 
@@ -23,8 +21,18 @@ const { values } = parseArgs({
     path: { type: "string", multiple: true },
     port: { type: "string", multiple: true },
     fd: { type: "string" },
+    /** The name of a socket of systemd, or "" for all. */
+    systemd: { type: "string" },
     mode: { type: "string" },
+    /** Milliseconds. */
+    graceful: { type: "string" },
+    "base-path": { type: "string" },
+    /** Options of FastCgiSendFile, as JSON. */
+    "send-file": { type: "string" },
+    static: { type: "string" },
+    "log-to-web-server": { type: "boolean" },
     "no-multiplexing": { type: "boolean" },
+    /** Milliseconds. */
     "stall-timeout": { type: "string" }
   }
 })
@@ -34,14 +42,29 @@ const listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =
     values.mode === undefined ? { path } : { path, mode: Number.parseInt(values.mode, 8) }
   ),
   ...(values.port ?? []).map((port) => ({ port: Number(port) })),
-  ...(values.fd === undefined ? [] : [{ fd: Number(values.fd) }])
+  ...(values.fd === undefined ? [] : [{ fd: Number(values.fd) }]),
+  ...(values.systemd === undefined ? [] : [{ systemd: values.systemd === "" ? true as const : values.systemd }])
 ]
 
 const server = NodeFastCgi.layer({
   ...(listeners.length === 0 ? {} : { listeners }),
   ...(values["no-multiplexing"] === true ? { multiplexing: false } : {}),
-  ...(values["stall-timeout"] === undefined ? {} : { stallTimeout: Number(values["stall-timeout"]) })
+  ...(values["stall-timeout"] === undefined ? {} : { stallTimeout: Number(values["stall-timeout"]) }),
+  ...(values.graceful === undefined ? {} : { gracefulShutdownTimeout: Number(values.graceful) }),
+  basePath: values["base-path"]
 })
+
+const sendFile = values["send-file"]
+
+/** With the options that make the web server send files and write logs. */
+const platform = sendFile === undefined
+  ? server
+  : Layer.provideMerge(
+    FastCgiSendFile.layer(JSON.parse(sendFile) as FastCgiSendFile.FastCgiSendFileOptions),
+    server
+  )
+
+const loggers = values["log-to-web-server"] === true ? FastCgiLogger.layer() : Layer.empty
 
 /** Collects twice: what the first collection finalizes is freed by the second. */
 const measure = (): Measures => {
@@ -99,13 +122,13 @@ const started = Layer.effectDiscard(Effect.gen(function*() {
   yield* control.send({ _tag: "Started", pid: process.pid, address: HttpServer.formatAddress(address) })
 }))
 
-Layer.launch(Layer.provide(started, Routes.layer).pipe(Layer.provide(control), Layer.provide(server))).pipe(
-  Effect.tapCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError(cause)),
-  // Where a web server starts the application, stdout is /dev/null.
-  Effect.provideService(Logger.LogToStderr, true),
-  NodeRuntime.runMain({
-    disableErrorReporting: true,
-    // A signal is the way to stop it, so it is a success.
-    teardown: (exit, onExit) => onExit(exit._tag === "Success" || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
-  })
+Layer.launch(
+  Layer.provide(started, Routes.layer).pipe(
+    Layer.provide(control),
+    Layer.provide(platform),
+    Layer.provide(loggers),
+    Layer.provide(Layer.succeed(Routes.StaticFiles, values.static))
+  )
+).pipe(
+  NodeFastCgiRuntime.runMain
 )

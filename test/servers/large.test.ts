@@ -1,5 +1,5 @@
 /**
- * Bodies that do not fit into memory: uploads of 100 MB arrive unchanged, downloads of 1 GiB too, and the application needs no more
+ * Bodies that do not fit into memory: uploads of 100 MB and more arrive unchanged, downloads of 1 GiB too, and the application needs no more
  * memory for them than for small ones.
  */
 import { assert, describe, layer } from "@effect/vitest"
@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import { createHash } from "node:crypto"
 import { describeWith } from "../support/requirement.ts"
 import { peakMemory, resetPeak } from "../support/webServers.ts"
+import * as Apache from "./support/apache.ts"
 import { digestOf, pieces } from "./support/content.ts"
 import { open, request } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
@@ -14,7 +15,6 @@ import type { Digest } from "./support/messages.ts"
 import * as Nginx from "./support/nginx.ts"
 import { type Row, Site } from "./support/site.ts"
 
-const uploadSize = 100_000_000
 const downloadSize = 2 ** 30
 
 /** How much the resident memory of the application may grow. Bytes. */
@@ -33,18 +33,19 @@ const bounded = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     return result
   })
 
-const upload = (row: Row, inChunks: boolean) =>
+const upload = (row: Row, megabytes: number, inChunks = false) =>
   Effect.gen(function*() {
+    const size = megabytes * 1_000_000
     const site = yield* Site
     const response = yield* bounded(request(site.port(row), "/digest", {
       method: "POST",
-      headers: inChunks ? {} : { "content-length": uploadSize },
-      body: pieces(uploadSize)
+      headers: inChunks ? {} : { "content-length": size },
+      body: pieces(size)
     }))
     assert.strictEqual(response.status, 200, response.text)
     const digest = JSON.parse(response.text) as Digest
-    assert.strictEqual(digest.size, uploadSize)
-    assert.strictEqual(digest.sha256, digestOf(uploadSize))
+    assert.strictEqual(digest.size, size)
+    assert.strictEqual(digest.sha256, digestOf(size))
   })
 
 const download = (row: Row) =>
@@ -71,10 +72,11 @@ describeWith(["nginx"], "nginx", (nginx) => {
   layer(Nginx.layer(nginx!, Nginx.matrix), { excludeTestServices: true, timeout: "30 seconds" })((it) => {
     for (const row of Nginx.matrix) {
       describe(row.name, () => {
-        it.effect("takes 100 MB", () => upload(row, false), timeout)
+        const size = /UNIX, keep_conn on/.test(row.name) ? 200 : 100
+        it.effect(`takes ${size} MB`, () => upload(row, size), timeout)
         // What matters for a body in chunks is whether nginx collects it.
         if (/UNIX, keep_conn on/.test(row.name)) {
-          it.effect("takes 100 MB in chunks", () => upload(row, true), timeout)
+          it.effect(`takes ${size} MB in chunks`, () => upload(row, size, true), timeout)
         }
         // And for a response how nginx takes it, and from what.
         if (/keep_conn on.*request_buffering on/.test(row.name)) {
@@ -90,10 +92,28 @@ describeWith(["lighttpd"], "lighttpd", (lighttpd) => {
     layer(Lighttpd.layer(lighttpd!, backend), { excludeTestServices: true, timeout: "30 seconds" })(backend, (it) => {
       for (const row of Lighttpd.matrix.slice(0, 3)) {
         describe(row.name, () => {
-          it.effect("takes 100 MB", () => upload(row, false), timeout)
+          it.effect("takes 200 MB", () => upload(row, 200), timeout)
           if ((row.responseBody === 1) === (backend === "bin-path")) {
             it.effect("sends 1 GiB", () => download(row), timeout)
           }
+        })
+      }
+    })
+  }
+})
+
+describeWith(["apache2"], "Apache", (apache) => {
+  const sites = [
+    ["mod_proxy_fcgi", [Apache.proxyPages[0]!, Apache.proxyWithLength]],
+    ["mod_fcgid", [...Apache.fcgidPages, ...Apache.fcgidMatrix]]
+  ] as const
+  for (const [kind, rows] of sites) {
+    layer(Apache.layer(apache!, kind, rows), { excludeTestServices: true, timeout: "30 seconds" })(kind, (it) => {
+      for (const row of rows) {
+        describe(row.name, () => {
+          it.effect("takes 200 MB", () => upload(row, 200), timeout)
+          it.effect("takes 100 MB in chunks", () => upload(row, 100, true), timeout)
+          it.effect("sends 1 GiB", () => download(row), timeout)
         })
       }
     })

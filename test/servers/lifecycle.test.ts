@@ -6,15 +6,17 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import { createHash, randomBytes } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
+import * as Apache from "./support/apache.ts"
 import * as Application from "./support/application.ts"
-import { open, request } from "./support/http.ts"
+import { type HttpError, open, request, type Response } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
-import type { Received } from "./support/messages.ts"
+import type { Digest, Received } from "./support/messages.ts"
 import * as Nginx from "./support/nginx.ts"
 import { Site } from "./support/site.ts"
 
@@ -136,9 +138,9 @@ describeWith(["nginx"], "an application that is stopped with SIGTERM", (nginx) =
     }))
 })
 
-describeWith(["nginx", "wrk"], "two applications behind nginx", (nginx, wrk) => {
-  const script = fileURLToPath(new URL("./load.lua", import.meta.url))
+const script = fileURLToPath(new URL("./load.lua", import.meta.url))
 
+describeWith(["nginx", "wrk"], "two applications behind nginx", (nginx, wrk) => {
   it.live("lose no request when one of them is stopped", () =>
     Effect.gen(function*() {
       const folder = yield* WebServers.temporaryDirectory
@@ -166,5 +168,231 @@ describeWith(["nginx", "wrk"], "two applications behind nginx", (nginx, wrk) => 
       assert.deepStrictEqual(yield* first.program.stop("SIGTERM"), { code: 0, signal: null })
       const { log } = yield* Fiber.join(load)
       assert.match(log, /RESULT requests=\d+ wrong=0 broken=0/)
+    }))
+})
+
+describeWith(["nginx", "spawn-fcgi"], "two processes on one socket behind nginx", (nginx, spawnFcgi) => {
+  // Starts the application again whenever it has ended as it was told to, on the socket that the script has on descriptor 0.
+  // What a shell runs in the background has /dev/null there.
+  const supervisor = `#!/bin/sh
+keep() { while "$@"; do :; done; }
+exec 3<&0
+keep "$@" <&3 3<&- &
+keep "$@" <&3 3<&- &
+wait
+`
+
+  const body = randomBytes(10_000)
+  const sha256 = createHash("sha256").update(body).digest("hex")
+
+  /** Asks again and again until told to stop. Gives the number of responses, and every one that is not as it should be. */
+  const load = (port: number, clients: number) =>
+    Effect.gen(function*() {
+      let going = true
+      let responses = 0
+      const wrong: Array<string> = []
+      const expect = (what: string, asking: Effect.Effect<Response, HttpError>, right: (text: string) => boolean) =>
+        Effect.match(asking, {
+          onSuccess: ({ status, text }) => {
+            responses++
+            if (status !== 200 || !right(text)) wrong.push(`${what}: ${status} ${text.slice(0, 80)}`)
+          },
+          onFailure: ({ message }) => {
+            wrong.push(`${what}: ${message}`)
+          }
+        })
+      const get = expect("GET", request(port, "/hello"), (text) => text === "Hello world!")
+      const post = expect(
+        "POST",
+        request(port, "/digest", { method: "POST", body }),
+        (text) => (JSON.parse(text) as Digest).sha256 === sha256
+      )
+      const running = yield* Effect.forkScoped(
+        Effect.forEach(
+          Array.from({ length: clients }, (_, i) => i % 2 === 0 ? get : post),
+          (ask) => Effect.whileLoop({ while: () => going, body: () => ask, step: () => {} }),
+          { concurrency: "unbounded", discard: true }
+        ),
+        { startImmediately: true }
+      )
+      return {
+        responses: () => responses,
+        stop: Effect.suspend(() => {
+          going = false
+          return Effect.as(Fiber.join(running), wrong)
+        })
+      }
+    })
+
+  for (
+    const [name, keepConnection, location] of [
+      ["a connection for each request", false, ""],
+      ["connections that are kept", true, "fastcgi_next_upstream error timeout non_idempotent;"]
+    ] as const
+  ) {
+    it.live(`lose no request when they are stopped and started in turn: ${name}`, () =>
+      Effect.gen(function*() {
+        const folder = yield* WebServers.temporaryDirectory
+        const socket = Path.join(folder, "app.sock")
+        const script = Path.join(folder, "supervisor")
+        Fs.writeFileSync(script, supervisor, { mode: 0o755 })
+        const application = yield* Application.converse(Path.join(folder, "control.sock"))
+        yield* WebServers.start({
+          name: "spawn-fcgi",
+          command: spawnFcgi!,
+          args: ["-n", "-s", socket, "--", script, process.execPath, ...Application.command(application.path)],
+          ready: application.started(2)
+        })
+        const port = yield* WebServers.freePort
+        const server = yield* Nginx.start(nginx!, folder, [
+          `upstream app { server unix:${socket}; ${keepConnection ? "keepalive 16;" : ""} }
+          server { listen 127.0.0.1:${port}; location / {
+            include /etc/nginx/fastcgi_params; fastcgi_pass app; ${location}
+            fastcgi_keep_conn ${keepConnection ? "on" : "off"}; } }`
+        ], [port])
+
+        const { responses, stop } = yield* load(port, 12)
+        let pids = yield* application.started(2)
+        for (let turn = 0; turn < 4; turn++) {
+          const before = responses()
+          yield* WebServers.until("the load goes on", () => responses() > before + 100)
+          const pid = pids[turn]!
+          process.kill(pid, "SIGTERM")
+          yield* WebServers.until(`the end of process ${pid}`, () => !WebServers.isRunning(pid))
+          pids = yield* application.started(3 + turn)
+        }
+        assert.deepStrictEqual(yield* stop, [], server.log().slice(-4000))
+        assert.isAbove(responses(), 400)
+        assert.strictEqual(new Set(pids).size, 6)
+      }), 60_000)
+  }
+})
+
+describeWith(["apache2"], "an application that Apache has started", (apache) => {
+  const fcgid = Apache.fcgidPages[0]!
+  const apacheSite = Effect.map(
+    Layer.build(Layer.fresh(Apache.layer(apache!, "mod_fcgid", [fcgid]))),
+    (context) => Context.get(context, Site)
+  )
+
+  it.live("is told where it listens, and is started by the first request", () =>
+    Effect.gen(function*() {
+      const site = yield* apacheSite
+      assert.lengthOf(site.application.addresses(), 1)
+      assert.match(site.application.addresses()[0]!, new RegExp(`^unix://${site.folder}/apache/fcgid/`))
+    }))
+
+  it.live("answers one request at a time: others are answered by further processes", () =>
+    Effect.gen(function*() {
+      const site = yield* apacheSite
+      const { application } = site
+      const ids = [application.id(), application.id()]
+      const responses = []
+      for (const id of ids) {
+        responses.push(
+          yield* Effect.forkScoped(request(site.port(fcgid), `/wait?id=${id}`), { startImmediately: true })
+        )
+        yield* application.hears("Begun", id)
+      }
+      assert.isAtLeast((yield* application.started(2)).length, 2)
+      for (const [i, id] of ids.entries()) {
+        yield* application.say({ _tag: "Finish", id })
+        assert.strictEqual((yield* Fiber.join(responses[i]!)).text, "finished")
+      }
+    }))
+
+  it.live("ends with it", () =>
+    Effect.gen(function*() {
+      const site = yield* apacheSite
+      const [pid] = yield* site.application.started(1)
+      assert.isTrue(WebServers.isRunning(pid!))
+      yield* site.server.stop("SIGTERM")
+      yield* WebServers.until(`the end of process ${pid}`, () => !WebServers.isRunning(pid!))
+    }))
+
+  it.live("is replaced when it dies", () =>
+    Effect.gen(function*() {
+      const site = yield* apacheSite
+      const [first] = yield* site.application.started(1)
+      process.kill(first!, "SIGKILL")
+      yield* WebServers.until(`the end of process ${first}`, () => !WebServers.isRunning(first!))
+      // Apache may not know yet, and send it the next request.
+      yield* WebServers.eventually(
+        "an answer",
+        Effect.filterOrFail(request(site.port(fcgid), "/hello"), ({ status }) => status === 200, ({ text }) => text)
+      )
+      yield* site.application.started(2)
+    }))
+})
+
+describeWith(["apache2", "wrk"], "behind Apache", (apache, wrk) => {
+  // Apache closes kept connections when it restarts, and a client may be sending just then: a connection for each request.
+  const load = (port: number, seconds = 3) =>
+    Effect.forkScoped(
+      WebServers.run({
+        name: "wrk",
+        command: wrk!,
+        args: [
+          "-t1",
+          "-c16",
+          `-d${seconds}s`,
+          "--timeout",
+          "10s",
+          "-H",
+          "Connection: close",
+          "-s",
+          script,
+          `http://127.0.0.1:${port}/hello`
+        ]
+      }),
+      { startImmediately: true }
+    )
+
+  const pairSite = Effect.gen(function*() {
+    const folder = yield* WebServers.temporaryDirectory
+    Fs.chmodSync(folder, 0o755)
+    const path = (name: string) => Path.join(folder, `${name}.sock`)
+    const start = (name: string, control = `${name}-control`) =>
+      Application.start(path(control), "--path", path(name), "--mode", "666")
+    const applications = [yield* start("one"), yield* start("two")] as const
+    const port = yield* WebServers.freePort
+    const balancer = Apache.host(
+      port,
+      Apache.documentedContents("several applications", [
+        ["/run/app/one.sock", path("one")],
+        ["/run/app/two.sock", path("two")]
+      ])
+    )
+    const server = yield* Apache.start(apache!, folder, balancer, [port], "mod_proxy_fcgi")
+    return { applications, port, server, start }
+  })
+
+  const begun = (application: Application.Application) =>
+    WebServers.eventually(
+      "the load has begun",
+      Effect.filterOrFail(application.measure, ({ handled }) => handled > 300, () => "not yet")
+    )
+
+  it.live("two applications lose no request when one is replaced and then the other", () =>
+    Effect.gen(function*() {
+      const { applications: [first, second], port, start } = yield* pairSite
+      const running = yield* load(port, 6)
+      yield* begun(first)
+      yield* begun(second)
+      assert.deepStrictEqual(yield* first.program.stop("SIGTERM"), { code: 0, signal: null })
+      yield* begun(yield* start("one", "successor-control"))
+      assert.deepStrictEqual(yield* second.program.stop("SIGTERM"), { code: 0, signal: null })
+      assert.match((yield* Fiber.join(running)).log, /RESULT requests=\d+ wrong=0 broken=0/)
+    }))
+
+  it.live("no request is lost when Apache is restarted gracefully (SIGUSR1)", () =>
+    Effect.gen(function*() {
+      const { applications: [first], port, server } = yield* pairSite
+      const running = yield* load(port)
+      yield* begun(first)
+      const since = server.log().length
+      process.kill(server.pid, "SIGUSR1")
+      yield* server.says("resuming normal operations", since)
+      assert.match((yield* Fiber.join(running)).log, /RESULT requests=\d+ wrong=0 broken=0/)
     }))
 })

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import { fileURLToPath } from "node:url"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
+import * as Apache from "./support/apache.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
 import * as Nginx from "./support/nginx.ts"
 import { type Row, Site } from "./support/site.ts"
@@ -15,7 +16,7 @@ const script = fileURLToPath(new URL("./load.lua", import.meta.url))
 const clients = 64
 
 /** Sends at least so many requests, as fast as they are answered. Fails when one has not got the right answer. */
-const load = (wrk: string, row: Row, count: number) =>
+const load = (wrk: string, row: Row, count: number, connections = clients) =>
   Effect.gen(function*() {
     const site = yield* Site
     let sent = 0
@@ -25,7 +26,7 @@ const load = (wrk: string, row: Row, count: number) =>
         command: wrk,
         args: [
           "-t2",
-          `-c${clients}`,
+          `-c${connections}`,
           "-d1s",
           "--timeout",
           "10s",
@@ -69,4 +70,23 @@ describeWith(["lighttpd", "wrk"], "lighttpd", (lighttpd, wrk) => {
       }
     })
   }
+})
+
+describeWith(["apache2", "wrk"], "Apache", (apache, wrk) => {
+  const options = { excludeTestServices: true, timeout: "30 seconds" } as const
+  const rows = [
+    ...Apache.proxyPages,
+    ...Apache.proxyMatrix.filter(({ name }) => /SetHandler, UNIX|enablereuse/.test(name))
+  ]
+  const count = 30_000 / rows.length
+  layer(Apache.layer(apache!, "mod_proxy_fcgi", rows), options)((it) => {
+    for (const row of rows) {
+      it.effect(`answers ${count} requests of ${clients} clients: ${row.name}`, () => load(wrk!, row, count), timeout)
+    }
+  })
+  // A request waits for a process of its own, with pauses, and there is not one for each client.
+  layer(Apache.layer(apache!, "mod_fcgid", [Apache.fcgidLoad]), options)((it) => {
+    const { name } = Apache.fcgidLoad
+    it.effect(`answers 30000 requests of 32 clients: ${name}`, () => load(wrk!, Apache.fcgidLoad, 30_000, 32), timeout)
+  })
 })

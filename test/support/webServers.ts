@@ -231,6 +231,17 @@ export const accepts = (address: Net.NetConnectOpts): Effect.Effect<void, Error>
     return Effect.sync(() => socket.destroy())
   })
 
+/** Whether somebody listens there. Unlike `accepts` it makes no connection, which may be what somebody waits for. */
+export const isListening = (to: { readonly path: string } | { readonly port: number }): boolean =>
+  "path" in to
+    // Num RefCount Protocol Flags (with SO_ACCEPTCON) Type St Inode Path
+    ? Fs.readFileSync("/proc/net/unix", "utf8").split("\n").some((line) =>
+      line.endsWith(` ${to.path}`) && line.split(" ")[3] === "00010000"
+    )
+    : Fs.readFileSync("/proc/net/tcp", "utf8").includes(
+      `:${to.port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`
+    )
+
 /** Whether a process with this id runs; one that has ended and waits for its parent does not. */
 export const isRunning = (pid: number): boolean => {
   try {

@@ -28,6 +28,14 @@ const hexadecimal = (code: number): number =>
     ? (code | 0x20) - 0x57
     : -1
 
+/** The byte that "%XX" at this place stands for; -1 when there is none. */
+export const decodeAt = (text: string, at: number): number => {
+  if (text.charCodeAt(at) !== 0x25) return -1
+  const high = hexadecimal(text.charCodeAt(at + 1))
+  const low = hexadecimal(text.charCodeAt(at + 2))
+  return high === -1 || low === -1 ? -1 : high << 4 | low
+}
+
 /** Decodes "%XX" to the character of that byte. What is not followed by two hexadecimal digits stays. */
 export const decode = (text: string): string => {
   let percent = text.indexOf("%")

@@ -93,15 +93,24 @@ class Variables implements CgiVariables {
     const ssl: CgiSsl = {
       protocol: this.text("SSL_PROTOCOL"),
       cipher: this.text("SSL_CIPHER"),
+      cipherBits: bits(this.text("SSL_CIPHER_USEKEYSIZE")),
       serverName: this.text("SSL_TLS_SNI") ?? this.text("SSL_SERVER_NAME"),
+      serverSubject: this.text("SSL_SERVER_S_DN"),
+      serverIssuer: this.text("SSL_SERVER_I_DN"),
       clientVerify,
       clientVerified: clientVerify === "SUCCESS",
       clientSubject: this.text("SSL_CLIENT_S_DN") ?? this.text("SSL_CLIENT_DN"),
+      clientCommonName: this.text("SSL_CLIENT_S_DN_CN"),
+      clientEmail: this.text("SSL_CLIENT_SAN_Email_0") ?? this.text("SSL_CLIENT_S_DN_Email") ??
+        this.text("SSL_CLIENT_S_DN_emailAddress"),
       clientIssuer: this.text("SSL_CLIENT_I_DN") ?? this.text("SSL_CLIENT_ISSUER_DN"),
       clientSerial: this.text("SSL_CLIENT_M_SERIAL") ?? this.text("SSL_CLIENT_SERIAL"),
+      clientNotBefore: date(this.text("SSL_CLIENT_V_START")),
+      clientNotAfter: date(this.text("SSL_CLIENT_V_END")),
+      clientFingerprint: this.text("SSL_CLIENT_FINGERPRINT"),
       clientCertificate: certificate(this.text("SSL_CLIENT_CERT"))
     }
-    for (const value of Object.values(ssl)) if (typeof value === "string") return ssl
+    for (const value of Object.values(ssl)) if (value !== undefined && value !== false) return ssl
     return undefined
   }
 
@@ -127,6 +136,19 @@ const address = (text: string | undefined): string | undefined => {
   // nginx's name for a client on a UNIX socket.
   if (text === undefined || text === "unix:") return undefined
   return text.startsWith("[") && text.endsWith("]") ? text.slice(1, -1) : text
+}
+
+const bits = (text: string | undefined): number | undefined =>
+  text !== undefined && digits.test(text) ? Number(text) : undefined
+
+// OpenSSL's form: "Nov  4 09:05:00 2026 GMT".
+const opensslDate = /^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4} GMT$/
+
+const date = (text: string | undefined): Date | undefined => {
+  if (text === undefined || !opensslDate.test(text)) return undefined
+  // oxlint-disable-next-line no-restricted-globals -- a date of the certificate, not the time
+  const read = new Date(text)
+  return Number.isNaN(read.getTime()) ? undefined : read
 }
 
 const certificate = (text: string | undefined): string | undefined =>

@@ -51,6 +51,7 @@ const maxPendingReplies = 256 * 1024
 // The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.
 const cutOff = new Uint8Array(0)
 
+// What `goAway` says.
 const noMultiplexing = FastCgiParams.encodePairs([[ValueName.MpxsConns, "0"]])
 
 let lastConnectionId = 0
@@ -85,6 +86,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   private multiplexed = false
   // Whether the peer has been told that it may multiplex: the BEGIN_REQUEST of another request may stand behind input.
   private mayMultiplex = false
+  private leaving = false
   private closeWhenIdle = false
   private inParams = 0
   private unread = 0
@@ -192,10 +194,16 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     else this.malformed(error)
   }
 
+  /** Closes after the requests that are active, or else after the next one. */
+  leave(): void {
+    this.leaving = true
+  }
+
   /** Closes as soon as no request is active. */
   drain(): void {
+    this.leaving = true
     this.closeWhenIdle = true
-    this.goAway()
+    if (this.multiplexed) this.goAway()
     this.closeIfIdle()
   }
 
@@ -221,6 +229,10 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.reconsiderReading()
   }
 
+  dataAwaited(): void {
+    this.reconsiderReading()
+  }
+
   requestEnded(request: ConnectionRequest): void {
     this.requests.delete(request)
     if (request.paramsDecoder !== undefined) this.paramsEnded(request)
@@ -230,10 +242,16 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (this.requests.size === 0) this.multiplexed = false
     this.leaveHandler(request)
     this.cutOffIfAlone()
+    if (this.leaving) this.lastEnded(request)
     this.closeIfIdle()
     this.reconsiderReading()
     if (this.requests.size === 0) this.watchIdle()
     if (this.phase === "closed") this.whenFinished?.()
+  }
+
+  private lastEnded(request: ConnectionRequest): void {
+    this.closeWhenIdle = true
+    if (request.ended && request.keepConnection && this.requests.size === 0) this.goAway()
   }
 
   requestFailed(request: ConnectionRequest): void {
@@ -249,7 +267,8 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     })
     this.withheld.push(request)
     this.closeWhenIdle = true
-    this.goAway()
+    // HAProxy would put its next requests on a connection that ends as long as it sends input of others on it.
+    if (this.multiplexed || this.mayMultiplex) this.goAway()
     this.cutOffIfAlone()
   }
 
@@ -269,9 +288,17 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   private get inputLimit(): number {
-    return this.multiplexed || this.mayMultiplex || this.output.blocked
-      ? this.limits.maxBufferedInput
-      : this.limits.inputHighWaterMark
+    const { inputHighWaterMark, maxBufferedInput } = this.limits
+    return this.multiplexed || this.mayMultiplex || this.output.blocked || this.awaitsData()
+      ? maxBufferedInput
+      : inputHighWaterMark
+  }
+
+  // Whether the only request waits for DATA, and has left STDIN unread.
+  private awaitsData(): boolean {
+    if (this.unread === 0) return false
+    for (const request of this.requests.values()) if (request.awaitsData) return true
+    return false
   }
 
   private mustPause(): boolean {
@@ -286,16 +313,17 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   // A paused connection waits for its handler as long as that takes, unless others are held up by it: requests beside it,
-  // or a peer that reads nothing before it has sent everything (mod_fcgid, Caddy).
+  // or a peer that reads nothing before it has sent everything (mod_fcgid, Caddy), or a handler that wants DATA and has not
+  // read the STDIN before it.
   private watchStall(): void {
-    if (!(this.multiplexed || this.output.blocked)) return
+    if (!(this.multiplexed || this.output.blocked || this.awaitsData())) return
     const accepted = this.output.accepted
     this.stallTimer.start(this.limits.stallTimeout, () => this.stalled(accepted))
   }
 
   private stalled(accepted: number): void {
     // A peer that has taken something is not one that reads nothing before it has sent everything.
-    if (!this.multiplexed && (!this.output.blocked || this.output.accepted > accepted)) {
+    if (!this.multiplexed && !this.awaitsData() && (!this.output.blocked || this.output.accepted > accepted)) {
       this.watchStall()
       return
     }
@@ -313,9 +341,9 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     }
     if (victim === undefined) return
     const message = `${victim.unread} bytes of input stood unread for ${this.limits.stallTimeout} ms and held up ` +
-      (this.multiplexed ? "the other requests on the connection" : "the response")
+      (this.multiplexed ? "the other requests on the connection" : victim.awaitsData ? "its DATA" : "the response")
     this.handler.report({ _tag: "InputDiscarded", requestId: victim.requestId, limit: "stallTimeout", message })
-    victim.discardInput(() => new FastCgiRequestError({ reason: "InputDiscarded", message }))
+    victim.discardStalled(() => new FastCgiRequestError({ reason: "InputDiscarded", message }))
   }
 
   // --- dispatch --------------------------------------------------------------------------------
@@ -537,6 +565,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (request.withheld) {
       if (reason === "Shutdown") return
       this.withheld = this.withheld.filter((other) => other !== request)
+      request.withheld = false
       if (reason === "AbortRequest") request.end(1)
       else request.leave()
       return
@@ -590,10 +619,12 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.close()
   }
 
-  // Says that this connection takes no further request beside those that it has. There is no record for that, but HAProxy
-  // obeys this one at any time, and puts its next requests on other connections; measured, 2.6.
+  // Says that this connection takes no further request. There is no record for that, but HAProxy obeys this one at any time,
+  // and puts its next requests on other connections (measured, 2.6). nginx gives a kept connection its next request when it
+  // has read END_REQUEST, which may be before it sees that the connection is closed, and then a POST is a 502; but with any
+  // bytes behind END_REQUEST in the same write it does not keep the connection. The others ignore it.
   private goAway(): void {
-    if (this.wentAway || !this.multiplexed) return
+    if (this.wentAway || this.phase !== "open") return
     this.wentAway = true
     this.output.management(RecordType.GetValuesResult, noMultiplexing)
   }

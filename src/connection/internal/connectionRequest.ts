@@ -27,6 +27,8 @@ export interface RequestOwner {
   readonly transport: FastCgiTransport
   readonly output: OutputQueue
   readonly inputConsumed: (size: number) => void
+  /** A Filter waits for DATA. */
+  readonly dataAwaited: () => void
   readonly requestEnded: (request: ConnectionRequest) => void
   readonly requestFailed: (request: ConnectionRequest) => void
 }
@@ -50,6 +52,8 @@ export class ConnectionRequest {
   refusal: Refusal | undefined
   /** Set by whoever runs the handler: interrupts it. `end` has to follow. */
   onAbort: ((reason: AbortReason) => void) | undefined
+  /** Called before the head is appended, with its length in bytes, and again, without one, when it has been. */
+  onHead: ((headLength?: number) => void) | undefined
   /** Whether the output is dropped, because nobody is there to take it. */
   aborted = false
   /** Whether the connection comes to its end, and with it this request: END_REQUEST would call it complete. */
@@ -58,6 +62,8 @@ export class ConnectionRequest {
   withheld = false
   /** Whether END_REQUEST has been appended, or can no longer be. */
   gone = false
+  /** Whether END_REQUEST has been appended. */
+  ended = false
   /** Whether a STDOUT record has been appended. */
   headSent = false
   readonly owner: RequestOwner
@@ -77,7 +83,7 @@ export class ConnectionRequest {
     this.paramsDecoder = paramsDecoder
     const consumed = (size: number) => owner.inputConsumed(size)
     this.stdin = new InputBuffer(consumed)
-    this.data = role === Role.Filter ? new InputBuffer(consumed) : undefined
+    this.data = role === Role.Filter ? new InputBuffer(consumed, () => owner.dataAwaited()) : undefined
     // SPEC 6.3: an Authorizer has no STDIN; lighttpd sends an empty one, Apache none.
     if (role === Role.Authorizer) this.stdin.end()
   }
@@ -102,6 +108,11 @@ export class ConnectionRequest {
     return this.stdin.unread + (this.data === undefined ? 0 : this.data.unread)
   }
 
+  /** Whether its handler waits for DATA, which comes behind the STDIN that it may have left unread. */
+  get awaitsData(): boolean {
+    return this.data !== undefined && this.data.awaited && !this.stdin.complete
+  }
+
   /** Waits until the connection has room for more output; at once when the output is dropped anyway. */
   get room(): Effect.Effect<void> {
     return this.open ? this.owner.output.room : Effect.void
@@ -110,8 +121,10 @@ export class ConnectionRequest {
   /** Appends the header block, and what is ready of the body. */
   head(head: string, body?: Uint8Array | string | undefined, bodyLength = 0): void {
     if (!this.open) return
+    this.onHead?.(head.length)
     this.headSent = true
     this.owner.output.head(this.requestId, head, body, bodyLength)
+    this.onHead?.()
   }
 
   /** Appends to STDOUT. */
@@ -130,7 +143,7 @@ export class ConnectionRequest {
 
   /** Ends the streams that have to be ended and the request. The id is free from here on. */
   end(appStatus: number, protocolStatus: number = ProtocolStatus.RequestComplete): void {
-    if (this.gone) return
+    if (this.gone || this.withheld) return
     if (this.cutOff) {
       this.leave()
       return
@@ -142,6 +155,7 @@ export class ConnectionRequest {
       output.endStream(RecordType.Stdout, this.requestId)
     }
     output.endRequest(this.requestId, appStatus, protocolStatus)
+    this.ended = true
     this.leave()
   }
 
@@ -155,6 +169,12 @@ export class ConnectionRequest {
   discardInput(failure = inputDiscarded): void {
     this.stdin.discard(failure)
     this.data?.discard(failure)
+  }
+
+  /** Drops the input that holds others up: of a Filter that waits for DATA, only what is before that. */
+  discardStalled(failure: MakeError): void {
+    if (this.awaitsData) this.stdin.discard(failure)
+    else this.discardInput(failure)
   }
 
   /**

@@ -12,6 +12,11 @@ import type { FastCgiRequestError } from "../FastCgiRequestError.ts"
 // A view keeps the whole read it came with in memory: below an eighth of it, the bytes are copied. Measured: 1000 kept
 // bytes held 64 MiB as views, 0.2 MiB when copied. mod_fcgid and Apache send 8 KiB records, which stay views.
 const pinShare = 8
+// Further views of the same read cost nothing but themselves, which is some 100 bytes each.
+const minView = 512
+// What is still unread when the next read comes may keep this much more in memory than it holds. Otherwise it is copied
+// together, and what a request holds is what is counted, but for its last read. A handler that keeps up never pays for it.
+const maxPinned = 8 / 7
 // Small fragments are copied together into blocks of this size.
 const blockSize = 4096
 
@@ -23,9 +28,12 @@ export type MakeError = () => FastCgiRequestError
 /** The bytes of one input stream. */
 export class InputBuffer {
   private readonly onConsumed: (size: number) => void
+  private readonly onAwaited: (() => void) | undefined
   private chunks: Array<Uint8Array> = []
-  // The read that the last chunk keeps in memory anyway.
+  // The read that the last chunks are views of, where they begin and how much they hold.
   private pinned: ArrayBufferLike | undefined
+  private pinnedFrom = 0
+  private pinnedSize = 0
   private block: Uint8Array | undefined
   private blockSize = 0
   private ended = false
@@ -38,8 +46,9 @@ export class InputBuffer {
   /** Bytes that have arrived and have not been pulled. */
   unread = 0
 
-  constructor(onConsumed: (size: number) => void) {
+  constructor(onConsumed: (size: number) => void, onAwaited?: () => void) {
     this.onConsumed = onConsumed
+    this.onAwaited = onAwaited
   }
 
   /** Whether all of the stream has arrived. */
@@ -66,12 +75,20 @@ export class InputBuffer {
   offer(content: Uint8Array): number {
     if (this.failure !== undefined || this.ended) return 0
     const length = content.length
-    if (length * pinShare >= content.buffer.byteLength || content.buffer === this.pinned) {
-      this.seal()
-      this.pinned = content.buffer
+    if (content.buffer === this.pinned && length >= minView) {
       this.chunks.push(content)
+      this.pinnedSize += length
     } else {
-      this.copy(content)
+      this.unpin()
+      if (length * pinShare >= content.buffer.byteLength) {
+        this.seal()
+        this.pinned = content.buffer
+        this.pinnedFrom = this.chunks.length
+        this.pinnedSize = length
+        this.chunks.push(content)
+      } else {
+        this.copy(content)
+      }
     }
     this.unread += length
     return length
@@ -139,6 +156,7 @@ export class InputBuffer {
         Effect.callback<Chunks, FastCgiRequestError | Cause.Done>((resume) => {
           if (this.reader !== undefined) return resume(Effect.die(new Error("the input is being read already")))
           this.reader = resume
+          this.onAwaited?.()
           return Effect.sync(() => {
             this.reader = undefined
           })
@@ -179,6 +197,21 @@ export class InputBuffer {
       at += size
       if (this.blockSize === blockSize) this.seal()
     }
+  }
+
+  // Leaves the read that the last chunks are views of, with a copy in their place when they are too small a part of it.
+  private unpin(): void {
+    const pinned = this.pinned
+    if (pinned === undefined) return
+    this.pinned = undefined
+    if (this.pinnedSize * maxPinned >= pinned.byteLength) return
+    const copy = new Uint8Array(this.pinnedSize)
+    let at = 0
+    for (const chunk of this.chunks.splice(this.pinnedFrom)) {
+      copy.set(chunk, at)
+      at += chunk.length
+    }
+    this.chunks.push(copy)
   }
 
   private seal(): void {

@@ -129,8 +129,8 @@ export class OutputQueue {
   }
 
   /**
-   * Appends a header block, one byte per character, and the start of the body, in as few STDOUT records as hold them: one
-   * as a rule. HAProxy 2.6 crashes when a record ends before the header block does.
+   * Appends a header block, one byte per character and no longer than a record holds, and the start of the body, in as few
+   * STDOUT records as hold them: one as a rule. HAProxy 2.6 crashes when a record ends before the header block does.
    */
   head(requestId: number, head: string, body: Uint8Array | string | undefined, bodyLength: number): void {
     const headLength = head.length
@@ -217,11 +217,6 @@ export class OutputQueue {
     const headBytes = new Uint8Array(head.length)
     for (let i = 0; i < headBytes.length; i++) headBytes[i] = head.charCodeAt(i)
     const bodyBytes = body === undefined ? noContent : typeof body === "string" ? encoder.encode(body) : body
-    if (headBytes.length > maxContentLength) {
-      this.stream(RecordType.Stdout, requestId, headBytes)
-      this.stream(RecordType.Stdout, requestId, bodyBytes)
-      return
-    }
     const share = Math.min(bodyBytes.length, Math.max(maxStdoutContent - headBytes.length, 0))
     const length = headBytes.length + share
     const padding = Math.min(paddingTo8(length), maxContentLength - length)

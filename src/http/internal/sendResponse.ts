@@ -122,10 +122,11 @@ const sendStream = (
   Respond.sendStream(request, head, body, declaredLength(response), 0).pipe(
     Effect.interruptible,
     Effect.catchCause((cause) =>
-      Effect.failCause(Cause.combine(
-        Cause.map(cause, (error) => responseError(httpRequest, response, "the response body failed", error)),
-        Cause.die(response)
-      ))
+      // Not `Cause.combine`, which compares reasons by hashing what they hold: the request, and with it the socket.
+      Effect.failCause(Cause.fromReasons([
+        ...Cause.map(cause, (error) => responseError(httpRequest, response, "the response body failed", error)).reasons,
+        ...Cause.die(response).reasons
+      ]))
     )
   )
 

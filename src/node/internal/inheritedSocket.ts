@@ -13,6 +13,7 @@ import type { Bound } from "./acceptor.ts"
 import { listen } from "./acceptor.ts"
 import { errorCode, errorText, listenerError } from "./listenerError.ts"
 import { inetAddress } from "./socketTransport.ts"
+import { closeStdio, detachOutput } from "./stdio.ts"
 
 /** Makes the server listen on the file descriptor. */
 export const bindFd = Effect.fnUntraced(function*(
@@ -37,6 +38,8 @@ export const bindFd = Effect.fnUntraced(function*(
       return fdError(fd, cause)
     }
   )
+  // Not before it listens: a CGI program has a connection on 0 and 1.
+  detachOutput(fd)
   const local = server.address()
   const address = local === null || typeof local === "string" ? Option.none() : inetAddress(local.address, local.port)
   return {
@@ -85,6 +88,8 @@ const fdError = (fd: number, cause: unknown): FastCgiListenerError => {
     case "EINVAL":
     case "ENOTSUP":
     case "EOPNOTSUPP":
+    // A datagram socket, which Node does not even try.
+    case "ERR_INVALID_FD_TYPE":
       return notASocket(fd, "a socket, but a connected one or one that cannot listen", cause)
     case "EEXIST":
       return listenerError(
@@ -121,10 +126,14 @@ const unixPath = (fd: number): string => {
   }
 }
 
-// There is nothing to read on descriptor 0 of a FastCGI application (SPEC 2.2). Once the descriptor listens, the getter of
-// `process.stdin` throws EEXIST, and whatever looks at it, Effect's NodeTerminal for one, takes the program down. So it
-// reads an empty stream instead, no matter what is built first. Returns what puts the getter back.
-const replaceStdin = (): () => void => {
+/**
+ * Makes `process.stdin` an empty stream. Returns what puts the getter back.
+ *
+ * There is nothing to read on descriptor 0 of a FastCGI application (SPEC 2.2). Once the descriptor listens, the getter of
+ * `process.stdin` throws EEXIST, and whatever looks at it, Effect's NodeTerminal for one, takes the program down. So it
+ * reads an empty stream instead, no matter what is built first.
+ */
+export const replaceStdin = (): () => void => {
   const original = Object.getOwnPropertyDescriptor(process, "stdin")!
   Object.defineProperty(process, "stdin", {
     configurable: true,
@@ -136,15 +145,4 @@ const replaceStdin = (): () => void => {
     })
   })
   return () => Object.defineProperty(process, "stdin", original)
-}
-
-// libuv never closes descriptors 0, 1 and 2, so the socket would go on collecting connections that nobody accepts. The
-// number is taken at once by something harmless: libuv would not close a connection that got it either.
-const closeStdio = (fd: number): void => {
-  try {
-    Fs.closeSync(fd)
-    Fs.openSync("/dev/null", "r+")
-  } catch {
-    // Somebody else has closed it.
-  }
 }

@@ -58,10 +58,7 @@ export const serve = <R>(
       Effect.suspend(() =>
         options.disablePreemptiveShutdown === true
           ? Effect.andThen(Fiber.interrupt(accepting), engine.stop)
-          : listener.stopAccepting.pipe(
-            Effect.andThen(Fiber.interrupt(accepting)),
-            Effect.andThen(engine.drain)
-          )
+          : engine.drain(listener.stopAccepting, Fiber.interrupt(accepting))
       )
     )
   })
@@ -82,6 +79,7 @@ class Engine<R> implements ConnectionHandler {
   private readonly clock: Clock.Clock
   // One for all connections: what they have to send at the end of a turn is sent in one go.
   private dispatcher: Scheduler.SchedulerDispatcher | undefined
+  private leaving = false
   private draining = false
   private stopping = false
   private whenIdle: (() => void) | undefined
@@ -138,6 +136,7 @@ class Engine<R> implements ConnectionHandler {
       this.connections.add(connection)
       this.totals.connections++
       if (this.draining) connection.drain()
+      else if (this.leaving) connection.leave()
       return Effect.onExit(connection.run, (exit) =>
         Effect.sync(() => {
           this.connections.delete(connection)
@@ -247,7 +246,7 @@ class Engine<R> implements ConnectionHandler {
   }
 
   private handled(request: ConnectionRequest, exit: Exit.Exit<void, unknown>): void {
-    if (request.gone) return
+    if (request.gone || request.withheld) return
     if (Exit.isSuccess(exit)) {
       request.end(0)
       return
@@ -337,27 +336,40 @@ class Engine<R> implements ConnectionHandler {
 
   // --- ends ------------------------------------------------------------------------------------
 
-  /** Lets what runs finish, for a time, then interrupts it. */
-  readonly drain: Effect.Effect<void> = Effect.suspend(() => {
-    this.draining = true
-    for (const transport of this.held) transport.destroyUnsafe()
-    this.held.clear()
-    for (const connection of [...this.connections]) connection.drain()
-    if (this.busy === 0) return Effect.void
-    const timeout = Duration.fromInputUnsafe(this.options.gracefulShutdownTimeout ?? Duration.seconds(20))
-    return Effect.timeoutOrElse(this.whenDone, {
-      duration: timeout,
-      orElse: () => {
-        this.reached(
-          "gracefulShutdownTimeout",
-          "interrupted what was still running",
-          `${this.handlers.size} FastCGI requests on ${this.connections.size} connections, ` +
-            `${Duration.format(timeout)} after the server was told to stop`
-        )
-        return this.stop
-      }
+  /**
+   * Makes the next request of every connection its last, stops accepting, closes what is idle then, and lets what runs finish.
+   * All that for a time, then interrupts it.
+   */
+  drain(stopAccepting: Effect.Effect<void>, interruptAccepting: Effect.Effect<void>): Effect.Effect<void> {
+    this.leaving = true
+    for (const connection of this.connections) connection.leave()
+    const destroyHeld = Effect.sync(() => {
+      for (const transport of this.held) transport.destroyUnsafe()
+      this.held.clear()
     })
-  })
+    const finish = Effect.suspend(() => {
+      this.draining = true
+      for (const connection of [...this.connections]) connection.drain()
+      return this.whenDone
+    })
+    const timeout = Duration.fromInputUnsafe(this.options.gracefulShutdownTimeout ?? Duration.seconds(20))
+    const report = Effect.sync(() =>
+      this.reached(
+        "gracefulShutdownTimeout",
+        "interrupted what was still running",
+        `${this.handlers.size} FastCGI requests on ${this.connections.size} connections, ` +
+          `${Duration.format(timeout)} after the server was told to stop`
+      )
+    )
+    return Effect.andThen(stopAccepting, interruptAccepting).pipe(
+      Effect.andThen(destroyHeld),
+      Effect.andThen(finish),
+      Effect.timeoutOrElse({ duration: timeout, orElse: () => report }),
+      Effect.andThen(interruptAccepting),
+      Effect.andThen(destroyHeld),
+      Effect.andThen(this.stop)
+    )
+  }
 
   /** Interrupts what runs and waits until its finalizers have run. */
   readonly stop: Effect.Effect<void> = Effect.suspend(() => {

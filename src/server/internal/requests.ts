@@ -9,7 +9,7 @@ import { FastCgiRequestError } from "../../connection/FastCgiRequestError.ts"
 import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
 import type { InputBuffer } from "../../connection/internal/inputBuffer.ts"
 import { Role } from "../../protocol/FastCgiRecord.ts"
-import type { Authorizer, Filter, RequestBase, Responder } from "../FastCgiRequest.ts"
+import type { ApacheRole, Authorizer, Filter, RequestBase, Responder } from "../FastCgiRequest.ts"
 
 const encoder = new TextEncoder()
 
@@ -66,6 +66,13 @@ export class ResponderImpl extends RequestImpl implements Responder {
 /** A request of the role Authorizer. */
 export class AuthorizerImpl extends RequestImpl implements Authorizer {
   readonly role = Role.Authorizer
+
+  get apacheRole(): Option.Option<ApacheRole> {
+    const role = this.params.get("FCGI_APACHE_ROLE")
+    return role === "AUTHENTICATOR" || role === "AUTHORIZER" || role === "ACCESS_CHECKER"
+      ? Option.some(role)
+      : Option.none()
+  }
 }
 
 /** A request of the role Filter. */

@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import { encodeHead } from "../../cgi/CgiResponse.ts"
 import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
+import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiResponse } from "../FastCgiResponse.ts"
 
 /** The body does not have the length that `Content-Length` announces. */
@@ -92,8 +93,9 @@ export const sendStream = <E, R>(
 
 /** Sends a response of the stream API, and ends the request. Fails, with nothing sent, when the head cannot be sent. */
 export const send = (request: ConnectionRequest, response: FastCgiResponse): Effect.Effect<void, unknown> => {
-  const head = encodeHead(response.status, response.statusText, response.headers, response.setCookies)
-  if (typeof head !== "string") return Effect.fail(head)
+  const encoded = encodeHead(response.status, response.statusText, response.headers, response.setCookies)
+  if (typeof encoded !== "string") return Effect.fail(encoded)
+  const head = request.role === Role.Authorizer ? statusFirst(encoded) : encoded
   const body = response.body
   const omitted = response.status === 204 || response.status === 205 || response.status === 304 ||
     request.params?.get("REQUEST_METHOD") === "HEAD"
@@ -117,6 +119,14 @@ const shares = (bytes: Uint8Array): Stream.Stream<Uint8Array> =>
       at < bytes.length ? Effect.succeed([bytes.subarray(at, at += bodyShare)] as const) : Cause.done()
     )
   }))
+
+// Of an Authorizer's answer lighttpd leaves out what stands before Status; HAProxy, for which Location goes first, has none.
+const statusFirst = (head: string): string => {
+  if (head.startsWith("Status: ")) return head
+  const start = head.indexOf("\r\nStatus: ") + 2
+  const end = head.indexOf("\r\n", start) + 2
+  return head.slice(start, end) + head.slice(0, start) + head.slice(end)
+}
 
 const mismatch = (expected: number, sent: number): ContentLengthError =>
   new ContentLengthError({

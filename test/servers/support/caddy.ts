@@ -57,6 +57,7 @@ const differences = (transport: Options["transport"], flush: boolean): Differenc
   getHasLength: "Caddy sends CONTENT_LENGTH=0 for a request without a body",
   chunksHaveNoLength: "Caddy passes the body on before it knows its length, and says CONTENT_LENGTH=-1",
   paths: { "/nul%00byte": [400, url], "/bad%zzescape": [400, url] },
+  passesUnderscores: "Caddy passes them on",
   silentBeforeResponse: "Caddy looks after its client when it has something to write to it",
   noticesAfterWrites: [
     4,

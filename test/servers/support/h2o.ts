@@ -52,6 +52,7 @@ ${
 `
 
 const differences = (transport: Transport): Differences => ({
+  passesUnderscores: "h2o passes them on",
   silentBeforeResponse: "h2o looks after its client when it has something to write to it",
   noticesAfterWrites: [2, "the first write to a client that has gone tells h2o, the second fails"],
   ...(transport === "UNIX"

@@ -77,7 +77,10 @@ const differences = (connections: Connections): Differences => ({
     "/bad%zzescape": [500, "HAProxy can not decode the path, and aborts the request"]
   },
   ...(connections === "mpxs-conns"
-    ? { cutCostsTheNext: "HAProxy may put the next request on the connection that just ends, and does not repeat it" }
+    ? {
+      cutCostsTheNext: "HAProxy may put the next request on the connection that just ends, and does not repeat it",
+      slowClientHoldsUpOthers: "HAProxy reads nothing for others on the connection while its buffer for one is full"
+    }
     : {}),
   silentBeforeResponse: "HAProxy looks after its client when it has something to write to it",
   noticesAfterWrites: connections === "once"

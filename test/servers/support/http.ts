@@ -16,6 +16,10 @@ export interface RequestOptions {
   readonly body?: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array> | undefined
   /** Whose connections are used. `request` has one for all, `open` takes a new connection. */
   readonly agent?: Http.Agent | undefined
+  /** Sends `Expect: 100-continue`, and the body only when the server has said `100 Continue`. */
+  readonly expectContinue?: boolean | undefined
+  /** Sent behind a body in chunks. */
+  readonly trailers?: Readonly<Record<string, string>> | undefined
 }
 
 export interface Response {
@@ -183,13 +187,23 @@ const send = (
         headers: {
           host: "example.test",
           ...(whole === undefined ? {} : { "content-length": Buffer.byteLength(whole) }),
+          ...(options.expectContinue === true ? { expect: "100-continue" } : {}),
+          ...(options.trailers === undefined ? {} : { trailer: Object.keys(options.trailers).join(", ") }),
           ...options.headers
         }
       })
       outgoing.on("response", (message) => resume(Effect.succeed({ outgoing, message })))
       outgoing.on("error", (error) => resume(Effect.fail(new HttpError({ message: `${target}: ${error.message}` }))))
-      if (body === undefined || whole !== undefined) outgoing.end(whole)
-      else void pump(body as AsyncIterable<Uint8Array>, outgoing)
+      const sendBody = () => {
+        if (body === undefined || whole !== undefined) outgoing.end(whole)
+        else void pump(body as AsyncIterable<Uint8Array>, outgoing, options.trailers)
+      }
+      if (options.expectContinue === true) {
+        outgoing.on("continue", sendBody)
+        outgoing.flushHeaders()
+      } else {
+        sendBody()
+      }
       return Effect.sync(() => {
         outgoing.destroy()
       })
@@ -200,7 +214,11 @@ const send = (
   }))
 
 // Ends quietly when the connection is gone: a server may answer, and close, before it has taken the whole body.
-const pump = async (body: AsyncIterable<Uint8Array>, outgoing: Http.ClientRequest): Promise<void> => {
+const pump = async (
+  body: AsyncIterable<Uint8Array>,
+  outgoing: Http.ClientRequest,
+  trailers: Readonly<Record<string, string>> = {}
+): Promise<void> => {
   let closed = false
   outgoing.on("close", () => {
     closed = true
@@ -219,5 +237,7 @@ const pump = async (body: AsyncIterable<Uint8Array>, outgoing: Http.ClientReques
       })
     }
   }
-  if (!closed) outgoing.end()
+  if (closed) return
+  outgoing.addTrailers(trailers)
+  outgoing.end()
 }

@@ -23,6 +23,8 @@ const whole = "without server.stream-response-body, lighttpd collects the whole 
 const control = "lighttpd refuses control characters"
 
 const differences = (requestBody: Streaming, responseBody: Streaming): Differences => ({
+  refusesUnknownMethods: [501, "lighttpd knows its methods"],
+  passesUnderscores: "lighttpd makes HTTP_X_Y of X_Y as of X-Y",
   getHasLength: "lighttpd sends CONTENT_LENGTH=0 for a request without a body",
   paths: {
     "/gr%FC%DFe": [400, "lighttpd refuses what is not UTF-8"],
@@ -30,7 +32,6 @@ const differences = (requestBody: Streaming, responseBody: Streaming): Differenc
     "/nul%00byte": [400, control]
   },
   queries: { "?x=%0d%0a": [400, control], "?x=%00": [400, control] },
-  maxResponseHeaders: [65_535, "lighttpd takes at most 64 KiB"],
   silentBeforeResponse: "lighttpd looks after its client when it has something to write to it",
   ...(requestBody === 0
     ? {}

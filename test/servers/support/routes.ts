@@ -4,6 +4,7 @@
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -11,6 +12,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import { ClientAbort } from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as HttpStaticServer from "effect/http/HttpStaticServer"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -128,6 +130,9 @@ const echo = HttpRouter.addAll(
     HttpRouter.route(method, "/*", received)
   )
 )
+
+/** The same for every method there is. */
+const any = HttpRouter.add("*", "/any", received)
 
 /** The size and the hash of the body, read piece by piece. */
 const digest = HttpRouter.add(
@@ -256,7 +261,7 @@ const cookies = HttpRouter.add(
   })
 )
 
-/** A response with header lines of about the size asked for in all. */
+/** A response with header lines of about the size asked for in all, each of at most 1000 bytes, or `line`. */
 const headers = HttpRouter.add(
   "GET",
   "/headers",
@@ -264,11 +269,33 @@ const headers = HttpRouter.add(
     const lines: Record<string, string> = {}
     let left = number(query, "size", 0)
     for (let i = 0; left > 0; i++) {
-      const size = Math.min(left, 1000)
+      const size = Math.min(left, number(query, "line", 1000))
       lines[`x-big-${i}`] = "b".repeat(size)
       left -= size
     }
     return HttpServerResponse.text("headers", { headers: lines })
+  })
+)
+
+/** Has the web server send the file, where it is configured so. */
+const sendFile = HttpRouter.add(
+  "GET",
+  "/send-file",
+  Effect.map(
+    parameters,
+    (query) => HttpServerResponse.empty({ status: 200, headers: { "x-sendfile": query.get("path") ?? "" } })
+  )
+)
+
+/** A line on stdout, and one in the application's log. */
+const print = HttpRouter.add(
+  "GET",
+  "/print",
+  Effect.gen(function*() {
+    const text = (yield* parameters).get("text") ?? ""
+    yield* Console.log(text)
+    yield* Effect.log(text)
+    return HttpServerResponse.text("logged")
   })
 )
 
@@ -282,6 +309,64 @@ const stderr = HttpRouter.add(
     if (Option.isSome(origin)) yield* origin.value.request.stderr(query.get("text") ?? "")
     return HttpServerResponse.text("logged")
   })
+)
+
+/** Lines to the application's log, before the response or between the two halves of its body. */
+const log = HttpRouter.add(
+  "GET",
+  "/log",
+  Effect.gen(function*() {
+    const query = yield* parameters
+    const text = query.get("text") ?? ""
+    const lines = Effect.forEach(
+      Array.from(
+        { length: number(query, "lines", 1) },
+        (_, i) => `${text}-${i} ${"l".repeat(number(query, "size", 0))}`
+      ),
+      (line) => Effect.logWarning(line),
+      { discard: true }
+    )
+    if (query.has("during")) {
+      return HttpServerResponse.stream(
+        Stream.concat(Stream.succeed(encode("log")), Stream.fromEffect(Effect.as(lines, encode("ged"))))
+      )
+    }
+    yield* lines
+    return HttpServerResponse.text("logged", { status: number(query, "code", 200) })
+  })
+)
+
+/** A file, by its absolute path. */
+const file = HttpRouter.add(
+  "GET",
+  "/file",
+  Effect.flatMap(parameters, (query) =>
+    HttpServerResponse.file(query.get("path") ?? "", {
+      ...(query.has("type") ? { contentType: query.get("type")! } : {}),
+      headers: { "content-disposition": "inline", "cache-control": "private, max-age=60" }
+    }))
+)
+
+/** The directory whose files are at `/static`; none by default. */
+export const StaticFiles = Context.Reference<string | undefined>("test/servers/StaticFiles", {
+  defaultValue: () => undefined
+})
+
+const staticFiles = Layer.unwrap(Effect.map(
+  StaticFiles,
+  (root) => root === undefined ? Layer.empty : HttpStaticServer.layer({ root, prefix: "/static" })
+))
+
+/** Lets those in who say "let me in", and tells who they are. */
+const auth = HttpRouter.add(
+  "*",
+  "/auth",
+  Effect.map(request, ({ headers }) =>
+    HttpServerResponse.empty(
+      headers["authorization"] === "Bearer let me in"
+        ? { status: 204, headers: { "x-user": "alice", "x-asked-for": headers["x-original-uri"] ?? "" } }
+        : { status: 401, headers: { "www-authenticate": "Bearer" } }
+    ))
 )
 
 const fail = HttpRouter.add("GET", "/fail", Effect.fail(new Failure("secret of the handler")))
@@ -305,6 +390,7 @@ export const layer = HttpRouter.serve(
   Layer.mergeAll(
     hello,
     echo,
+    any,
     digest,
     download,
     events,
@@ -315,7 +401,13 @@ export const layer = HttpRouter.serve(
     redirect,
     cookies,
     headers,
+    sendFile,
+    print,
     stderr,
+    log,
+    file,
+    staticFiles,
+    auth,
     fail,
     die,
     limited,
@@ -325,9 +417,10 @@ export const layer = HttpRouter.serve(
     disableListenLog: true,
     disableLogger: true,
     middleware: (handler) =>
-      Effect.suspend(() => {
+      Effect.flatMap(request, ({ method }) => {
         begun++
-        return Effect.ensuring(handler, Effect.sync(() => ended++))
+        // Effect's router has no route for a method that it does not know, not even "*".
+        return Effect.ensuring(method === "FROBNICATE" ? received : handler, Effect.sync(() => ended++))
       })
   }
 )

@@ -41,7 +41,9 @@ export interface Differences {
   readonly refusesChunks?: readonly [status: number, reason: string, unlessBytes?: number] | undefined
   /** The application gets a request body in chunks without a length. */
   readonly chunksHaveNoLength?: string | undefined
-  /** The application is told that the client of an idle stream has gone away only when it sends something. */
+  /** The application's Content-Length does not reach the client. */
+  readonly dropsLength?: string | undefined
+  /** The application is told that the client of an idle stream has gone away only when it sends something, or some more. */
   readonly noticesAtNextWrite?: string | undefined
   /** The same, when it has sent something so many times. */
   readonly noticesAfterWrites?: readonly [count: number, reason: string] | undefined
@@ -53,14 +55,24 @@ export interface Differences {
   readonly cutLooksComplete?: string | undefined
   /** It may not be able to: that is a race. */
   readonly cutMayLookComplete?: string | undefined
+  /** A client that takes nothing of its response holds others up. */
+  readonly slowClientHoldsUpOthers?: string | undefined
   /** What an application writes to STDERR is nowhere to be read. */
   readonly losesStderr?: string | undefined
   /** A response that is cut off may cost the request that follows at the same moment. */
   readonly cutCostsTheNext?: string | undefined
+  /** A response that is cut off ends in an error page of the web server, so that it looks complete. */
+  readonly cutEndsInErrorPage?: string | undefined
   /** The most bytes of response headers. */
   readonly maxResponseHeaders?: readonly [bytes: number, reason: string] | undefined
   /** What becomes of the path of a request on its way to `REQUEST_URI`, where it is not passed on as it is. */
   readonly paths?: Readonly<Record<string, PathOutcome>> | undefined
+  /** A method that HTTP does not know is answered with this status. */
+  readonly refusesUnknownMethods?: readonly [status: number, reason: string] | undefined
+  /** Headers with an underscore in their name are passed on, and can not be told from those with a dash. */
+  readonly passesUnderscores?: string | undefined
+  /** Cookies of several header lines arrive as `a=1, b=2`, of which a cookie parser makes one. */
+  readonly joinsCookiesByComma?: string | undefined
   /** What becomes of a query, the same way. */
   readonly queries?: Readonly<Record<string, PathOutcome>> | undefined
 }

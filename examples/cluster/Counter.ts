@@ -1,0 +1,60 @@
+/**
+ * Counters: every one of them is an entity, which lives in one worker at a time, whichever worker is asked.
+ */
+import * as ClusterSchema from "effect/cluster/ClusterSchema"
+import * as Entity from "effect/cluster/Entity"
+import * as Effect from "effect/Effect"
+import * as Rpc from "effect/rpc/Rpc"
+import * as Schema from "effect/Schema"
+import * as SqlClient from "effect/sql/SqlClient"
+
+/** What a counter says. */
+export const State = Schema.Struct({
+  value: Schema.Int,
+  /** The worker in which it lives, by its address in the cluster. */
+  home: Schema.String
+})
+
+/** The protocol. An `Add` that is sent again with the same key, because its answer was lost, counts once. */
+export const Counter = Entity.make("Counter", [
+  Rpc.make("Add", {
+    payload: { key: Schema.String, amount: Schema.Int },
+    success: State,
+    primaryKey: ({ key }) => key
+  })
+    // Kept in the database until it has been answered, with the answer.
+    .annotate(ClusterSchema.Persisted, true)
+    // What the handler writes and its answer are written together or not at all.
+    .annotate(ClusterSchema.WithTransaction, true),
+  Rpc.make("Get", { success: State })
+])
+
+/**
+ * A counter takes one message at a time, so it needs no lock. What it knows is in the database before it says so: when its worker is
+ * gone, another one goes on where it stopped.
+ */
+export const layer = Counter.toLayer(
+  Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const { entityId } = yield* Entity.CurrentAddress
+    const { host, port } = yield* Entity.CurrentRunnerAddress
+    const home = `${host}:${port}`
+    yield* sql`CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)`
+    const rows = yield* sql<{ readonly value: number }>`SELECT value FROM counters WHERE name = ${entityId}`
+    let value = rows[0]?.value ?? 0
+
+    return Counter.of({
+      Add: ({ payload }) =>
+        Effect.gen(function*() {
+          const next = value + payload.amount
+          yield* sql`INSERT INTO counters (name, value) VALUES (${entityId}, ${next})
+            ON CONFLICT (name) DO UPDATE SET value = ${next}`
+          yield* sql.afterCommit(Effect.sync(() => {
+            value = next
+          }))
+          return { value: next, home }
+        }).pipe(Effect.orDie),
+      Get: () => Effect.sync(() => ({ value, home }))
+    })
+  }).pipe(Effect.orDie)
+)

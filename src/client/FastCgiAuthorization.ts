@@ -1,0 +1,168 @@
+/**
+ * Asks an application in the role Authorizer whether a request is allowed, and takes its answer as a web server does
+ * (SPEC 6.3).
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Pull from "effect/Pull"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as CgiResponse from "../cgi/CgiResponse.ts"
+import { ProtocolStatus, Role } from "../protocol/FastCgiRecord.ts"
+import type { FastCgiClient, FastCgiClientRequest } from "./FastCgiClient.ts"
+import type { FastCgiClientError } from "./FastCgiClientError.ts"
+import { fail } from "./internal/connection.ts"
+import { concat } from "./internal/requestBody.ts"
+
+/**
+ * What an Authorizer has decided.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FastCgiAuthorization = FastCgiAllowed | FastCgiDenied
+
+/**
+ * Access is allowed: the answer had status 200 and was complete. Its other headers and its body are ignored.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiAllowed {
+  readonly _tag: "FastCgiAllowed"
+  /**
+   * What came as headers `Variable-NAME`, in order, with the names as they came: variables for the requests that the web
+   * server makes next. Values have one character per byte.
+   */
+  readonly variables: ReadonlyArray<readonly [name: string, value: string]>
+}
+
+/**
+ * Access is denied, with a response for the client.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiDenied {
+  readonly _tag: "FastCgiDenied"
+  readonly status: number
+  readonly statusText: string
+  /** Without those of one hop, names as they came, in order. */
+  readonly headers: ReadonlyArray<readonly [name: string, value: string]>
+  /** To be read once. It fails when the answer is cut. */
+  readonly body: Stream.Stream<Uint8Array, FastCgiClientError>
+}
+
+/**
+ * Sends the params of a request to an Authorizer and waits for its decision.
+ *
+ * **Details**
+ *
+ * Only a complete answer with an explicit `Status: 200` allows. Fails with `BadHead` for an answer without a header block or
+ * without `Status`, and as `request` of the client does: lighttpd and Apache take some of that for leave to go on. Closing the
+ * scope, and interrupting, gives the request up.
+ *
+ * The params are those of the request that is to be authorized, without CONTENT_LENGTH, PATH_INFO, PATH_TRANSLATED and
+ * SCRIPT_NAME (SPEC 6.3), which are left out where they are given as entries.
+ *
+ * **Example** (Asking before a request is passed on)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { FastCgiAuthorization, type FastCgiClient } from "effect-fastcgi/client"
+ *
+ * export const mayRead = (client: FastCgiClient.FastCgiClient, uri: string) =>
+ *   FastCgiAuthorization.authorize(client, { params: [["REQUEST_METHOD", "GET"], ["REQUEST_URI", uri]] }).pipe(
+ *     Effect.map((decision) => decision._tag === "FastCgiAllowed"),
+ *     Effect.scoped
+ *   )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const authorize = (
+  client: FastCgiClient,
+  request: Pick<FastCgiClientRequest, "params" | "keepConnection">
+): Effect.Effect<FastCgiAuthorization, FastCgiClientError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { params } = request
+    const response = yield* client.request({
+      ...request,
+      role: Role.Authorizer,
+      params: "bytes" in params ? params : Array.from(params).filter(([name]) => !notForAuthorizers.has(textOf(name)))
+    })
+    const pull = yield* Stream.toPull(response.stdout)
+    const parser = CgiResponse.makeHeadParser()
+    // The header block as it came.
+    let text = ""
+    const head = Effect.suspend(function read(): Effect.Effect<CgiResponse.CgiHead, FastCgiClientError> {
+      return Pull.matchEffect(pull, {
+        onSuccess: (chunks) => {
+          for (let i = 0; i < chunks.length; i++) {
+            text += latin1.decode(chunks[i])
+            const result = parser.push(chunks[i])
+            if (result === undefined) continue
+            if (result._tag === "CgiHeadError") return badHead(result)
+            text = text.slice(0, text.length - result.rest.length)
+            return Effect.succeed({ ...result, rest: concat([result.rest, ...chunks.slice(i + 1)]) })
+          }
+          return Effect.suspend(read)
+        },
+        onFailure: (cause) => Effect.failCause(cause),
+        // What END_REQUEST says comes first.
+        onDone: () => Effect.andThen(response.end, Effect.suspend(() => badHead(parser.end())))
+      })
+    })
+    const { headers, rest, status, statusText } = yield* head
+    if (!hasStatus.test(text)) {
+      return yield* Effect.fail(fail({ _tag: "BadHead" }, "the Authorizer's answer has no Status"))
+    }
+    const body = Stream.concat(
+      rest.length > 0 ? Stream.make(rest) : Stream.empty,
+      Stream.fromPull(Effect.succeed(pull))
+    )
+    if (status !== 200) {
+      return {
+        _tag: "FastCgiDenied",
+        status,
+        statusText,
+        headers: headers.filter(([name]) => !CgiResponse.isHopByHop(name.toLowerCase())),
+        body
+      }
+    }
+    yield* Stream.runDrain(body)
+    const { protocolStatus } = yield* response.end
+    if (protocolStatus !== ProtocolStatus.RequestComplete) {
+      return yield* Effect.fail(
+        fail({ _tag: "ProtocolError" }, `the Authorizer's request ended with protocol status ${protocolStatus}`)
+      )
+    }
+    const variables: Array<readonly [string, string]> = []
+    for (const [name, value] of headers) {
+      if (name.length > prefix.length && name.slice(0, prefix.length).toLowerCase() === prefix) {
+        variables.push([name.slice(prefix.length), value])
+      }
+    }
+    return { _tag: "FastCgiAllowed", variables }
+  })
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const prefix = "variable-"
+
+// SPEC 6.3
+const notForAuthorizers = new Set(["CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME"])
+
+// Without it the status of a CGI response is 200, which must not come from an answer that has gone wrong.
+const hasStatus = /^(?:status[ \t]*:|HTTP\/)/im
+
+const latin1 = new TextDecoder("latin1")
+
+const textOf = (name: string | Uint8Array): string => typeof name === "string" ? name : latin1.decode(name)
+
+const badHead = (error: CgiResponse.CgiHeadError): Effect.Effect<never, FastCgiClientError> =>
+  Effect.fail(fail({ _tag: "BadHead" }, `the Authorizer's answer is not a CGI response: ${error.message}`, error))

@@ -1,0 +1,111 @@
+/**
+ * What an HTTP app sees of a FastCGI request beyond HTTP: the path that it is mounted at, and what the web server says.
+ */
+import { assert, it } from "@effect/vitest"
+import { FastCgiHttpServer } from "effect-fastcgi/http"
+import { FastCgiTest } from "effect-fastcgi/testing"
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { serve } from "./suite/support.ts"
+
+/** Answers with what the app sees. */
+const seen = Effect.gen(function*() {
+  const request = yield* HttpServerRequest.HttpServerRequest
+  const { variables } = Option.getOrThrow(yield* FastCgiHttpServer.origin)
+  return yield* HttpServerResponse.json({
+    method: request.method,
+    url: request.url,
+    originalUrl: request.originalUrl,
+    authorization: request.headers["authorization"],
+    remoteAddress: Option.getOrUndefined(request.remoteAddress),
+    remoteUser: variables.remoteUser,
+    verified: variables.ssl?.clientVerified,
+    subject: variables.ssl?.clientSubject,
+    notAfter: variables.ssl?.clientNotAfter
+  })
+})
+
+const Routes = Layer.mergeAll(
+  HttpRouter.add("*", "/*", seen),
+  HttpRouter.add(
+    "GET",
+    "/users/:name",
+    Effect.map(HttpRouter.params, ({ name }) => HttpServerResponse.text(name ?? ""))
+  )
+)
+
+const ask = (params: Readonly<Record<string, string>>) =>
+  Effect.gen(function*() {
+    const peer = yield* (yield* FastCgiTest.FastCgiMemory).peer
+    yield* peer.request({ params: { REQUEST_METHOD: "GET", HTTP_HOST: "example.test", ...params } })
+    const { stdout } = yield* peer.reply()
+    return stdout.slice(stdout.indexOf("\r\n\r\n") + 4)
+  })
+
+const see = (params: Readonly<Record<string, string>>) =>
+  Effect.map(ask(params), (body) => JSON.parse(body) as Record<string, unknown>)
+
+const mounted = FastCgiTest.layerTestWith({ server: { basePath: "/app" } })
+
+it.effect("takes the base path off url, and leaves it in originalUrl", () =>
+  Effect.gen(function*() {
+    yield* serve(Routes)
+    for (
+      const [target, url] of [
+        ["/app/x%2Fy?a=/b", "/x%2Fy?a=/b"],
+        ["/app", "/"],
+        ["/app?a", "/?a"],
+        ["/%61pp/x", "/x"],
+        ["/apple", "/apple"],
+        ["/other/app/x", "/other/app/x"]
+      ] as const
+    ) {
+      const request = yield* see({ REQUEST_URI: target, SCRIPT_NAME: "/app", PATH_INFO: "/x/y" })
+      assert.strictEqual(request["url"], url)
+      assert.strictEqual(request["originalUrl"], `http://example.test${target}`)
+    }
+    assert.strictEqual(yield* ask({ REQUEST_URI: "/app/users/J%C3%BCrgen" }), "Jürgen")
+    // Of a web server that says the path only in its decoded form.
+    const { url } = yield* see({ SCRIPT_NAME: "/app", PATH_INFO: "/a b", QUERY_STRING: "q" })
+    assert.strictEqual(url, "/a%20b?q")
+  }).pipe(Effect.scoped, Effect.provide(mounted)))
+
+it.effect("tells what the web server says apart from what the client says", () =>
+  Effect.gen(function*() {
+    yield* serve(Routes)
+    assert.deepStrictEqual(
+      yield* see({
+        REQUEST_METHOD: "PROPFIND",
+        REQUEST_URI: "/who",
+        HTTPS: "on",
+        REMOTE_ADDR: "192.0.2.7",
+        REMOTE_USER: "alice",
+        REDIRECT_HTTP_AUTHORIZATION: "Basic YWxpY2U6eA==",
+        SSL_CLIENT_VERIFY: "SUCCESS",
+        SSL_CLIENT_S_DN: "CN=alice",
+        SSL_CLIENT_V_END: "Nov  4 09:05:00 2026 GMT"
+      }),
+      {
+        method: "PROPFIND",
+        url: "/who",
+        originalUrl: "https://example.test/who",
+        authorization: "Basic YWxpY2U6eA==",
+        remoteAddress: "192.0.2.7",
+        remoteUser: "alice",
+        verified: true,
+        subject: "CN=alice",
+        notAfter: "2026-11-04T09:05:00.000Z"
+      }
+    )
+    const spoofed = yield* see({
+      REQUEST_URI: "/who",
+      HTTP_REMOTE_USER: "root",
+      HTTP_X_FORWARDED_PROTO: "https",
+      HTTP_SSL_CLIENT_VERIFY: "SUCCESS"
+    })
+    assert.deepStrictEqual(spoofed, { method: "GET", url: "/who", originalUrl: "http://example.test/who" })
+  }).pipe(Effect.scoped, Effect.provide(FastCgiTest.layerTest)))

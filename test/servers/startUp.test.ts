@@ -1,0 +1,86 @@
+/**
+ * How long it takes from the start of the process to its first response. mod_fcgid gives an application 3 seconds.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as ChildProcess from "node:child_process"
+import * as Net from "node:net"
+import * as Path from "node:path"
+import { projectRoot } from "../support/files.ts"
+import { call } from "./support/direct.ts"
+
+// In milliseconds.
+const bound = 2000
+
+/** Starts node with the arguments on a listening socket, and measures the time until the request has been answered. */
+const timed = <A, E>(args: ReadonlyArray<string>, ask: (port: number) => Effect.Effect<A, E>) =>
+  Effect.scoped(Effect.gen(function*() {
+    const server = yield* Effect.callback<Net.Server>((resume) => {
+      const server = Net.createServer()
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    })
+    const { port } = server.address() as Net.AddressInfo
+    const { fd } = (server as unknown as { readonly _handle: { readonly fd: number } })._handle
+    const begin = performance.now()
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        const child = ChildProcess.spawn(process.execPath, args, { stdio: [fd, "ignore", "inherit"] })
+        server.close()
+        return child
+      }),
+      (child) =>
+        Effect.callback<void>((resume) => {
+          child.on("exit", () => resume(Effect.void))
+          child.kill("SIGTERM")
+        })
+    )
+    assert.isDefined(child.pid)
+    const answer = yield* ask(port)
+    return { answer, time: performance.now() - begin }
+  }))
+
+/** The middle of five, so that one that was starved does not count. */
+const middle = <A, E>(args: ReadonlyArray<string>, ask: (port: number) => Effect.Effect<A, E>, expected: A) =>
+  Effect.gen(function*() {
+    const times: Array<number> = []
+    for (let i = 0; i < 5; i++) {
+      const { answer, time } = yield* timed(args, ask)
+      assert.deepStrictEqual(answer, expected)
+      times.push(time)
+    }
+    return times.sort((a, b) => a - b)[2]!
+  })
+
+/** A program of Node alone that answers every connection. */
+const bare = middle(
+  ["--eval", "require('node:net').createServer((socket) => socket.end('bare')).listen({ fd: 0 })"],
+  (port) =>
+    Effect.callback<string, Error>((resume) => {
+      const socket = Net.connect(port, "127.0.0.1")
+      socket.on("data", (bytes) => {
+        socket.destroy()
+        resume(Effect.succeed(String(bytes)))
+      })
+      socket.on("error", (error) => resume(Effect.fail(error)))
+    }),
+  "bare"
+)
+
+describe("an application that is started", () => {
+  it.live.each(
+    [
+      ["of one route", "test/node/fixtures/app.ts", "/none"],
+      ["of the tests", "test/servers/app.ts", "/status?code=404"]
+    ] as const
+  )("%s has answered within two seconds", ([name, file, target]) =>
+    Effect.gen(function*() {
+      const reference = yield* bare
+      const time = yield* middle(
+        [Path.join(projectRoot, file)],
+        (port) => Effect.map(call({ port }, target), ({ status }) => status),
+        404
+      )
+      console.log(`the application ${name} is ${(time / reference).toFixed(1)} times as slow to start as bare node`)
+      assert.isBelow(time, bound)
+    }))
+})
