@@ -6,7 +6,7 @@ import { describeWith } from "../support/requirement.ts"
 import * as Caddy from "./support/caddy.ts"
 import { cases } from "./support/cases.ts"
 
-const rows = [...Caddy.matrix]
+const rows = [...Caddy.pages, ...Caddy.matrix]
 
 describeWith(["caddy"], "caddy", (caddy) => {
   layer(Caddy.layer(caddy!, rows), { excludeTestServices: true, timeout: "30 seconds" })((it) => {

@@ -6,7 +6,7 @@ import { describeWith } from "../support/requirement.ts"
 import { cases } from "./support/cases.ts"
 import * as H2o from "./support/h2o.ts"
 
-const rows = [...H2o.matrix]
+const rows = [...H2o.pages, ...H2o.matrix]
 
 describeWith(["h2o"], "h2o", (h2o) => {
   layer(H2o.layer(h2o!, rows), { excludeTestServices: true, timeout: "30 seconds" })((it) => {

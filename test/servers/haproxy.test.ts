@@ -6,7 +6,7 @@ import { describeWith } from "../support/requirement.ts"
 import { cases } from "./support/cases.ts"
 import * as HAProxy from "./support/haproxy.ts"
 
-const rows = [...HAProxy.matrix]
+const rows = [...HAProxy.pages, ...HAProxy.matrix]
 
 describeWith(["haproxy"], "haproxy", (haproxy) => {
   layer(HAProxy.layer(haproxy!, rows), { excludeTestServices: true, timeout: "30 seconds" })((it) => {

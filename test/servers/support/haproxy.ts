@@ -30,11 +30,9 @@ const documented = (title: string) => ({ port, socket, suffix }: Places) =>
     [
       ["bind :80", `bind 127.0.0.1:${port}`],
       ["unix@/run/app/app.sock", `unix@${socket}`],
-      ["fcgi-app app", `fcgi-app app${suffix}`],
-      ["use-fcgi-app app", `use-fcgi-app app${suffix}`],
-      ["frontend web", `frontend web${suffix}`],
-      ["backend app", `backend app${suffix}`],
-      ["default_backend app", `default_backend app${suffix}`]
+      ["fcgi-app app\n", `fcgi-app app${suffix}\n`],
+      ["frontend web\n", `frontend web${suffix}\n`],
+      ["backend app\n", `backend app${suffix}\n`]
     ]
   )
 
