@@ -122,6 +122,8 @@ export const start = (h2o: string, folder: string, hosts: ReadonlyArray<string>,
       name: "h2o",
       command: h2o,
       args: ["-m", "worker", "-c", file],
+      // With SIGTERM it waits for its clients, who keep their connections.
+      stopSignal: "SIGKILL",
       ready: Effect.forEach(ports, (port) => WebServers.accepts({ host: "127.0.0.1", port }))
     })
   })
