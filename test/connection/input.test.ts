@@ -2,7 +2,7 @@
  * What arrives for handlers: fragments, backpressure without windows (architecture §7), and lengths.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiEncoder, FastCgiRecord as R, FastCgiRequestError, FastCgiResponse } from "effect-fastcgi"
+import { FastCgiEncoder, FastCgiParams, FastCgiRecord as R, FastCgiRequestError, FastCgiResponse } from "effect-fastcgi"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -296,6 +296,28 @@ describe("a multiplexed connection", () => {
         assert.strictEqual((yield* peer.reply(2)).stdout, page("1000 complete"))
         // GET_VALUES and aborts pass as well.
         assert.deepStrictEqual(yield* exchange(peer), [])
+        gate.openUnsafe()
+        yield* peer.send(R.stdin(1))
+        assert.strictEqual((yield* peer.reply(1)).stdout, page(`${240 * KiB} complete`))
+      })
+  )
+
+  play(
+    "reads on as far before its second request, when its peer has asked whether it may have several",
+    serve(handlers, options),
+    () =>
+      Effect.gen(function*() {
+        gate.closeUnsafe()
+        const peer = yield* connect
+        yield* peer.send(R.getValues(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", ""]])))
+        assert.strictEqual((yield* received(peer))._tag, "GetValuesResult")
+        yield* peer.send(...opening(1, waits))
+        for (let sent = 0; sent < 240 * KiB; sent += 16 * KiB) {
+          yield* peer.send(R.stdin(1, bytes(16 * KiB)))
+          yield* settle
+        }
+        yield* peer.send(...opening(2), R.stdin(2, bytes(1000)), R.stdin(2))
+        assert.strictEqual((yield* peer.reply(2)).stdout, page("1000 complete"))
         gate.openUnsafe()
         yield* peer.send(R.stdin(1))
         assert.strictEqual((yield* peer.reply(1)).stdout, page(`${240 * KiB} complete`))

@@ -208,6 +208,8 @@ describe("a response", () => {
             const records = readRecords(sent)
             assert.deepStrictEqual(emptyEnd(records), [[Stdout, 0], [EndRequest, 8]])
             assert.isTrue(records.slice(0, -2).every(({ content }) => content.length > 0), "one empty STDOUT record")
+            // HAProxy 2.6 counts both in 16 bits, and takes what follows for records when that is too little.
+            assert.isTrue(records.every(({ content, padding }) => content.length + padding < 65_536), "record too long")
             const body = contentOf(records, Stdout, 1).subarray(skipped)
             const expected = kind === "text" ? text("t".repeat(size)) : bytes(size)
             assert.strictEqual(body.length, size)

@@ -32,7 +32,10 @@ const { values } = parseArgs({
     /** Options of FastCgiSendFile, as JSON. */
     "send-file": { type: "string" },
     static: { type: "string" },
-    "log-to-web-server": { type: "boolean" }
+    "log-to-web-server": { type: "boolean" },
+    "no-multiplexing": { type: "boolean" },
+    /** Milliseconds. */
+    "stall-timeout": { type: "string" }
   }
 })
 
@@ -47,6 +50,8 @@ const listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =
 
 const server = NodeFastCgi.layer({
   ...(listeners.length === 0 ? {} : { listeners }),
+  ...(values["no-multiplexing"] === true ? { multiplexing: false } : {}),
+  ...(values["stall-timeout"] === undefined ? {} : { stallTimeout: Number(values["stall-timeout"]) }),
   ...(values.graceful === undefined ? {} : { gracefulShutdownTimeout: Number(values.graceful) }),
   basePath: values["base-path"]
 })

@@ -8,7 +8,10 @@ import { createHash } from "node:crypto"
 import { describeWith } from "../support/requirement.ts"
 import { peakMemory, resetPeak } from "../support/webServers.ts"
 import * as Apache from "./support/apache.ts"
+import * as Caddy from "./support/caddy.ts"
 import { digestOf, pieces } from "./support/content.ts"
+import * as H2o from "./support/h2o.ts"
+import * as HAProxy from "./support/haproxy.ts"
 import { open, request } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
 import type { Digest } from "./support/messages.ts"
@@ -119,3 +122,26 @@ describeWith(["apache2"], "Apache", (apache) => {
     })
   }
 })
+
+for (
+  const [name, build, rows] of [
+    ["haproxy", HAProxy.layer, [...HAProxy.pages, ...HAProxy.matrix.filter(({ name }) => name === "TCP, mpxs-conns")]],
+    ["caddy", Caddy.layer, [...Caddy.pages, ...Caddy.matrix.slice(-1)]],
+    ["h2o", H2o.layer, [...H2o.pages, ...H2o.matrix.slice(-1)]]
+  ] as const
+) {
+  describeWith([name], name, (server) => {
+    const site = (build as (server: string, rows: ReadonlyArray<Row>) => ReturnType<typeof Caddy.layer>)(server!, rows)
+    layer(site, { excludeTestServices: true, timeout: "30 seconds" })((it) => {
+      for (const row of rows) {
+        describe(row.name, () => {
+          it.effect("takes 200 MB", () => upload(row, 200), timeout)
+          if (row.differences.refusesChunks === undefined) {
+            it.effect("takes 100 MB in chunks", () => upload(row, 100, true), timeout)
+          }
+          it.effect("sends 1 GiB", () => download(row), timeout)
+        })
+      }
+    })
+  })
+}

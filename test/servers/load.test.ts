@@ -7,6 +7,9 @@ import { fileURLToPath } from "node:url"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import * as Apache from "./support/apache.ts"
+import * as Caddy from "./support/caddy.ts"
+import * as H2o from "./support/h2o.ts"
+import * as HAProxy from "./support/haproxy.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
 import * as Nginx from "./support/nginx.ts"
 import { type Row, Site } from "./support/site.ts"
@@ -90,3 +93,21 @@ describeWith(["apache2", "wrk"], "Apache", (apache, wrk) => {
     it.effect(`answers 30000 requests of 32 clients: ${name}`, () => load(wrk!, Apache.fcgidLoad, 30_000, 32), timeout)
   })
 })
+
+for (
+  const [name, build, rows] of [
+    ["haproxy", HAProxy.layer, [...HAProxy.pages, ...HAProxy.matrix]],
+    ["caddy", Caddy.layer, [...Caddy.pages, ...Caddy.matrix]],
+    ["h2o", H2o.layer, [...H2o.pages, ...H2o.matrix]]
+  ] as const
+) {
+  describeWith([name, "wrk"], name, (server, wrk) => {
+    const count = Math.ceil(30_000 / rows.length)
+    const site = (build as (server: string, rows: ReadonlyArray<Row>) => ReturnType<typeof Caddy.layer>)(server!, rows)
+    layer(site, { excludeTestServices: true, timeout: "30 seconds" })((it) => {
+      for (const row of rows) {
+        it.effect(`answers ${count} requests of 32 clients: ${row.name}`, () => load(wrk!, row, count, 32), timeout)
+      }
+    })
+  })
+}

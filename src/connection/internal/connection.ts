@@ -269,7 +269,8 @@ export class Connection
     })
     this.withheld.push(request)
     this.closeWhenIdle = true
-    if (this.readAhead.multiplexed) this.goAway()
+    // HAProxy would put its next requests on a connection that ends as long as it sends input of others on it.
+    if (this.readAhead.multiplexed || this.readAhead.mayMultiplex) this.goAway()
     this.cutOffIfAlone()
   }
 
@@ -476,7 +477,11 @@ export class Connection
     }
     const names: Array<string> = []
     for (const [name] of asked) names.push(name)
-    this.reply(RecordType.GetValuesResult, FastCgiParams.encodePairs(this.handler.values(names)))
+    const values = this.handler.values(names)
+    if (values.some(([name, value]) => name === ValueName.MpxsConns && value === "1")) {
+      this.readAhead.mayMultiplex = true
+    }
+    this.reply(RecordType.GetValuesResult, FastCgiParams.encodePairs(values))
   }
 
   private reply(type: RecordType, content: Uint8Array): void {

@@ -23,6 +23,10 @@ const copyLimit = 2048
 // What is queued is handed over at once from here on, so that a long answer is on its way while it is being made.
 const flushSize = 64 * 1024
 
+// Content of long records. With padding a record must stay below 64 KiB: HAProxy, when it skips what comes for a client that
+// has gone, adds both up in 16 bits, and takes what is then left for records, of other requests for instance.
+const maxStdoutContent = maxContentLength - 7
+
 // HAProxy 2.6 crashes on STDERR records without padding, and on those of 16 KiB and more.
 const maxStderrContent = 8 * 1024
 
@@ -101,8 +105,8 @@ export class OutputQueue {
         this.record(type, requestId, content, at, end, 8 - ((end - at) & 7))
       }
     } else {
-      for (let at = 0; at < length; at += maxContentLength) {
-        const end = Math.min(at + maxContentLength, length)
+      for (let at = 0; at < length; at += maxStdoutContent) {
+        const end = Math.min(at + maxStdoutContent, length)
         this.record(type, requestId, content, at, end, paddingTo8(end - at))
       }
     }
@@ -213,9 +217,9 @@ export class OutputQueue {
     const headBytes = new Uint8Array(head.length)
     for (let i = 0; i < headBytes.length; i++) headBytes[i] = head.charCodeAt(i)
     const bodyBytes = body === undefined ? noContent : typeof body === "string" ? encoder.encode(body) : body
-    const share = Math.min(bodyBytes.length, maxContentLength - headBytes.length)
+    const share = Math.min(bodyBytes.length, Math.max(maxStdoutContent - headBytes.length, 0))
     const length = headBytes.length + share
-    const padding = paddingTo8(length)
+    const padding = Math.min(paddingTo8(length), maxContentLength - length)
     const at = this.reserve(headerLength)
     writeHeader(slab, at, RecordType.Stdout, requestId, length, padding)
     this.append(headBytes, 0, headBytes.length)

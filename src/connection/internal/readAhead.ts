@@ -24,6 +24,8 @@ export interface ReadAheadOwner {
 export class ReadAhead {
   /** Whether more than one request is active, or has been since the last moment without one. */
   multiplexed = false
+  /** Whether the peer has been told that it may multiplex: the BEGIN_REQUEST of another request may stand behind input. */
+  mayMultiplex = false
   private readonly owner: ReadAheadOwner
   private readonly limits: ConnectionLimits
   private readonly stallTimer: Timer
@@ -75,7 +77,7 @@ export class ReadAhead {
   }
 
   private get limit(): number {
-    return this.holdsUp ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
+    return this.mayMultiplex || this.holdsUp ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
   }
 
   // Whether not to read holds somebody up: requests beside the one that is not read, a peer that reads nothing before it has

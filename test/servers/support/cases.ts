@@ -10,7 +10,7 @@ import * as Fiber from "effect/Fiber"
 import { createHash } from "node:crypto"
 import { CgiRequest, FastCgiParams } from "../../../src/index.ts"
 import { digestOf, pieces } from "./content.ts"
-import { open, type Opened, request, type RequestOptions, type Response } from "./http.ts"
+import { open, type Opened, request, type RequestOptions, type Response, uploads } from "./http.ts"
 import type { Digest, Received } from "./messages.ts"
 import { type PathOutcome, type Row, Site } from "./site.ts"
 
@@ -141,11 +141,14 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
   if (refusal !== undefined) {
     it.effect(`refuses a body in chunks (${refusal[1]})`, () =>
       Effect.gen(function*() {
-        const response = yield* send("/digest", { method: "POST", body: pieces(3_000_017) })
+        // Where it is the size that matters, not so much that the client is still sending when the server closes.
+        const size = refusal[2] === undefined ? 3_000_017 : 3 * refusal[2]
+        const response = yield* send("/digest", { method: "POST", body: pieces(size) })
         assert.strictEqual(response.status, refusal[0])
       }))
-  } else {
-    for (const size of [0, 1, 3_000_017]) {
+  }
+  if (refusal === undefined || refusal[2] !== undefined) {
+    for (const size of [0, 1, refusal?.[2] ?? 3_000_017]) {
       it.effect(`passes on a body of ${size} bytes in chunks`, () =>
         Effect.gen(function*() {
           const digest = json<Digest>(yield* send("/digest", { method: "POST", body: pieces(size) }))
@@ -447,8 +450,9 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
         assert.strictEqual((yield* Fiber.join(response)).text, "data: 1\n\ndata: 2\n\n")
       }))
   } else {
-    const query = arrival === undefined ? "" : "&unbuffered"
-    it.effect(`sends server-sent events one by one${arrival === undefined ? "" : ", when told X-Accel-Buffering: no"}`, () =>
+    const asked = arrival?.[0] === "with X-Accel-Buffering"
+    const query = asked ? "&unbuffered" : ""
+    it.effect(`sends server-sent events one by one${asked ? ", when told X-Accel-Buffering: no" : ""}`, () =>
       Effect.gen(function*() {
         const app = yield* application
         const id = app.id()
@@ -471,14 +475,26 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       }))
   }
 
-  it.effect("answers others while a client takes nothing of a large response", () =>
+  const held = differences.slowClientHoldsUpOthers
+  const others = held === undefined
+    ? "answers others while a client takes nothing of a large response"
+    : `answers others when a client goes on that takes nothing of a large response (${held})`
+  it.effect(others, () =>
     Effect.gen(function*() {
       const size = 30_000_000
       const slow = yield* start(`/download?size=${size}`)
-      for (let i = 0; i < 20; i++) assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+      const waiting = held === undefined
+        ? undefined
+        : yield* Effect.forkScoped(Effect.forEach([1, 2, 3, 4], () => send("/hello"), { concurrency: "unbounded" }))
+      if (held === undefined) {
+        for (let i = 0; i < 20; i++) assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+      }
       const hash = createHash("sha256")
       yield* slow.drain((chunk) => hash.update(chunk))
       assert.strictEqual(hash.digest("hex"), digestOf(size))
+      if (waiting !== undefined) {
+        for (const response of yield* Fiber.join(waiting)) assert.strictEqual(response.text, "Hello world!")
+      }
     }))
 
   // --- the client goes away ----------------------------------------------------------------------
@@ -531,12 +547,15 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
 
   // Where a client sees nothing of a response before its end there is no idle stream that it could leave.
   if (silentDuring === undefined && arrival?.[0] !== "at its end") {
-    const atNextWrite = differences.noticesAtNextWrite
+    const [writes, late] = differences.noticesAfterWrites ??
+      (differences.noticesAtNextWrite === undefined ? [0, ""] : [1, differences.noticesAtNextWrite])
     it.effect(
       `interrupts ${
-        atNextWrite === undefined
+        writes === 0
           ? "a stream that has nothing to send within a second when its client goes away"
-          : `an idle stream whose client has gone away as soon as it sends something (${atNextWrite})`
+          : `an idle stream whose client has gone away as soon as it has sent something${
+            writes === 1 ? "" : ` ${writes} times`
+          } (${late})`
       }`,
       () =>
         Effect.gen(function*() {
@@ -548,10 +567,12 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
           const response = yield* Fiber.join(opening)
           yield* response.received(9)
           yield* response.leave
-          if (atNextWrite !== undefined) {
+          for (let i = 0; i < writes; i++) {
             assert.isTrue(Exit.isFailure(yield* Effect.exit(app.hears("Interrupted", id, 300))))
-            // The first write may be what makes the client's side say that it has gone.
             yield* app.say({ _tag: "Emit", id, text: "2" })
+          }
+          if (differences.noticesAtNextWrite !== undefined) {
+            // The first write may be what makes the client's side say that it has gone.
             yield* Effect.ignore(app.hears("Interrupted", id, 300))
             yield* app.say({ _tag: "Emit", id, text: "3" })
           }
@@ -565,15 +586,20 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
   for (const target of ["/early", "/limited"]) {
     it.effect(`sends the 413 of ${target} although the client still sends its body`, () =>
       Effect.gen(function*() {
-        const response = yield* send(target, { method: "POST", body: Buffer.concat([...pieces(20_000_000)]) })
+        const body = Buffer.concat([...pieces(20_000_000)])
+        const response = yield* send(target, { method: "POST", body, agent: uploads })
         assert.strictEqual(response.status, 413)
-        assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+        assert.strictEqual((yield* send("/hello", { agent: uploads })).text, "Hello world!")
       }))
   }
 
   // --- what goes wrong in the application ------------------------------------------------------------
 
-  it.effect("writes what the application writes to STDERR to the web server's log", () =>
+  const lost = differences.losesStderr
+  const what = lost === undefined
+    ? "writes what the application writes to STDERR to the web server's log"
+    : `drops what the application writes to STDERR (${lost})`
+  it.effect(what, () =>
     Effect.gen(function*() {
       const { server } = yield* Site
       for (const text of ["short", "l".repeat(1500), "with%20spaces"]) {
@@ -581,7 +607,11 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
         const response = yield* send(`/stderr?text=${row.name.length}-${text}`)
         assert.strictEqual(response.status, 200)
         assert.strictEqual(response.text, "logged")
-        yield* server.says(`${row.name.length}-${decodeURIComponent(text).slice(0, 1000)}`, since)
+        if (lost === undefined) {
+          yield* server.says(`${row.name.length}-${decodeURIComponent(text).slice(0, 1000)}`, since)
+        } else {
+          assert.notInclude(server.log().slice(since), text.slice(0, 100))
+        }
         // The records that end STDERR have done no harm to the connection.
         assert.strictEqual((yield* send("/hello")).text, "Hello world!")
       }
@@ -609,7 +639,7 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       const client = yield* Effect.forkScoped(start(`/broken?id=${id}&unbuffered${query}`), { startImmediately: true })
       yield* app.hears("Begun", id)
       yield* app.say({ _tag: "Emit", id, text })
-      if (arrival?.[0] !== "at its end") {
+      if (arrival?.[0] !== "at its end" && arrival?.[0] !== "events only") {
         const response = yield* Fiber.join(client)
         yield* response.received(10)
       }
@@ -626,7 +656,14 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
     assert.include(exit.value.text, "<!DOCTYPE")
   }
 
-  const looksComplete = differences.cutLooksComplete
+  // What went wrong with one response is no matter to the next.
+  const goesOn = Effect.gen(function*() {
+    const next = send("/hello")
+    const response = yield* differences.cutCostsTheNext === undefined ? next : Effect.retry(next, { times: 1 })
+    assert.strictEqual(response.text, "Hello world!")
+  })
+
+  const looksComplete = differences.cutLooksComplete ?? differences.cutMayLookComplete
   for (
     const [what, text] of [["after some bytes", "half of it"], ["after a megabyte", "m".repeat(2 ** 20)]] as const
   ) {
@@ -634,7 +671,7 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
       Effect.gen(function*() {
         const exit = yield* breakOff(`&length=${text.length + 10}`, text)
         cutOff(exit)
-        assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+        yield* goesOn
       }))
 
     it.effect(
@@ -647,9 +684,13 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
           if (looksComplete === undefined) {
             cutOff(exit)
           } else {
-            assert.isTrue(Exit.isSuccess(exit) && exit.value.status === 200 && exit.value.text === text)
+            assert.isTrue(
+              Exit.isSuccess(exit)
+                ? exit.value.status === 200 && exit.value.text === text
+                : differences.cutMayLookComplete !== undefined
+            )
           }
-          assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+          yield* goesOn
         })
     )
   }

@@ -14,6 +14,8 @@ export interface RequestOptions {
   readonly headers?: Http.OutgoingHttpHeaders | undefined
   /** Sent with its length when it is one array, and in chunks when it is several. */
   readonly body?: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array> | undefined
+  /** Whose connections are used. `request` has one for all, `open` takes a new connection. */
+  readonly agent?: Http.Agent | undefined
   /** Sends `Expect: 100-continue`, and the body only when the server has said `100 Continue`. */
   readonly expectContinue?: boolean | undefined
   /** Sent behind a body in chunks. */
@@ -32,6 +34,9 @@ export interface Response {
 
 const agent = new Http.Agent({ keepAlive: true, maxSockets: 16 })
 
+/** For requests that are answered before their body has been sent: what goes wrong with it later is no matter to others. */
+export const uploads = new Http.Agent({ keepAlive: true, maxSockets: 16 })
+
 const deadline = "20 seconds"
 
 /** Sends a request to 127.0.0.1 and reads the response to its end. The target is sent byte for byte (latin1). */
@@ -40,7 +45,7 @@ export const request = (
   target: string,
   options: RequestOptions = {}
 ): Effect.Effect<Response, HttpError> =>
-  Effect.scoped(Effect.flatMap(open(port, target, { ...options, agent }), (opened) => opened.whole))
+  Effect.scoped(Effect.flatMap(open(port, target, { agent, ...options }), (opened) => opened.whole))
 
 /** A response of which the head has arrived. */
 export interface Opened {
@@ -60,7 +65,7 @@ export interface Opened {
 export const open = (
   port: number,
   target: string,
-  options: RequestOptions & { readonly agent?: Http.Agent } = {}
+  options: RequestOptions = {}
 ): Effect.Effect<Opened, HttpError, Scope.Scope> =>
   Effect.gen(function*() {
     const { message, outgoing } = yield* Effect.acquireRelease(
@@ -167,7 +172,7 @@ const toResponse = (message: Http.IncomingMessage, body: Buffer): Response => ({
 const send = (
   port: number,
   target: string,
-  options: RequestOptions & { readonly agent?: Http.Agent }
+  options: RequestOptions
 ): Effect.Effect<{ readonly outgoing: Http.ClientRequest; readonly message: Http.IncomingMessage }, HttpError> =>
   Effect.callback<{ readonly outgoing: Http.ClientRequest; readonly message: Http.IncomingMessage }, HttpError>(
     (resume) => {

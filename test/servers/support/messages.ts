@@ -8,12 +8,15 @@
 export type Event =
   | { readonly _tag: "Started"; readonly pid: number; readonly address: string }
   /** A handler has begun. */
-  | { readonly _tag: "Begun"; readonly id: string }
+  | { readonly _tag: "Begun"; readonly id: string; readonly on?: RequestPlace | undefined }
   /** A handler was interrupted; `byClient` when its client has gone away, and not for another reason. */
   | { readonly _tag: "Interrupted"; readonly id: string; readonly byClient: boolean }
   /** A handler has ended in any other way. */
   | { readonly _tag: "Ended"; readonly id: string }
   | { readonly _tag: "Measured"; readonly id: string; readonly measures: Measures }
+
+/** Where a request came in. */
+export type RequestPlace = readonly [connectionId: number, requestId: number]
 
 /** To the application. */
 export type Command =
@@ -47,6 +50,7 @@ export interface Received {
   readonly remoteAddress: string | undefined
   readonly body: string
   readonly keepConnection: boolean
+  readonly on: RequestPlace | undefined
   readonly params: ReadonlyArray<readonly [name: string, value: string]>
 }
 

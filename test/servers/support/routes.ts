@@ -21,7 +21,7 @@ import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import { FastCgiHttpServer, FastCgiLogger } from "../../../src/http/index.ts"
 import { pieces } from "./content.ts"
-import type { Digest, Event, Received } from "./messages.ts"
+import type { Digest, Event, Received, RequestPlace } from "./messages.ts"
 
 /** The application's side of the conversation with the test. */
 export class Control extends Context.Service<Control, {
@@ -55,6 +55,11 @@ const number = (parameters: URLSearchParams, name: string, otherwise: number) =>
   return value === null ? otherwise : Number(value)
 }
 
+const place: Effect.Effect<RequestPlace | undefined, never, HttpServerRequest.HttpServerRequest> = Effect.map(
+  FastCgiHttpServer.origin,
+  (origin) => Option.isSome(origin) ? [origin.value.request.connectionId, origin.value.request.requestId] : undefined
+)
+
 class Failure extends Error {
   override readonly name = "Failure"
 }
@@ -73,7 +78,12 @@ const isClientAbort = (cause: Cause.Cause<unknown>) =>
   cause.reasons.some((reason) => reason._tag === "Interrupt" && reason.annotations.has(ClientAbort.key))
 
 /** A stream that does what the test says, and tells the test how it begins and ends. */
-const ordered = (control: Control["Service"], id: string, encode: (text: string) => Uint8Array) => {
+const ordered = (
+  control: Control["Service"],
+  id: string,
+  encode: (text: string) => Uint8Array,
+  on?: RequestPlace
+) => {
   const orders = control.listen(id)
   return Stream.onExit(
     Stream.onStart(
@@ -82,7 +92,7 @@ const ordered = (control: Control["Service"], id: string, encode: (text: string)
         (order) =>
           order._tag === "Emit" ? Effect.succeed(encode(order.text)) : Effect.fail(new Failure("as the test said"))
       ),
-      control.send({ _tag: "Begun", id })
+      control.send({ _tag: "Begun", id, on })
     ),
     reportEnd(control, id)
   )
@@ -109,6 +119,7 @@ const received = Effect.gen(function*() {
     remoteAddress: Option.getOrUndefined(received.remoteAddress),
     body,
     keepConnection: Option.isSome(origin) && origin.value.request.keepConnection,
+    on: yield* place,
     params: Option.isSome(origin) ? Array.from(origin.value.request.params) : []
   }
   return yield* HttpServerResponse.json(content)
@@ -163,7 +174,7 @@ const events = HttpRouter.add(
   Effect.gen(function*() {
     const query = yield* parameters
     return HttpServerResponse.stream(
-      ordered(yield* Control, query.get("id") ?? "", (text) => encode(`data: ${text}\n\n`)),
+      ordered(yield* Control, query.get("id") ?? "", (text) => encode(`data: ${text}\n\n`), yield* place),
       {
         contentType: "text/event-stream",
         headers: query.has("unbuffered") ? { "x-accel-buffering": "no" } : {}
@@ -181,7 +192,7 @@ const broken = HttpRouter.add(
     return HttpServerResponse.stream(
       query.has("fail")
         ? Stream.concat(Stream.succeed(encode("half of it")), Stream.fail(new Failure("at once")))
-        : ordered(yield* Control, query.get("id") ?? "", encode),
+        : ordered(yield* Control, query.get("id") ?? "", encode, yield* place),
       {
         ...(query.has("length") ? { contentLength: number(query, "length", 0) } : {}),
         headers: query.has("unbuffered") ? { "x-accel-buffering": "no" } : {}
@@ -198,7 +209,7 @@ const wait = HttpRouter.add(
     const id = (yield* parameters).get("id") ?? ""
     const control = yield* Control
     const orders = control.listen(id)
-    yield* control.send({ _tag: "Begun", id })
+    yield* control.send({ _tag: "Begun", id, on: yield* place })
     yield* Effect.onExit(Queue.take(orders), reportEnd(control, id))
     return HttpServerResponse.text("finished")
   })

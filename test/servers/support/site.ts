@@ -28,26 +28,39 @@ export interface Differences {
   /**
    * The body of a response, `"at its end"`: the client sees nothing of it before it is complete.
    * `"with X-Accel-Buffering"`: it sees it as it is sent when the response says `X-Accel-Buffering: no`, and may not otherwise.
+   * `"events only"`: it sees server-sent events as they are sent, and other bodies when there is enough of them.
    */
-  readonly responsesArrive?: readonly ["at its end" | "with X-Accel-Buffering", reason: string] | undefined
+  readonly responsesArrive?:
+    | readonly ["at its end" | "with X-Accel-Buffering" | "events only", reason: string]
+    | undefined
   /** The application is not told that the client has gone away before it has answered. */
   readonly silentBeforeResponse?: string | undefined
   /** The application is not told that the client has gone away while it sends a response. */
   readonly silentDuringResponse?: string | undefined
-  /** A request body in chunks is answered with this status. */
-  readonly refusesChunks?: readonly [status: number, reason: string] | undefined
+  /** A request body in chunks is answered with this status, unless it has at most so many bytes (default: in any case). */
+  readonly refusesChunks?: readonly [status: number, reason: string, unlessBytes?: number] | undefined
   /** The application gets a request body in chunks without a length. */
   readonly chunksHaveNoLength?: string | undefined
   /** The application's Content-Length does not reach the client. */
   readonly dropsLength?: string | undefined
   /** The application is told that the client of an idle stream has gone away only when it sends something, or some more. */
   readonly noticesAtNextWrite?: string | undefined
+  /** The same, when it has sent something so many times. */
+  readonly noticesAfterWrites?: readonly [count: number, reason: string] | undefined
   /** A GET is said to have a body of length 0. */
   readonly getHasLength?: string | undefined
   /** A response whose length is not known gets one. */
   readonly addsLength?: string | undefined
   /** The client can not tell a response that is cut off from a complete one when it has no length. */
   readonly cutLooksComplete?: string | undefined
+  /** It may not be able to: that is a race. */
+  readonly cutMayLookComplete?: string | undefined
+  /** A client that takes nothing of its response holds others up. */
+  readonly slowClientHoldsUpOthers?: string | undefined
+  /** What an application writes to STDERR is nowhere to be read. */
+  readonly losesStderr?: string | undefined
+  /** A response that is cut off may cost the request that follows at the same moment. */
+  readonly cutCostsTheNext?: string | undefined
   /** A response that is cut off ends in an error page of the web server, so that it looks complete. */
   readonly cutEndsInErrorPage?: string | undefined
   /** The most bytes of response headers. */
