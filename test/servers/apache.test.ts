@@ -15,7 +15,7 @@ import type { Received } from "./support/messages.ts"
 
 const options = { excludeTestServices: true, timeout: "30 seconds" } as const
 
-describeWith(["apache2"], "Apache", (apache) => {
+describeWith(["apache2", Apache.fcgidModule], "Apache", (apache) => {
   const sites = [
     ["mod_proxy_fcgi", [...Apache.proxyPages, ...Apache.proxyMatrix]],
     ["mod_fcgid", [...Apache.fcgidPages, ...Apache.fcgidMatrix]]

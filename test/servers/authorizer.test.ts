@@ -198,7 +198,7 @@ describeWith(["lighttpd"], "an authorizer of lighttpd", (lighttpd) => {
     }))
 })
 
-describeWith(["apache2"], "an authorizer of Apache", (apache) => {
+describeWith(["apache2", Apache.fcgidModule], "an authorizer of Apache", (apache) => {
   const modules = ["authz_user", "authn_core", "auth_basic"]
 
   /** mod_authnz_fcgi, which connects to the authorizer. */

@@ -105,7 +105,7 @@ describeWith(["lighttpd"], "lighttpd", (lighttpd) => {
   }
 })
 
-describeWith(["apache2"], "Apache", (apache) => {
+describeWith(["apache2", Apache.fcgidModule], "Apache", (apache) => {
   const sites = [
     ["mod_proxy_fcgi", [Apache.proxyPages[0]!, Apache.proxyWithLength]],
     ["mod_fcgid", [...Apache.fcgidPages, ...Apache.fcgidMatrix]]

@@ -268,7 +268,7 @@ wait
   }
 })
 
-describeWith(["apache2"], "an application that Apache has started", (apache) => {
+describeWith(["apache2", Apache.fcgidModule], "an application that Apache has started", (apache) => {
   const fcgid = Apache.fcgidPages[0]!
   const apacheSite = Effect.map(
     Layer.build(Layer.fresh(Apache.layer(apache!, "mod_fcgid", [fcgid]))),
@@ -325,7 +325,7 @@ describeWith(["apache2"], "an application that Apache has started", (apache) => 
     }))
 })
 
-describeWith(["apache2", "wrk"], "behind Apache", (apache, wrk) => {
+describeWith(["apache2", "wrk", Apache.fcgidModule], "behind Apache", (apache, wrk) => {
   // Apache closes kept connections when it restarts, and a client may be sending just then: a connection for each request.
   const load = (port: number, seconds = 3) =>
     Effect.forkScoped(

@@ -75,7 +75,7 @@ describeWith(["lighttpd", "wrk"], "lighttpd", (lighttpd, wrk) => {
   }
 })
 
-describeWith(["apache2", "wrk"], "Apache", (apache, wrk) => {
+describeWith(["apache2", "wrk", Apache.fcgidModule], "Apache", (apache, wrk) => {
   const options = { excludeTestServices: true, timeout: "30 seconds" } as const
   const rows = [
     ...Apache.proxyPages,

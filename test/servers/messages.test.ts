@@ -467,7 +467,7 @@ fastcgi.server = ( "/" => (( "socket" => "${path}", "bin-path" => "${options.pro
   }
 })
 
-describeWith(["apache2"], "docs/apache.md", (apache) => {
+describeWith(["apache2", Apache.fcgidModule], "docs/apache.md", (apache) => {
   const onPage = (message: string) => assert.include(page("apache.md"), `\`${message}\``)
 
   interface Request {

@@ -25,9 +25,10 @@ const isExecutable = (file: string): boolean => {
 
 /**
  * The absolute path of a program, looked for on PATH and then in the folders where Debian installs servers; `undefined` when it
- * is not there. A command with a slash is taken as a path.
+ * is not there. A command with a slash is taken as a path, and may be a module of a program (`.so`), which is not executable.
  */
 export const onPath = (command: string): string | undefined => {
+  if (command.endsWith(".so")) return Fs.existsSync(command) ? command : undefined
   if (command.includes("/")) return isExecutable(command) ? Path.resolve(command) : undefined
   const folders = (process.env["PATH"] ?? "").split(Path.delimiter).filter((folder) => folder !== "")
   for (const folder of [...folders, ...systemFolders]) {

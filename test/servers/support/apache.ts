@@ -27,9 +27,9 @@ interface Places {
 }
 
 /** Where Debian installs the modules. */
-export const moduleFolder = "/usr/lib/apache2/modules"
+const moduleFolder = "/usr/lib/apache2/modules"
 
-/** Whether mod_fcgid is installed, which is a package of its own. */
+/** mod_fcgid, which is a package of its own. */
 export const fcgidModule = `${moduleFolder}/mod_fcgid.so`
 
 /** A snippet of docs/apache.md. */
@@ -239,7 +239,7 @@ const modules = {
 }
 
 /** The user as whom Apache runs when it is started as root. Debian's own. */
-export const user = "www-data"
+const user = "www-data"
 
 /** Starts Apache with the configuration and waits until it accepts at the ports. */
 export const start = (
