@@ -33,6 +33,7 @@ export default defineConfig({
           name: "library",
           include: ["test/**/*.test.ts"],
           exclude: withPrograms,
+          maxWorkers: 2,
           sequence: { groupOrder: 0 }
         }
       },
