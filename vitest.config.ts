@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { inMemory, withSockets } from "./test/support/inMemory.ts"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
@@ -9,6 +10,14 @@ const withPrograms = [
   "test/examples/**/*.test.ts",
   "test/client/phpFpm.test.ts",
   "test/conformance/command.test.ts"
+]
+
+/** Tests that need nothing but memory. */
+const memory = inMemory.map((folder) => `test/${folder}/**/*.test.ts`)
+const notInMemory = Array.from(withSockets.keys(), (file) => `test/${file}`)
+const onSockets = [
+  ...notInMemory.filter((file) => file.endsWith(".test.ts") && !withPrograms.includes(file)),
+  "test/{node,conformance,project}/**/*.test.ts"
 ]
 
 /** Real servers and browsers have deadlines that a small shared machine may miss: in CI once more, which the report shows. */
@@ -30,11 +39,21 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: "library",
-          include: ["test/**/*.test.ts"],
-          exclude: withPrograms,
+          name: "memory",
+          include: memory,
+          exclude: notInMemory,
           maxWorkers: 2,
           sequence: { groupOrder: 0 }
+        }
+      },
+      {
+        extends: true,
+        test: {
+          name: "sockets",
+          include: onSockets,
+          exclude: withPrograms,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 }
         }
       },
       {
@@ -45,7 +64,7 @@ export default defineConfig({
           retry: retryPrograms,
           fileParallelism: false,
           maxWorkers: 1,
-          sequence: { groupOrder: 1 }
+          sequence: { groupOrder: 2 }
         }
       }
     ]

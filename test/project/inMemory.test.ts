@@ -6,18 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { projectRoot } from "../support/files.ts"
-
-const folders = ["protocol", "cgi", "connection", "server", "http", "client", "testing"]
-
-/** What is compared with Node's own server, or is about sockets and processes. */
-const withSockets = new Map([
-  ["http/FastCgiSendFile.test.ts", "files are Node's, and so is the server that it is compared with"],
-  ["http/FastCgiSendFile.test.ts", "runs on NodeHttpServer as well, where nobody sends the file in its place"],
-  ["client/FastCgiGateway.test.ts", "a gateway is an HTTP server"],
-  ["client/gatewaySuite.test.ts", "a gateway is an HTTP server"],
-  ["client/phpFpm.test.ts", "php-fpm is a process"],
-  ["client/phpFpm.ts", "php-fpm is a process"]
-])
+import { inMemory, withSockets } from "../support/inMemory.ts"
 
 /** Waits for real time, or tells it. `Effect.sleep` is neither: it waits for TestClock. */
 const forbidden: ReadonlyArray<readonly [string, RegExp]> = [
@@ -38,7 +27,7 @@ const objections = (text: string): ReadonlyArray<string> =>
     )
   )
 
-const files = folders.flatMap((folder) =>
+const files = inMemory.flatMap((folder) =>
   Fs.readdirSync(Path.join(projectRoot, "test", folder), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".ts"))
     .map((file) => `${folder}/${file}`)
