@@ -39,7 +39,9 @@ const connect = (database: DatabaseSync): SqliteConnection => {
     attempt("execute", () => {
       const statement = prepare(sql, asArrays)
       const values = params as ReadonlyArray<SQLInputValue>
-      if (statement.columns().length > 0) return statement.all(...values) as unknown as ReadonlyArray<never>
+      if (statement.columns().length > 0) {
+        return statement.all(...values) as ReadonlyArray<unknown> as ReadonlyArray<never>
+      }
       statement.run(...values)
       return []
     })

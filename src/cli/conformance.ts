@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import type { SubjectProcess } from "../conformance/Conformance.ts"
-import { addressForms, parseAddress } from "./internal/address.ts"
+import { addressForms, parseAddress } from "../node/internal/address.ts"
 
 /** A "must" was not met. The report has said which. */
 export class NotConforming extends Data.TaggedError("NotConforming") {

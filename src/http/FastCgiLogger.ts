@@ -47,7 +47,12 @@ export interface FastCgiLoggerOptions {
  * 502 when that is full. Lines from while the body is being sent go out at once.
  *
  * Nothing is written outside of a request, over another HTTP server than `FastCgiHttpServer`, and when the request has
- * been answered or its client has gone away. The response is the same with and without the logger.
+ * been answered. The response is the same with and without the logger.
+ *
+ * **Gotchas**
+ *
+ * Lines of a request that is interrupted before it is answered, because its client has gone away or the web server waits
+ * no longer, are lost: keep another logger beside this one.
  *
  * @category constructors
  * @since 0.1.0

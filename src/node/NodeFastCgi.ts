@@ -12,9 +12,11 @@ import * as Etag from "effect/http/Etag"
 import type * as HttpPlatform from "effect/http/HttpPlatform"
 import type * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
+import * as FastCgiServerOptions from "../server/FastCgiServerOptions.ts"
 import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 
 /**
@@ -88,6 +90,36 @@ export const layer = (
   options: NodeFastCgiOptions = {}
 ): Layer.Layer<HttpServer.HttpServer | NodeFastCgiServices, FastCgiListenerError> =>
   Layer.mergeAll(layerServer(options), layerServices)
+
+/**
+ * All options from settings of the environment, each of which may be left out: those of `NodeFastCgiListener.config`
+ * (`FASTCGI_LISTEN` and its like), `FastCgiAdmission.config`, `FastCgiServerOptions.config`, and `FASTCGI_BASE_PATH`.
+ *
+ * **Example** (An app that its environment configures)
+ *
+ * ```ts
+ * import { NodeFastCgi } from "effect-fastcgi/node"
+ *
+ * export const Server = NodeFastCgi.layerConfig(NodeFastCgi.config)
+ * ```
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<NodeFastCgiOptions> = Config.map(
+  Config.all([
+    NodeFastCgiListener.config,
+    FastCgiAdmission.config,
+    FastCgiServerOptions.config,
+    Config.option(Config.NonEmptyString("FASTCGI_BASE_PATH"))
+  ]),
+  ([listeners, admission, server, basePath]) => ({
+    listeners,
+    ...admission,
+    ...server,
+    basePath: Option.getOrUndefined(basePath)
+  })
+)
 
 /**
  * Provides what `layer` does, with options from a `Config` value.

@@ -5,12 +5,16 @@
  * @since 0.1.0
  */
 import type * as Arr from "effect/Array"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as CgiProgram from "../server/CgiProgram.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
+import { count, optional } from "../server/internal/settings.ts"
 import { acceptor } from "./internal/acceptor.ts"
+import { listenForms, parseListenAddress } from "./internal/address.ts"
 import { cgiProcess } from "./internal/cgiProcess.ts"
 import { bindInet } from "./internal/inetSocket.ts"
 import { bindFd } from "./internal/inheritedSocket.ts"
@@ -296,6 +300,63 @@ export const layerTcp = (options: TcpOptions): Layer.Layer<FastCgiListener, Fast
 export const layerSystemd = (
   options: SystemdOptions = { systemd: true }
 ): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
+
+/**
+ * What to listen on, from settings of the environment, each of which may be left out.
+ *
+ * | setting               | what it says                                                                                  |
+ * | --------------------- | --------------------------------------------------------------------------------------------- |
+ * | `FASTCGI_LISTEN`      | `/run/app.sock`, `127.0.0.1:9000`, `9000`, `fd:0`, `systemd`, `systemd:NAME`; several, with commas between. Default `fd:0` |
+ * | `FASTCGI_SOCKET_MODE` | the file mode of UNIX sockets, octal: `660`                                                   |
+ * | `FASTCGI_BACKLOG`     | a whole number                                                                                |
+ * | `FASTCGI_ALLOW`       | who may connect over TCP: addresses and networks, with commas between                         |
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = Config.map(
+  Config.nested(
+    Config.all({
+      listen: optional(Config.schema(
+        Schema.NonEmptyString.check(
+          Schema.makeFilter((text: string) =>
+            text.split(",").every((one) => parseListenAddress(one.trim()) !== undefined) || `Expected ${listenForms}`
+          )
+        ),
+        "LISTEN"
+      )),
+      mode: optional(Config.schema(
+        Schema.String.check(
+          Schema.makeFilter((text: string) => /^0?[0-7]{3}$/.test(text) || "Expected three octal digits")
+        ),
+        "SOCKET_MODE"
+      )),
+      backlog: count("BACKLOG"),
+      allow: optional(Config.NonEmptyString("ALLOW"))
+    }),
+    "FASTCGI"
+  ),
+  ({ allow, backlog, listen, mode }) => {
+    const more = { backlog, allow: allow?.split(",").map((entry) => entry.trim()) }
+    return (listen ?? "fd:0").split(",").map((one): NodeFastCgiListenerOptions => {
+      const options = parseListenAddress(one.trim())!
+      return "path" in options
+        ? { ...options, backlog, mode: mode === undefined ? undefined : Number.parseInt(mode, 8) }
+        : { ...options, ...more }
+    })
+  }
+)
+
+/**
+ * Provides a listener on what `config` says, or another `Config` value.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Config<NodeFastCgiListenerOptions | ReadonlyArray<NodeFastCgiListenerOptions>> = config
+): Layer.Layer<FastCgiListener, FastCgiListenerError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(options, (options) => layer(options)))
 
 // -----------------------------------------------------------------------------
 // Internal

@@ -75,9 +75,14 @@ export interface FastCgiServerOptions {
   /** Whether a connection may carry more than one request at a time; otherwise CANT_MPX_CONN. Default true. */
   readonly multiplexing?: boolean | undefined
   /**
+   * What FCGI_GET_VALUES answers besides FCGI_MAX_CONNS, FCGI_MAX_REQS and FCGI_MPXS_CONNS, whose values are those that are
+   * enforced (SPEC 4.1). Default nothing.
+   */
+  readonly values?: Readonly<Record<string, string>> | undefined
+  /**
    * How requests above `maxRequests` are refused: with a complete answer, `Status: 503`, or with the protocol status
-   * OVERLOADED, on which HAProxy closes the connection with all its requests, and lighttpd and Apache grant access to
-   * what an Authorizer guards. Default `"status"`.
+   * OVERLOADED, on which HAProxy closes the connection with all its requests. An Authorizer gets a denial in both cases.
+   * Default `"status"`.
    */
   readonly overload?: "status" | "protocolStatus" | undefined
   /** How long shutting down waits for requests that are running before it interrupts them. Default 20 seconds. */

@@ -1,7 +1,7 @@
 /**
  * Random conversations between this package's client and its server: both read and write at their own pace, requests are
  * given up at random, and every other one gets what it asked for. A failure names its seed: `FUZZ_SEED=… npx vitest run
- * test/client/model.test.ts` plays that conversation alone, and `FUZZ_CASES` plays more, one for each 10,000 of them.
+ * test/client/model.test.ts` plays that conversation alone, and `FUZZ_CASES` plays more, one for each 5,000 of them.
  */
 import { assert, describe } from "@effect/vitest"
 import { FastCgiRecord, FastCgiResponse } from "effect-fastcgi"
@@ -83,7 +83,7 @@ const conversation = (seed: number) =>
 describe("random conversations of client and server", () => {
   play("give every request what it asked for, and leave nothing behind", serve(handlers), () =>
     Effect.gen(function*() {
-      const { first, last } = seeds(10_000)
+      const { first, last } = seeds(5000)
       for (let seed = first; seed <= last; seed++) {
         const exit = yield* Effect.exit(conversation(seed))
         if (Exit.isFailure(exit)) assert.fail(`${replay(seed, "client/model.test.ts")}: ${Cause.pretty(exit.cause)}`)

@@ -7,6 +7,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
+import * as FastCgiParams from "../../src/protocol/FastCgiParams.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
 import type * as Application from "./application.ts"
 import { answer, bytesOf, textOf } from "./application.ts"
@@ -30,6 +31,26 @@ describe("pools connections", () => {
       const third = yield* text
       yield* serve(yield* nth(1), 2, "3")
       assert.strictEqual(yield* Fiber.join(third), "3")
+      assert.strictEqual(opened.length, 2)
+    }))
+
+  it.effect("and begins no request on one whose application says unasked that it takes no more", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxRequests: 10 })
+      const text = Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+      const first = yield* text
+      const app = yield* nth(1)
+      yield* untilRequest(app, 1)
+      yield* app.send(Record.getValuesResult(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", "0"]])))
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+      const second = yield* text
+      yield* serve(yield* nth(2), 1, "2")
+      assert.strictEqual(yield* Fiber.join(second), "2")
+      // What runs on it goes on, and is the last.
+      yield* app.send(...answer(1, "\r\n1"))
+      assert.strictEqual(yield* Fiber.join(first), "1")
+      yield* app.untilEnd
       assert.strictEqual(opened.length, 2)
     }))
 

@@ -1,7 +1,7 @@
 /**
  * The conformance suite of an Effect `HttpServer`: what an app may rely on, whatever carries its requests. It is
- * written against `NodeHttpServer.layerTest`, which is the reference; `HttpServer.test.ts` runs it over every
- * transport.
+ * written against `NodeHttpServer.layerTest`, which is the reference; `HttpServer.test.ts` runs it in memory, and
+ * `test/node/httpSuite.test.ts` over sockets.
  */
 import { describe } from "@effect/vitest"
 import type * as Layer from "effect/Layer"

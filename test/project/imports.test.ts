@@ -43,15 +43,19 @@ const table: Record<string, Rules> = {
     internals: ["connection"],
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
+  // Settings of the environment are read in one way.
   node: {
     folders: ["server", "http", "client", "connection"],
+    files: ["server/internal/settings.ts"],
     packages: [core, net, socket, http, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   testing: { folders: ["server", "client", "protocol", "http", "connection"], packages: [core, net, http] },
   // Judges servers by their bytes: of a connection it knows the transport, and nothing of how this package speaks.
   conformance: { folders: ["protocol"], types: ["connection"], packages: [core] },
+  // People type addresses in settings and on the command line.
   cli: {
     folders: ["node", "client", "protocol", "testing", "conformance"],
+    files: ["node/internal/address.ts"],
     packages: [core, /^effect\/cli\/[A-Z][A-Za-z]*$/, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   // src/index.ts: the platform-free part, as one namespace a module

@@ -1,5 +1,5 @@
 /**
- * Bytes of web servers and applications, damaged: a million cases. Nothing throws, whatever cuts the bytes they mean the
+ * Bytes of web servers and applications, damaged: a million cases with `CI=true`. Nothing throws, whatever cuts the bytes they mean the
  * same, nothing comes out that did not go in, and what is kept is bounded. test/connection/fuzz.test.ts does the same with
  * whole connections.
  */

@@ -656,7 +656,7 @@ describe("roles", () => {
     () =>
       Effect.gen(function*() {
         const peer = yield* connect
-        for (const role of [0, 2, 3, 4, 255, 256, 65535]) {
+        for (const role of [0, 3, 4, 255, 256, 65535]) {
           // All of the request comes: what follows BEGIN_REQUEST belongs to an id that is free again.
           assert.deepStrictEqual(
             yield* exchange(peer, ...opening(9, { role }), R.stdin(9, text("body")), R.stdin(9)),
@@ -668,6 +668,38 @@ describe("roles", () => {
         assert.strictEqual((yield* peer.reply(9)).stdout, page("hello"))
       })
   )
+
+  for (
+    const [why, options, before, protocolStatus, status] of [
+      ["has no handler", {}, [], R.ProtocolStatus.UnknownRole, "403 Forbidden"],
+      [
+        "is one too many",
+        { overload: "protocolStatus", maxRequestsPerConnection: 1 },
+        opening(1),
+        2,
+        "503 Service Unavailable"
+      ],
+      ["cannot be multiplexed", { multiplexing: false }, opening(1), 1, "503 Service Unavailable"]
+    ] as const
+  ) {
+    play(
+      `an Authorizer that ${why} is denied beside the protocol status, which lighttpd takes for leave to go on`,
+      serve({
+        responder: () => Effect.never,
+        ...(why === "has no handler" ? {} : { authorizer: () => Effect.succeed(FastCgiResponse.allow()) })
+      }, options),
+      () =>
+        Effect.gen(function*() {
+          const peer = yield* connect
+          yield* exchange(peer, ...before)
+          yield* peer.send(...opening(9, { role: R.Role.Authorizer }))
+          const reply = yield* peer.reply(9)
+          assert.match(reply.stdout, new RegExp(`^Status: ${status}\r\n`))
+          assert.strictEqual(reply.protocolStatus, protocolStatus)
+          yield* takeLogs
+        })
+    )
+  }
 
   play(
     "one server has three of them",

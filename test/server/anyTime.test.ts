@@ -67,6 +67,31 @@ describe("GET_VALUES", () => {
   )
 })
 
+describe("variables of the application's own", () => {
+  play(
+    "are answered where they are asked for, and change no limit",
+    serve(echo, { values: { APP_VERSION: "1.2.3", FCGI_MAX_REQS: "1000000" }, admission: { maxRequests: 7 } }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        const ask = (...names: ReadonlyArray<string>) =>
+          Effect.gen(function*() {
+            yield* peer.send(R.getValues(FastCgiParams.encodePairs(names.map((name) => [name, ""]))))
+            const record = yield* received(peer)
+            assert.ok(record._tag === "GetValuesResult")
+            const values = FastCgiParams.fromBytes(record.content)
+            assert.ok(!("_tag" in values))
+            return [...values]
+          })
+        assert.deepStrictEqual(yield* ask("APP_VERSION", "FCGI_MAX_REQS", "constructor"), [
+          ["APP_VERSION", "1.2.3"],
+          ["FCGI_MAX_REQS", "7"]
+        ])
+        assert.deepStrictEqual(yield* ask("FCGI_MPXS_CONNS"), [["FCGI_MPXS_CONNS", "1"]])
+      })
+  )
+})
+
 describe("output", () => {
   play("begins while STDIN is still coming", serve(echo), () =>
     Effect.gen(function*() {

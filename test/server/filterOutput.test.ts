@@ -145,7 +145,10 @@ describe("a Filter that", () => {
         assert.isAbove(yield* peer.pending, 0)
         yield* TestClock.adjust("30 seconds")
         assert.strictEqual((yield* peer.reply()).stdout, page("4 InputDiscarded"))
-        assert.match((yield* takeLogs)[0].message, /bytes of input stood unread for 30000 ms and held up its DATA \(stallTimeout\)$/)
+        assert.match(
+          (yield* takeLogs)[0].message,
+          /bytes of input stood unread for 30000 ms and held up its DATA \(stallTimeout\)$/
+        )
       })
   )
 })

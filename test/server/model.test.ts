@@ -3,7 +3,7 @@
  * connection lasts, nothing comes under an id that is not active, and every body is the one that was sent.
  *
  * A failure names its seed: `FUZZ_SEED=… npx vitest run test/server/model.test.ts` plays that conversation alone, and
- * `FUZZ_CASES` plays more, a conversation for each 6,000 of them.
+ * `FUZZ_CASES` plays more, a conversation for each 5,000 of them.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { FastCgiAdmission, FastCgiEncoder, FastCgiParams, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
@@ -359,7 +359,7 @@ describe("random conversations", () => {
       Effect.gen(function*() {
         const admission = yield* FastCgiAdmission.FastCgiAdmission
         const observed = yield* Observed
-        const { first, last } = seeds(6000)
+        const { first, last } = seeds(5000)
         for (let seed = first; seed <= last; seed++) {
           const exit = yield* Effect.exit(conversation(seed))
           if (Exit.isFailure(exit)) {

@@ -1,7 +1,8 @@
 /**
  * The application under test, as a program: `node app.ts --control /tmp/x/control.sock --path /tmp/x/app.sock --port 9000`.
- * Without `--path`, `--port`, `--fd` and `--systemd` it listens on file descriptor 0, as a web server starts it. Without
- * `--control` nobody is told anything, which is enough to see what it says when it cannot start.
+ * Ports are those of 127.0.0.1 unless there is a `--host`. Without `--path`, `--port`, `--fd` and `--systemd` it listens on file
+ * descriptor 0, as a web server starts it. Without `--control` nobody is told anything, which is enough to see what it says when
+ * it cannot start.
  */
 import * as Effect from "effect/Effect"
 import * as HttpServer from "effect/http/HttpServer"
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     control: { type: "string" },
     path: { type: "string", multiple: true },
     port: { type: "string", multiple: true },
+    host: { type: "string" },
     fd: { type: "string" },
     /** The name of a socket of systemd, or "" for all. */
     systemd: { type: "string" },
@@ -41,7 +43,7 @@ const listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =
   ...(values.path ?? []).map((path) =>
     values.mode === undefined ? { path } : { path, mode: Number.parseInt(values.mode, 8) }
   ),
-  ...(values.port ?? []).map((port) => ({ port: Number(port) })),
+  ...(values.port ?? []).map((port) => ({ host: values.host, port: Number(port) })),
   ...(values.fd === undefined ? [] : [{ fd: Number(values.fd) }]),
   ...(values.systemd === undefined ? [] : [{ systemd: values.systemd === "" ? true as const : values.systemd }])
 ]

@@ -331,9 +331,6 @@ fastcgi.server = ( "/" => (( ${backend.replace("/run/app/app.sock", socket)}, "c
       status: 504
     }))
 
-  it.live("a head that is too big", () =>
-    says("response headers too large for /headers", socket, { target: "/headers?size=70000", status: 502 }))
-
   it.live("something that speaks HTTP", () =>
     says("unexpected end-of-file (perhaps the fastcgi process died):pid: 0 socket: unix:/run/app/app.sock", socket, {
       status: 500,

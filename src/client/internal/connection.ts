@@ -439,8 +439,15 @@ export class Connection {
 
   private answerValues(content: Uint8Array | undefined): void {
     const waiter = this.values.shift()
-    if (waiter === undefined) return
     const params = content === undefined ? FastCgiParams.empty : FastCgiParams.fromBytes(content)
+    if (waiter === undefined) {
+      // Unasked: an application that is about to close the connection wants no further request on it, as this package's
+      // server does. HAProxy takes it for that as well.
+      if (params instanceof FastCgiParams.FastCgiParamsError || params.get("FCGI_MPXS_CONNS") !== "0") return
+      this.accepting = false
+      if (this.live === 0) this.close(closedHere)
+      return
+    }
     if (params instanceof FastCgiParams.FastCgiParamsError) {
       const message = `the application's answer to GET_VALUES is malformed: ${params.message}`
       const error = fail({ _tag: "ProtocolError" }, message, params)

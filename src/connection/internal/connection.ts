@@ -1,7 +1,7 @@
 /**
  * The multiplexer: one connection, records in, request fibers, records out (architecture §5, §6).
  *
- * It owns the map of requests, decides when reading pauses, and is the only one that closes. Records are dispatched in
+ * It owns the map of requests, and is the only one that closes. Records are dispatched in
  * plain synchronous code, an array at a time; an Effect runs per request and per wait.
  *
  * | record                  | id state          | outcome                                                     |
@@ -35,12 +35,12 @@ import {
   Role,
   ValueName
 } from "../../protocol/FastCgiRecord.ts"
-import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { FastCgiTransport, FastCgiTransportObserver, FastCgiTransportReader } from "../FastCgiTransport.ts"
-import type { ConnectionHandler, ConnectionLimit, ConnectionLimits } from "./connectionHandler.ts"
+import type { ConnectionEvent, ConnectionHandler, ConnectionLimit, ConnectionLimits } from "./connectionHandler.ts"
 import { type AbortReason, ConnectionRequest, inputAborted, type RequestOwner } from "./connectionRequest.ts"
 import type { InputBuffer } from "./inputBuffer.ts"
 import { type OutputObserver, OutputQueue } from "./outputQueue.ts"
+import { ReadAhead, type ReadAheadOwner } from "./readAhead.ts"
 import { badRequest, lateParams, type Refusal, tooLargeParams, truncatedParams } from "./refusals.ts"
 import { RequestTable } from "./requestTable.ts"
 import { type Fork, millisecondsOf, Timer } from "./timer.ts"
@@ -64,14 +64,17 @@ let lastConnectionId = 0
  *           ├─ the same, but the peer still sends ─▶ lingering ── peer ends, timeout ─▶ │
  *           └─ peer ends, connection error, lost ─────────────────────────────────────▶ ┘
  */
-export class Connection implements RequestOwner, OutputObserver, FastCgiTransportObserver, FastCgiTransportReader {
+export class Connection
+  implements RequestOwner, OutputObserver, FastCgiTransportObserver, FastCgiTransportReader, ReadAheadOwner
+{
   readonly id = ++lastConnectionId
   readonly transport: FastCgiTransport
   readonly output: OutputQueue
   private readonly limits: ConnectionLimits
   private readonly handler: ConnectionHandler
   private readonly clock: Clock.Clock
-  private readonly requests = new RequestTable()
+  readonly requests = new RequestTable()
+  private readonly readAhead: ReadAhead
   // Requests whose PARAMS have ended in this read and whose handlers have not been started.
   private readonly toStart: Array<ConnectionRequest> = []
   // Ids of ended requests whose input is still on its way, with the stream that ends it.
@@ -83,19 +86,13 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   private wentAway = false
   private phase: "open" | "closing" | "lingering" | "closed" = "open"
   private dispatching = false
-  private multiplexed = false
-  // Whether the peer has been told that it may multiplex: the BEGIN_REQUEST of another request may stand behind input.
-  private mayMultiplex = false
   private leaving = false
   private closeWhenIdle = false
   private inParams = 0
-  private unread = 0
   // Bytes of replies to management records since the transport last had nothing pending.
   private replies = 0
   private readonly decoder = FastCgiDecoder.make()
-  private readingPaused = false
   private defect: Cause.Cause<never> | undefined
-  private readonly stallTimer: Timer
   private readonly paramsTimer: Timer
   private readonly idleTimer: Timer
   private readonly writeTimer: Timer
@@ -116,7 +113,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.handler = handler
     this.limits = limits
     this.clock = clock
-    this.stallTimer = new Timer(fork)
+    this.readAhead = new ReadAhead(this, limits, fork)
     this.paramsTimer = new Timer(fork)
     this.idleTimer = new Timer(fork)
     this.writeTimer = new Timer(fork)
@@ -137,7 +134,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   onBlocked(): void {
-    this.reconsiderReading()
+    this.readAhead.reconsider()
   }
 
   onPending(): void {
@@ -152,6 +149,14 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
       this.transport.resetUnsafe()
       this.lost()
     })
+  }
+
+  get dispatches(): boolean {
+    return this.phase === "open"
+  }
+
+  report(event: ConnectionEvent): void {
+    this.handler.report(event)
   }
 
   /**
@@ -176,10 +181,8 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.dispatch(records)
     if (error !== undefined) {
       this.malformed(error)
-    } else if (this.mustPause()) {
-      this.readingPaused = true
-      this.transport.pauseUnsafe()
-      this.watchStall()
+    } else {
+      this.readAhead.pauseIfFull()
     }
   }
 
@@ -203,7 +206,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   drain(): void {
     this.leaving = true
     this.closeWhenIdle = true
-    if (this.multiplexed) this.goAway()
+    if (this.readAhead.multiplexed) this.goAway()
     this.closeIfIdle()
   }
 
@@ -225,12 +228,11 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
   }
 
   inputConsumed(size: number): void {
-    this.unread -= size
-    this.reconsiderReading()
+    this.readAhead.consumed(size)
   }
 
   dataAwaited(): void {
-    this.reconsiderReading()
+    this.readAhead.reconsider()
   }
 
   requestEnded(request: ConnectionRequest): void {
@@ -239,12 +241,12 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     const lastInput = request.lastInput
     if (lastInput !== undefined) this.sending.set(request.requestId, lastInput)
     if (!request.keepConnection) this.closeWhenIdle = true
-    if (this.requests.size === 0) this.multiplexed = false
+    if (this.requests.size === 0) this.readAhead.multiplexed = false
     this.leaveHandler(request)
     this.cutOffIfAlone()
     if (this.leaving) this.lastEnded(request)
     this.closeIfIdle()
-    this.reconsiderReading()
+    this.readAhead.reconsider()
     if (this.requests.size === 0) this.watchIdle()
     if (this.phase === "closed") this.whenFinished?.()
   }
@@ -268,7 +270,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.withheld.push(request)
     this.closeWhenIdle = true
     // HAProxy would put its next requests on a connection that ends as long as it sends input of others on it.
-    if (this.multiplexed || this.mayMultiplex) this.goAway()
+    if (this.readAhead.multiplexed || this.readAhead.mayMultiplex) this.goAway()
     this.cutOffIfAlone()
   }
 
@@ -276,74 +278,6 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (!request.admitted) return
     request.admitted = false
     this.handler.ended(request)
-  }
-
-  // --- reading ---------------------------------------------------------------------------------
-
-  private resumeReading(): void {
-    if (!this.readingPaused) return
-    this.readingPaused = false
-    this.stallTimer.stop()
-    this.transport.resumeUnsafe()
-  }
-
-  private get inputLimit(): number {
-    const { inputHighWaterMark, maxBufferedInput } = this.limits
-    return this.multiplexed || this.mayMultiplex || this.output.blocked || this.awaitsData()
-      ? maxBufferedInput
-      : inputHighWaterMark
-  }
-
-  // Whether the only request waits for DATA, and has left STDIN unread.
-  private awaitsData(): boolean {
-    if (this.unread === 0) return false
-    for (const request of this.requests.values()) if (request.awaitsData) return true
-    return false
-  }
-
-  private mustPause(): boolean {
-    return this.phase === "open" && this.unread >= this.inputLimit
-  }
-
-  private reconsiderReading(): void {
-    if (!this.readingPaused) return
-    // Half of it has to be read before more is taken, or every pull would be answered by one short read.
-    if (this.phase !== "open" || this.unread * 2 <= this.inputLimit) this.resumeReading()
-    else this.watchStall()
-  }
-
-  // A paused connection waits for its handler as long as that takes, unless others are held up by it: requests beside it,
-  // or a peer that reads nothing before it has sent everything (mod_fcgid, Caddy), or a handler that wants DATA and has not
-  // read the STDIN before it.
-  private watchStall(): void {
-    if (!(this.multiplexed || this.output.blocked || this.awaitsData())) return
-    const accepted = this.output.accepted
-    this.stallTimer.start(this.limits.stallTimeout, () => this.stalled(accepted))
-  }
-
-  private stalled(accepted: number): void {
-    // A peer that has taken something is not one that reads nothing before it has sent everything.
-    if (!this.multiplexed && !this.awaitsData() && (!this.output.blocked || this.output.accepted > accepted)) {
-      this.watchStall()
-      return
-    }
-    // Reading goes on when all is dropped that has to be: what is read then may stall for a time of its own.
-    this.readingPaused = false
-    do this.discardStalled()
-    while (this.unread >= this.inputLimit)
-    this.transport.resumeUnsafe()
-  }
-
-  private discardStalled(): void {
-    let victim: ConnectionRequest | undefined
-    for (const request of this.requests.values()) {
-      if (victim === undefined || request.unread > victim.unread) victim = request
-    }
-    if (victim === undefined) return
-    const message = `${victim.unread} bytes of input stood unread for ${this.limits.stallTimeout} ms and held up ` +
-      (this.multiplexed ? "the other requests on the connection" : victim.awaitsData ? "its DATA" : "the response")
-    this.handler.report({ _tag: "InputDiscarded", requestId: victim.requestId, limit: "stallTimeout", message })
-    victim.discardStalled(() => new FastCgiRequestError({ reason: "InputDiscarded", message }))
   }
 
   // --- dispatch --------------------------------------------------------------------------------
@@ -438,7 +372,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     request.admitted = decision === undefined
     this.requests.add(request)
     this.inParams++
-    if (this.requests.size > 1) this.multiplexed = true
+    if (this.requests.size > 1) this.readAhead.multiplexed = true
   }
 
   private params(request: ConnectionRequest, content: Uint8Array): void {
@@ -475,9 +409,9 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     if (!request.gone) this.handler.start(request)
   }
 
-  private answer(request: ConnectionRequest, { body, head }: Refusal): void {
+  private answer(request: ConnectionRequest, { body, head, protocolStatus }: Refusal): void {
     request.head(head, body, body.length)
-    request.end(0)
+    request.end(0, protocolStatus)
   }
 
   private input(request: ConnectionRequest, buffer: InputBuffer, content: Uint8Array): void {
@@ -487,7 +421,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     }
     if (buffer.complete) return
     if (content.length > 0) {
-      this.unread += buffer.offer(content)
+      this.readAhead.arrived(buffer.offer(content))
     } else {
       buffer.end()
       if (request.lastInput === undefined) this.start(request)
@@ -544,7 +478,9 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     const names: Array<string> = []
     for (const [name] of asked) names.push(name)
     const values = this.handler.values(names)
-    if (values.some(([name, value]) => name === ValueName.MpxsConns && value === "1")) this.mayMultiplex = true
+    if (values.some(([name, value]) => name === ValueName.MpxsConns && value === "1")) {
+      this.readAhead.mayMultiplex = true
+    }
     this.reply(RecordType.GetValuesResult, FastCgiParams.encodePairs(values))
   }
 
@@ -660,7 +596,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.output.flush()
     this.transport.endUnsafe()
     this.watchClosing()
-    this.reconsiderReading()
+    this.readAhead.reconsider()
   }
 
   // Most connections are busy again before the time is over, so it is not stopped then, but measured anew.
@@ -693,7 +629,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     }
     this.phase = "closing"
     this.watchClosing()
-    this.reconsiderReading()
+    this.readAhead.reconsider()
   }
 
   private watchClosing(): void {
@@ -715,7 +651,7 @@ export class Connection implements RequestOwner, OutputObserver, FastCgiTranspor
     this.abortEvery("ConnectionClosed")
     this.output.release()
     this.closeTimer.stop()
-    this.stallTimer.stop()
+    this.readAhead.stop()
     this.paramsTimer.stop()
     this.idleTimer.stop()
     this.writeTimer.stop()

@@ -3,10 +3,14 @@
  * for an Authorizer's leave to go on (front-ends.md §7).
  */
 
+import type { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
+
 /** An answer, sent when the PARAMS of its request have ended (SPEC 6.2), instead of starting a handler. */
 export interface Refusal {
   readonly head: string
   readonly body: string
+  /** What END_REQUEST says. Default REQUEST_COMPLETE. */
+  readonly protocolStatus?: ProtocolStatus | undefined
 }
 
 const refusal = (status: string, detail = "", headers = ""): Refusal => ({
@@ -19,6 +23,9 @@ export const badRequest = refusal("400 Bad Request", "the web server sent FastCG
 
 /** The params are no name-value pairs. */
 export const truncatedParams = refusal("400 Bad Request", "the FastCGI params end inside a name-value pair")
+
+/** Nobody decides. */
+export const forbidden = refusal("403 Forbidden")
 
 /** The params did not come in time. */
 export const lateParams = refusal("408 Request Timeout", "the FastCGI params did not come in time")

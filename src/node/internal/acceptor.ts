@@ -178,13 +178,16 @@ export const acceptor = Effect.fnUntraced(function*(
           setImmediate(turn)
           return
         }
+        // Nothing before it: whoever connects between the last look and this is reset.
+        close(bound)
         // Emitted when the last connection has ended.
         server.once("close", done)
-        timer = setTimeout(done, lastRequestTime)
-        close(bound)
+        // Once more after a process that had no CPU for so long has read what has come meanwhile: timers go first.
+        timer = setTimeout(() => setImmediate(done), lastRequestTime)
       }
       if (server.listening) setImmediate(turn)
       else resume(Effect.void)
+      return Effect.sync(() => clearTimeout(timer))
     })
   })
 })

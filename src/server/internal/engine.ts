@@ -16,9 +16,9 @@ import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Connection } from "../../connection/internal/connection.ts"
 import type { ConnectionEvent, ConnectionHandler } from "../../connection/internal/connectionHandler.ts"
 import type { AbortReason, ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
-import { internalServerError, type Refusal, serviceUnavailable } from "../../connection/internal/refusals.ts"
+import { forbidden, internalServerError, type Refusal, serviceUnavailable } from "../../connection/internal/refusals.ts"
 import type { Fork } from "../../connection/internal/timer.ts"
-import { ProtocolStatus, ValueName } from "../../protocol/FastCgiRecord.ts"
+import { ProtocolStatus, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiAdmission } from "../FastCgiAdmission.ts"
 import { FastCgiListener } from "../FastCgiListener.ts"
 import * as FastCgiMetrics from "../FastCgiMetrics.ts"
@@ -159,24 +159,28 @@ class Engine<R> implements ConnectionHandler {
   // --- ConnectionHandler -----------------------------------------------------------------------
 
   begin(role: number, active: number): ProtocolStatus | Refusal | undefined {
-    if (!this.options.handles(role)) return ProtocolStatus.UnknownRole
+    if (!this.options.handles(role)) return refuse(role, ProtocolStatus.UnknownRole, forbidden)
     if (this.stopping) return serviceUnavailable
-    if (active > 0 && this.options.multiplexing === false) return ProtocolStatus.CantMpxConn
+    if (active > 0 && this.options.multiplexing === false) {
+      return refuse(role, ProtocolStatus.CantMpxConn, serviceUnavailable)
+    }
     const most = this.options.maxRequestsPerConnection
     if (most !== undefined && most !== "unbounded" && active >= most) {
-      return this.overloaded("maxRequestsPerConnection", `its connection has ${most} already`)
+      return this.overloaded(role, "maxRequestsPerConnection", `its connection has ${most} already`)
     }
     if (!this.admission.beginUnsafe()) {
-      return this.overloaded("maxRequests", `there are ${this.admission.maxRequests} already`)
+      return this.overloaded(role, "maxRequests", `there are ${this.admission.maxRequests} already`)
     }
     this.totals.requests++
     this.totals.requestsOpen++
     return undefined
   }
 
-  private overloaded(limit: FastCgiLimit, why: string): ProtocolStatus | Refusal {
+  private overloaded(role: number, limit: FastCgiLimit, why: string): ProtocolStatus | Refusal {
     this.reached(limit, "refused a FastCGI request", why)
-    return this.options.overload === "protocolStatus" ? ProtocolStatus.Overloaded : serviceUnavailable
+    return this.options.overload === "protocolStatus"
+      ? refuse(role, ProtocolStatus.Overloaded, serviceUnavailable)
+      : serviceUnavailable
   }
 
   start(request: ConnectionRequest): void {
@@ -284,7 +288,8 @@ class Engine<R> implements ConnectionHandler {
   values(names: ReadonlyArray<string>): ReadonlyArray<readonly [string, string]> {
     const { maxConnections, maxRequests } = this.admission
     const multiplexing = this.options.multiplexing !== false
-    const known = new Map<string, string>([[ValueName.MpxsConns, multiplexing ? "1" : "0"]])
+    const known = new Map<string, string>(Object.entries(this.options.values ?? {}))
+    known.set(ValueName.MpxsConns, multiplexing ? "1" : "0")
     // What has no limit is not a number, and so not a value: SPEC 4.1 lets us leave it out.
     if (maxRequests !== "unbounded") known.set(ValueName.MaxReqs, String(maxRequests))
     const connections = maxConnections === "unbounded" ? maxRequests : maxConnections
@@ -394,6 +399,11 @@ class Engine<R> implements ConnectionHandler {
     })
   )
 }
+
+// A protocol status ends a request at once. But lighttpd, and Apache's older modules, take an answer without a Status line for
+// an Authorizer's leave to go on, whatever its protocol status (front-ends.md §7), so an Authorizer gets an answer beside it.
+const refuse = (role: number, protocolStatus: ProtocolStatus, { body, head }: Refusal): ProtocolStatus | Refusal =>
+  role === Role.Authorizer ? { head, body, protocolStatus } : protocolStatus
 
 const encoder = new TextEncoder()
 const handlerFailed = encoder.encode("effect-fastcgi: the handler failed, see the application's log")

@@ -109,6 +109,8 @@ export const testNames = (source: string): ReadonlyArray<string> => {
     let callee = before.slice(0, -1).trimEnd()
     // it.each(…)("name") and it.skipIf(…)("name")
     if (callee.endsWith(")")) callee = code.slice(0, opened(code, callee.length - 1)).trimEnd()
+    // it.each<…>(…)("name")
+    if (callee.endsWith(">")) callee = callee.slice(0, callee.length - /<[^()]*>$/.exec(callee)![0].length)
     if (!declares.test(callee)) continue
     let name = literal.text
     for (let last = literal; i + 1 < literals.length; last = literals[++i]!) {

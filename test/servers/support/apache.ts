@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { projectRoot } from "../../support/files.ts"
+import { requireCommand } from "../../support/requirement.ts"
 import * as WebServers from "../../support/webServers.ts"
 import * as Application from "./application.ts"
 import { request } from "./http.ts"
@@ -282,12 +283,29 @@ ${
           : ""
       }${configuration}`
     )
+    const args = ["-D", "FOREGROUND", "-f", file]
+    const reads = kind === "mod_proxy_fcgi" || process.getuid?.() !== 0 ||
+      isOpen(Path.join(projectRoot, "test/servers/app.ts")) && isOpen(process.execPath)
     return WebServers.start({
       name: "Apache",
-      command: apache,
-      args: ["-D", "FOREGROUND", "-f", file],
+      ...(reads
+        ? { command: apache, args }
+        : { command: requireCommand("setpriv"), args: [...readsAll, apache, ...args] }),
       ready: Effect.forEach(ports, (port) => WebServers.accepts({ host: "127.0.0.1", port }))
     })
   })
+
+/** Whether every user may enter all directories above the file. */
+const isOpen = (path: string): boolean => {
+  const parent = Path.dirname(path)
+  return (Fs.statSync(parent).mode & 0o001) !== 0 && (parent === path || isOpen(parent))
+}
+
+// Where only root may read the project, as in a temporary directory, the application that Apache's user starts may do so, too.
+const readsAll = [
+  "--inh-caps=+dac_override",
+  "--ambient-caps=+dac_override",
+  "--securebits=+no_setuid_fixup"
+]
 
 const loadModule = (name: string) => `LoadModule ${name}_module ${moduleFolder}/mod_${name}.so`

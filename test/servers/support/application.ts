@@ -40,6 +40,8 @@ export interface Conversation {
   readonly started: (count: number) => Effect.Effect<ReadonlyArray<number>, NotSaid>
   /** Where all that have started listen. */
   readonly addresses: () => ReadonlyArray<string>
+  /** The ids of all requests whose handlers have begun, as often as they have. */
+  readonly begun: () => ReadonlyArray<string>
   readonly say: (command: Command) => Effect.Effect<void>
   /** What the application has in use; for an application of one process. */
   readonly measure: Effect.Effect<Measures, NotSaid>
@@ -121,6 +123,7 @@ export const converse = (path: string): Effect.Effect<Conversation, never, Scope
           return pids.length < count ? undefined : pids
         }, 20_000),
       addresses: () => events.flatMap((event) => event._tag === "Started" ? [event.address] : []),
+      begun: () => events.flatMap((event) => event._tag === "Begun" ? [event.id] : []),
       say,
       measure: Effect.suspend(() => {
         const measured = id()

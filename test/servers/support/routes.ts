@@ -14,11 +14,12 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as HttpStaticServer from "effect/http/HttpStaticServer"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
-import { FastCgiHttpServer } from "../../../src/http/index.ts"
+import { FastCgiHttpServer, FastCgiLogger } from "../../../src/http/index.ts"
 import { pieces } from "./content.ts"
 import type { Digest, Event, Received, RequestPlace } from "./messages.ts"
 
@@ -214,6 +215,20 @@ const wait = HttpRouter.add(
   })
 )
 
+/** Reads its body and answers after so many milliseconds, as a handler does that asks a database. */
+const delay = HttpRouter.add(
+  "*",
+  "/delay",
+  Effect.gen(function*() {
+    const query = yield* parameters
+    const id = query.get("id")
+    if (id !== null) yield* (yield* Control).send({ _tag: "Begun", id })
+    const { length } = yield* Effect.flatMap(request, (request) => request.text)
+    yield* Effect.sleep(number(query, "ms", 0))
+    return HttpServerResponse.text(`${length} after a delay`)
+  })
+)
+
 /** A body without end, or rather of 1 TiB. */
 const endless = HttpRouter.add(
   "GET",
@@ -318,7 +333,7 @@ const log = HttpRouter.add(
   Effect.gen(function*() {
     const query = yield* parameters
     const text = query.get("text") ?? ""
-    const lines = Effect.forEach(
+    const logged = Effect.forEach(
       Array.from(
         { length: number(query, "lines", 1) },
         (_, i) => `${text}-${i} ${"l".repeat(number(query, "size", 0))}`
@@ -326,6 +341,8 @@ const log = HttpRouter.add(
       (line) => Effect.logWarning(line),
       { discard: true }
     )
+    // Where the application has no logger for it.
+    const lines = query.has("own") ? Effect.provide(logged, Logger.layer([FastCgiLogger.make()])) : logged
     if (query.has("during")) {
       return HttpServerResponse.stream(
         Stream.concat(Stream.succeed(encode("log")), Stream.fromEffect(Effect.as(lines, encode("ged"))))
@@ -396,6 +413,7 @@ export const layer = HttpRouter.serve(
     events,
     broken,
     wait,
+    delay,
     endless,
     status,
     redirect,

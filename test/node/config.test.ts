@@ -1,0 +1,89 @@
+/**
+ * What to listen on, and everything else, from the environment.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { NodeFastCgi, NodeFastCgiListener } from "effect-fastcgi/node"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as HttpServer from "effect/http/HttpServer"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { projectRoot } from "../support/files.ts"
+import { temporaryDirectory } from "./sockets.ts"
+
+const provider = (env: Record<string, string>) =>
+  Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env }))
+
+describe("NodeFastCgiListener.config", () => {
+  for (
+    const [env, expected] of [
+      [{}, [{ fd: 0 }]],
+      [{ FASTCGI_LISTEN: "/run/a.sock" }, [{ path: "/run/a.sock" }]],
+      [{ FASTCGI_LISTEN: "/run/a.sock", FASTCGI_SOCKET_MODE: "660" }, [{ path: "/run/a.sock", mode: 0o660 }]],
+      [{ FASTCGI_LISTEN: "unix:a.sock", FASTCGI_SOCKET_MODE: "0600" }, [{ path: "a.sock", mode: 0o600 }]],
+      [{ FASTCGI_LISTEN: "9000", FASTCGI_BACKLOG: "64" }, [{ port: 9000, backlog: 64 }]],
+      [{ FASTCGI_LISTEN: "[::1]:9000" }, [{ host: "::1", port: 9000 }]],
+      [{ FASTCGI_LISTEN: "0.0.0.0:9000", FASTCGI_ALLOW: "192.0.2.1, 10.0.0.0/8" }, [
+        { host: "0.0.0.0", port: 9000, allow: ["192.0.2.1", "10.0.0.0/8"] }
+      ]],
+      [{ FASTCGI_LISTEN: "fd:3" }, [{ fd: 3 }]],
+      [{ FASTCGI_LISTEN: "systemd" }, [{ systemd: true }]],
+      [{ FASTCGI_LISTEN: "systemd:web, :9000" }, [{ systemd: "web" }, { port: 9000 }]]
+    ] as const
+  ) {
+    it.effect(`reads ${JSON.stringify(env)}`, () =>
+      Effect.gen(function*() {
+        const options = yield* NodeFastCgiListener.config
+        assert.deepStrictEqual(JSON.parse(JSON.stringify(options)), expected as unknown)
+      }).pipe(provider(env)))
+  }
+
+  for (
+    const env of [
+      { FASTCGI_LISTEN: "nowhere" },
+      { FASTCGI_LISTEN: "9000,," },
+      { FASTCGI_LISTEN: "70000" },
+      { FASTCGI_LISTEN: "fd:-1" },
+      { FASTCGI_SOCKET_MODE: "rw" },
+      { FASTCGI_SOCKET_MODE: "888" },
+      { FASTCGI_BACKLOG: "0" }
+    ]
+  ) {
+    it.effect(`fails for ${JSON.stringify(env)}, and names the setting`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(NodeFastCgiListener.config)
+        assert.include(error.message, Object.keys(env)[0]!.slice("FASTCGI_".length))
+      }).pipe(provider(env)))
+  }
+})
+
+describe("NodeFastCgi.config", () => {
+  it.live("makes a server that listens where the environment says", () =>
+    Effect.gen(function*() {
+      const path = `${yield* temporaryDirectory}/app.sock`
+      yield* Effect.gen(function*() {
+        const server = yield* HttpServer.HttpServer
+        assert.strictEqual(HttpServer.formatAddress(server.address), `unix://${path}`)
+        assert.strictEqual(Fs.statSync(path).mode & 0o777, 0o640)
+      }).pipe(
+        Effect.provide(NodeFastCgi.layerConfig(NodeFastCgi.config)),
+        provider({ FASTCGI_LISTEN: path, FASTCGI_SOCKET_MODE: "640" })
+      )
+    }))
+
+  it.effect("reads the settings that docs/operations.md lists, and no others", () =>
+    Effect.gen(function*() {
+      const page = Fs.readFileSync(Path.join(projectRoot, "docs/operations.md"), "utf8")
+      const documented = new Set(page.match(/FASTCGI_[A-Z_]+/g))
+      const asked = new Set<string>()
+      const recording = ConfigProvider.make((path) =>
+        Effect.sync(() => {
+          if (path.length > 0) asked.add(path.join("_"))
+          return undefined
+        })
+      )
+      yield* Effect.provideService(NodeFastCgi.config, ConfigProvider.ConfigProvider, recording)
+      asked.delete("FASTCGI")
+      assert.deepStrictEqual([...documented].sort(), [...asked].sort())
+    }))
+})

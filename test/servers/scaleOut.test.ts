@@ -1,0 +1,44 @@
+/**
+ * Two applications behind every web server in the configuration that docs/scale-out.md recommends, under load: no request may fail
+ * when one of them dies, is stopped, or is replaced. `npm run bench:scale-out` measures the other configurations in the same way.
+ */
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { describeWith } from "../support/requirement.ts"
+import { type Event, experiment } from "./support/scaleOut.ts"
+import { setups, type WebServer } from "./support/scaleOutSetups.ts"
+
+const events: ReadonlyArray<readonly [event: Event, method: "GET" | "POST", name: string]> = [
+  ["kill", "GET", "GETs, when one application is killed"],
+  ["kill", "POST", "POSTs, when one application is killed"],
+  ["stop", "POST", "POSTs, when one application is stopped"],
+  ["restart", "POST", "POSTs, when one after the other is replaced"]
+]
+
+/** The requests that may be lost, and why. */
+type Lost = readonly [most: number, reason: string]
+
+const lost = (server: WebServer, event: Event, method: "GET" | "POST"): Lost | undefined => {
+  if (server === "nginx" || server === "haproxy") return undefined
+  if (event === "kill") {
+    if (server === "lighttpd") return [24, "lighttpd repeats no request that it has sent"]
+    return method === "GET" ? undefined : [24, "repeated without their bodies, which the application refuses"]
+  }
+  // A connection for each request, and no repetition that would do.
+  return [event === "stop" ? 1 : 2, "a connection that is made in the moment in which the port is closed is reset"]
+}
+
+for (const setup of setups.filter(({ recommended }) => recommended)) {
+  describeWith([setup.server], `two applications behind ${setup.server}`, () => {
+    for (const [event, method, name] of events) {
+      const [most, reason] = lost(setup.server, event, method) ?? [0]
+      const limit = reason === undefined ? "no" : `no more than ${most}`
+      it.live(`lose ${limit} ${name}${reason === undefined ? "" : ` (${reason})`}`, () =>
+        Effect.gen(function*() {
+          const { complaints, failed, requests } = yield* experiment({ setup, event, method, answers: 600 })
+          assert.isAtMost(failed, most, JSON.stringify(complaints))
+          assert.isAtLeast(requests, 900)
+        }), 60_000)
+    }
+  })
+}

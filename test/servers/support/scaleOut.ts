@@ -1,0 +1,262 @@
+/**
+ * Two applications, as on two hosts, behind one web server, and what becomes of requests when one of the two dies, is stopped, or
+ * is replaced by its next version, while clients keep asking.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Fs from "node:fs"
+import * as Http from "node:http"
+import * as Path from "node:path"
+import { onPath } from "../../support/programs.ts"
+import * as WebServers from "../../support/webServers.ts"
+import * as Application from "./application.ts"
+import { type Address, type Places, type Setup, type WebServer, wholeFile } from "./scaleOutSetups.ts"
+
+/** What happens under load. */
+export type Event =
+  /** The first application is killed with SIGKILL. */
+  | "kill"
+  /** The first application is stopped with SIGTERM. */
+  | "stop"
+  /** One after the other is stopped with SIGTERM and started again. */
+  | "restart"
+
+/** What the clients have seen. */
+export interface Tally {
+  readonly requests: number
+  readonly failed: number
+  /** What went wrong, and how often. */
+  readonly complaints: Readonly<Record<string, number>>
+  /** The longest that a client has waited for an answer. Milliseconds. */
+  readonly longest: number
+  /** Requests that applications have begun to handle more than once. */
+  readonly repeated: number
+}
+
+export interface Options {
+  readonly setup: Setup
+  readonly method: "GET" | "POST"
+  readonly event: Event
+  /** How many right answers come after the event, if they come within five seconds. Default 1200. */
+  readonly answers?: number | undefined
+}
+
+const clients = 12
+
+// How long the application takes for a request. Milliseconds.
+const delay = 20
+
+// Answers that come before the event.
+const before = 300
+
+/** Runs one experiment. Fails when it cannot be run, not when requests fail. */
+export const experiment = ({ answers = 1200, event, method, setup }: Options): Effect.Effect<
+  Tally,
+  WebServers.ProgramError | Application.NotSaid,
+  Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const folder = yield* WebServers.temporaryDirectory
+    // Apache gives up being root, and has to reach its files all the same.
+    Fs.chmodSync(folder, 0o755)
+    const appPort = yield* WebServers.freePort
+    const port = yield* WebServers.freePort
+    const addresses = [{ host: "127.0.0.2", port: appPort }, { host: "127.0.0.3", port: appPort }] as const
+
+    const applications: Array<Application.Application> = []
+    let started = 0
+    const start = ({ host, port }: Address) =>
+      Effect.suspend(() => {
+        const control = Path.join(folder, `control-${++started}.sock`)
+        return Application.start(control, "--host", host, "--port", String(port))
+      }).pipe(Effect.tap((application) => Effect.sync(() => applications.push(application))))
+    const [first, second] = yield* Effect.all([start(addresses[0]), start(addresses[1])], { concurrency: 2 })
+    yield* startServer(setup, { folder, port, first: addresses[0], second: addresses[1] })
+
+    const load = yield* startLoad(port, method)
+    yield* load.answers(before)
+    yield* WebServers.until("requests at the first application", () => first.begun().length >= 50)
+    switch (event) {
+      case "kill":
+        yield* first.program.stop("SIGKILL")
+        break
+      case "stop":
+        yield* stop(first)
+        break
+      case "restart":
+        for (const [application, address] of [[first, addresses[0]], [second, addresses[1]]] as const) {
+          yield* stop(application)
+          const successor = yield* start(address)
+          yield* WebServers.until(
+            `requests at the application that was started again at ${address.host}`,
+            () => successor.begun().length >= 50
+          )
+        }
+    }
+    // Where most requests fail or stall, that has been seen by then.
+    yield* Effect.timeoutOption(load.answers(answers), "5 seconds")
+    const seen = yield* load.stop
+
+    const begun = applications.flatMap((application) => application.begun())
+    return { ...seen, repeated: begun.length - new Set(begun).size }
+  })
+
+const stop = ({ program }: Application.Application) =>
+  Effect.flatMap(program.stop("SIGTERM"), ({ code, signal }) =>
+    code === 0
+      ? Effect.void
+      : Effect.fail(
+        new WebServers.ProgramError({
+          message: `the application ended with ${signal ?? code} instead of 0\n${program.log()}`
+        })
+      ))
+
+const commandLines: Record<WebServer, (file: string, folder: string) => ReadonlyArray<string>> = {
+  nginx: (file, folder) => ["-e", "stderr", "-p", folder, "-c", file],
+  haproxy: (file) => ["-db", "-f", file],
+  apache2: (file) => ["-D", "FOREGROUND", "-f", file],
+  lighttpd: (file) => ["-D", "-f", file],
+  caddy: (file) => ["run", "--adapter", "caddyfile", "--config", file]
+}
+
+const startServer = (setup: Setup, places: Places) =>
+  Effect.suspend(() => {
+    const file = Path.join(places.folder, "server.conf")
+    Fs.writeFileSync(file, wholeFile(setup, places))
+    return WebServers.start({
+      name: setup.server,
+      command: onPath(setup.server) ?? setup.server,
+      args: commandLines[setup.server](file, places.folder),
+      // Caddy writes to its home.
+      env: { HOME: places.folder },
+      ready: WebServers.accepts({ host: "127.0.0.1", port: places.port })
+    })
+  })
+
+interface Load {
+  /** Waits until the clients have got so many more right answers. */
+  readonly answers: (count: number) => Effect.Effect<void, WebServers.ProgramError>
+  /** Lets the clients finish what they have begun. */
+  readonly stop: Effect.Effect<Omit<Tally, "repeated">>
+}
+
+/** Clients that ask one thing after the other, each on a connection of its own as long as the web server keeps it. */
+const startLoad = (port: number, method: Options["method"]): Effect.Effect<Load, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const complaints: Record<string, number> = {}
+    let requests = 0
+    let good = 0
+    let failed = 0
+    let longest = 0
+    let active = clients
+    let stopping = false
+    let wake = () => {}
+    const agents: Array<Http.Agent> = []
+
+    const client = (agent: Http.Agent) => {
+      if (stopping) {
+        active--
+        wake()
+        return
+      }
+      const body = method === "POST" ? `a body of request ${requests}` : ""
+      const began = performance.now()
+      ask({ agent, port, method, body, id: `${++requests}` }, (complaint) => {
+        longest = Math.max(longest, performance.now() - began)
+        if (complaint === undefined) good++
+        else {
+          failed++
+          complaints[complaint] = (complaints[complaint] ?? 0) + 1
+        }
+        wake()
+        // Not at once: a stack that grows with every request that fails at once would end.
+        setImmediate(client, agent)
+      })
+    }
+
+    const wait = (look: () => boolean) =>
+      Effect.callback<void>((resume) => {
+        wake = () => {
+          if (look()) resume(Effect.void)
+        }
+        wake()
+      })
+
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        for (let i = 0; i < clients; i++) {
+          const agent = new Http.Agent({ keepAlive: true, maxSockets: 1 })
+          agents.push(agent)
+          client(agent)
+        }
+      }),
+      () =>
+        Effect.sync(() => {
+          stopping = true
+          for (const agent of agents) agent.destroy()
+        })
+    )
+    return {
+      answers: (count) =>
+        Effect.suspend(() => {
+          const goal = good + count
+          return Effect.timeoutOrElse(wait(() => good >= goal), {
+            duration: "30 seconds",
+            orElse: () =>
+              Effect.fail(
+                new WebServers.ProgramError({
+                  message: `${count} answers: not within 30 seconds; ${failed} of ${requests} requests have failed: ` +
+                    JSON.stringify(complaints)
+                })
+              )
+          })
+        }),
+      stop: Effect.suspend(() => {
+        stopping = true
+        return Effect.map(wait(() => active === 0), () => ({ requests, failed, complaints, longest }))
+      })
+    }
+  })
+
+interface Question {
+  readonly agent: Http.Agent
+  readonly port: number
+  readonly method: Options["method"]
+  readonly body: string
+  readonly id: string
+}
+
+/** Sends a request and says what was wrong with the answer, if anything. */
+const ask = (
+  { agent, body, id, method, port }: Question,
+  answered: (complaint: string | undefined) => void
+): void => {
+  const expected = `${body.length} after a delay`
+  const outgoing = Http.request({
+    host: "127.0.0.1",
+    port,
+    path: `/delay?ms=${delay}&id=${id}`,
+    method,
+    agent,
+    headers: method === "POST" ? { "content-length": body.length } : {}
+  })
+  let done = false
+  const finish = (complaint: string | undefined) => {
+    if (done) return
+    done = true
+    answered(complaint)
+  }
+  outgoing.setTimeout(10_000, () => outgoing.destroy(new Error("no answer in 10 seconds")))
+  outgoing.on("error", (error) => finish((error as NodeJS.ErrnoException).code ?? error.message))
+  outgoing.on("response", (response) => {
+    let text = ""
+    response.setEncoding("utf8")
+    response.on("data", (chunk: string) => text += chunk)
+    response.on("error", () => finish("cut off"))
+    response.on("end", () =>
+      finish(
+        response.statusCode !== 200 ? String(response.statusCode) : text === expected ? undefined : "another answer"
+      ))
+  })
+  outgoing.end(body)
+}
