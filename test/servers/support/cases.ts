@@ -596,28 +596,25 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
   // --- what goes wrong in the application ------------------------------------------------------------
 
   const lost = differences.losesStderr
-  it.effect(
-    `${lost === undefined ? "writes" : "drops"} what the application writes to STDERR to the web server's log${
-      lost === undefined ? "" : ` (${lost})`
-    }`,
-    () =>
-      Effect.gen(function*() {
-        const { server } = yield* Site
-        for (const text of ["short", "l".repeat(1500), "with%20spaces"]) {
-          const since = server.log().length
-          const response = yield* send(`/stderr?text=${row.name.length}-${text}`)
-          assert.strictEqual(response.status, 200)
-          assert.strictEqual(response.text, "logged")
-          if (lost === undefined) {
-            yield* server.says(`${row.name.length}-${decodeURIComponent(text).slice(0, 1000)}`, since)
-          } else {
-            assert.notInclude(server.log().slice(since), text.slice(0, 100))
-          }
-          // The records that end STDERR have done no harm to the connection.
-          assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+  const stderr = () =>
+    Effect.gen(function*() {
+      const { server } = yield* Site
+      for (const text of ["short", "l".repeat(1500), "with%20spaces"]) {
+        const since = server.log().length
+        const response = yield* send(`/stderr?text=${row.name.length}-${text}`)
+        assert.strictEqual(response.status, 200)
+        assert.strictEqual(response.text, "logged")
+        if (lost === undefined) {
+          yield* server.says(`${row.name.length}-${decodeURIComponent(text).slice(0, 1000)}`, since)
+        } else {
+          assert.notInclude(server.log().slice(since), text.slice(0, 100))
         }
-      })
-  )
+        // The records that end STDERR have done no harm to the connection.
+        assert.strictEqual((yield* send("/hello")).text, "Hello world!")
+      }
+    })
+  if (lost === undefined) it.effect("writes what the application writes to STDERR to the web server's log", stderr)
+  else it.effect(`drops what the application writes to STDERR (${lost})`, stderr)
 
   it.effect("answers as ever when a request writes many log lines of any length to STDERR", () =>
     Effect.gen(function*() {
@@ -688,7 +685,9 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
           } else {
             assert.isTrue(
               Exit.isSuccess(exit)
-                ? exit.value.status === 200 && exit.value.text === text
+                ? differences.cutMayLookComplete === undefined
+                  ? exit.value.status === 200 && exit.value.text === text
+                  : text.startsWith(exit.value.text) || exit.value.status >= 500
                 : differences.cutMayLookComplete !== undefined
             )
           }
