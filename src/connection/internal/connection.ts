@@ -40,10 +40,10 @@ import type { ConnectionEvent, ConnectionHandler, ConnectionLimit, ConnectionLim
 import { type AbortReason, ConnectionRequest, inputAborted, type RequestOwner } from "./connectionRequest.ts"
 import type { InputBuffer } from "./inputBuffer.ts"
 import { type OutputObserver, OutputQueue } from "./outputQueue.ts"
-import { ReadAhead, type ReadAheadOwner } from "./readAhead.ts"
+import { type ConnectionTimers, ReadAhead, type ReadAheadOwner } from "./readAhead.ts"
 import { badRequest, lateParams, type Refusal, tooLargeParams, truncatedParams } from "./refusals.ts"
 import { RequestTable } from "./requestTable.ts"
-import { type Fork, millisecondsOf, Timer } from "./timer.ts"
+import { type Fork, millisecondsOf, Timers } from "./timers.ts"
 
 // Replies to management records that wait for a peer which sends but does not read.
 const maxPendingReplies = 256 * 1024
@@ -53,6 +53,8 @@ const cutOff = new Uint8Array(0)
 
 // What `goAway` says.
 const noMultiplexing = FastCgiParams.encodePairs([[ValueName.MpxsConns, "0"]])
+
+const none: ReadonlyArray<ConnectionRequest> = []
 
 let lastConnectionId = 0
 
@@ -82,7 +84,7 @@ export class Connection
   // Inputs that have grown in this read and have a reader.
   private readonly touched: Array<InputBuffer> = []
   // Requests whose response is incomplete, and that wait for the end of the others, and with it of the connection.
-  private withheld: Array<ConnectionRequest> = []
+  private withheld: ReadonlyArray<ConnectionRequest> = none
   private wentAway = false
   private phase: "open" | "closing" | "lingering" | "closed" = "open"
   private dispatching = false
@@ -93,10 +95,7 @@ export class Connection
   private replies = 0
   private readonly decoder = FastCgiDecoder.make()
   private defect: Cause.Cause<never> | undefined
-  private readonly paramsTimer: Timer
-  private readonly idleTimer: Timer
-  private readonly writeTimer: Timer
-  private readonly closeTimer: Timer
+  private readonly timers: ConnectionTimers
   // When the last request has ended. Kept only where there is an idleTimeout.
   private idleSince = 0
   private whenFinished: (() => void) | undefined
@@ -113,11 +112,9 @@ export class Connection
     this.handler = handler
     this.limits = limits
     this.clock = clock
-    this.readAhead = new ReadAhead(this, limits, fork)
-    this.paramsTimer = new Timer(fork)
-    this.idleTimer = new Timer(fork)
-    this.writeTimer = new Timer(fork)
-    this.closeTimer = new Timer(fork)
+
+    this.timers = new Timers(fork)
+    this.readAhead = new ReadAhead(this, limits, this.timers)
     this.output = new OutputQueue(transport, dispatcher, limits.outputHighWaterMark, this)
     transport.observeUnsafe(this)
   }
@@ -141,7 +138,7 @@ export class Connection
     const { writeTimeout } = this.limits
     if (writeTimeout === Infinity || this.phase !== "open") return
     const accepted = this.output.accepted
-    this.writeTimer.start(writeTimeout, () => {
+    this.timers.start("write", writeTimeout, () => {
       if (this.output.pending === 0) return
       if (this.output.accepted > accepted) return this.onPending()
       const message = `the peer has taken nothing of ${this.output.pending} bytes for ${writeTimeout} ms`
@@ -267,7 +264,7 @@ export class Connection
       requestId: request.requestId,
       message: "the response broke off behind its head"
     })
-    this.withheld.push(request)
+    this.withheld = [...this.withheld, request]
     this.closeWhenIdle = true
     // HAProxy would put its next requests on a connection that ends as long as it sends input of others on it.
     if (this.readAhead.multiplexed || this.readAhead.mayMultiplex) this.goAway()
@@ -448,14 +445,14 @@ export class Connection
   private paramsEnded(request: ConnectionRequest): void {
     request.paramsDecoder = undefined
     this.inParams--
-    if (this.inParams === 0) this.paramsTimer.stop()
+    if (this.inParams === 0) this.timers.stop("params")
   }
 
   // PARAMS come in one read as a rule. Only when they do not is there something to wait for.
   private watchParams(): void {
-    if (this.paramsTimer.running) return
+    if (this.timers.isRunning("params")) return
     const waiting = this.requests.values().filter((request) => request.paramsDecoder !== undefined)
-    this.paramsTimer.start(this.limits.paramsTimeout, () => {
+    this.timers.start("params", this.limits.paramsTimeout, () => {
       for (const request of waiting) {
         if (request.paramsDecoder === undefined || request.gone) continue
         const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
@@ -570,7 +567,7 @@ export class Connection
     const { withheld } = this
     if (this.phase !== "open" || this.dispatching || withheld.length === 0) return
     if (this.requests.size > withheld.length) return
-    this.withheld = []
+    this.withheld = none
     if (!this.wentAway) {
       // nginx takes the end of a connection for the end of a response, and a UNIX socket cannot be reset. But a record that
       // it does not expect is an error to it; the others ignore this one, and see that END_REQUEST is missing.
@@ -604,15 +601,15 @@ export class Connection
     const { idleTimeout } = this.limits
     if (idleTimeout === Infinity || this.phase !== "open") return
     this.idleSince = millisecondsOf(this.clock)
-    this.idleTimer.start(idleTimeout, this.idled)
+    this.timers.start("idle", idleTimeout, () => this.idled())
   }
 
-  private readonly idled = (): void => {
+  private idled(): void {
     if (this.phase !== "open" || this.requests.size > 0) return
     const { idleTimeout } = this.limits
     const left = this.idleSince + idleTimeout - millisecondsOf(this.clock)
     if (left > 0) {
-      this.idleTimer.start(left, this.idled)
+      this.timers.start("idle", left, () => this.idled())
       return
     }
     this.handler.report({ _tag: "ConnectionIdle", limit: "idleTimeout", message: `no request for ${idleTimeout} ms` })
@@ -634,7 +631,7 @@ export class Connection
 
   private watchClosing(): void {
     const pending = this.output.pending
-    this.closeTimer.start(this.limits.lingerTimeout, () => {
+    this.timers.start("close", this.limits.lingerTimeout, () => {
       if (this.output.pending < pending) this.watchClosing()
       else this.closed()
     })
@@ -650,11 +647,7 @@ export class Connection
     this.phase = "closed"
     this.abortEvery("ConnectionClosed")
     this.output.release()
-    this.closeTimer.stop()
-    this.readAhead.stop()
-    this.paramsTimer.stop()
-    this.idleTimer.stop()
-    this.writeTimer.stop()
+    this.timers.stopAll()
     this.whenFinished?.()
   }
 

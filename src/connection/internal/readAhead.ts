@@ -8,7 +8,10 @@ import type { ConnectionEvent, ConnectionLimits } from "./connectionHandler.ts"
 import type { ConnectionRequest } from "./connectionRequest.ts"
 import type { OutputQueue } from "./outputQueue.ts"
 import type { RequestTable } from "./requestTable.ts"
-import { type Fork, Timer } from "./timer.ts"
+import type { Timers } from "./timers.ts"
+
+/** What a connection waits for. */
+export type ConnectionTimers = Timers<"params" | "idle" | "write" | "close" | "stall">
 
 /** What is asked of the connection that reads. */
 export interface ReadAheadOwner {
@@ -28,14 +31,14 @@ export class ReadAhead {
   mayMultiplex = false
   private readonly owner: ReadAheadOwner
   private readonly limits: ConnectionLimits
-  private readonly stallTimer: Timer
+  private readonly timers: ConnectionTimers
   private unread = 0
   private paused = false
 
-  constructor(owner: ReadAheadOwner, limits: ConnectionLimits, fork: Fork) {
+  constructor(owner: ReadAheadOwner, limits: ConnectionLimits, timers: ConnectionTimers) {
     this.owner = owner
     this.limits = limits
-    this.stallTimer = new Timer(fork)
+    this.timers = timers
   }
 
   /** Counts bytes that have arrived and nobody has pulled. */
@@ -65,14 +68,9 @@ export class ReadAhead {
     else this.watchStall()
   }
 
-  /** Nothing is read any more. */
-  stop(): void {
-    this.stallTimer.stop()
-  }
-
   private resume(): void {
     this.paused = false
-    this.stallTimer.stop()
+    this.timers.stop("stall")
     this.owner.transport.resumeUnsafe()
   }
 
@@ -96,7 +94,7 @@ export class ReadAhead {
   private watchStall(): void {
     if (!this.holdsUp) return
     const accepted = this.owner.output.accepted
-    this.stallTimer.start(this.limits.stallTimeout, () => this.stalled(accepted))
+    this.timers.start("stall", this.limits.stallTimeout, () => this.stalled(accepted))
   }
 
   private stalled(accepted: number): void {

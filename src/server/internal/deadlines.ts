@@ -4,13 +4,13 @@
  */
 import type * as Clock from "effect/Clock"
 import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
-import { type Fork, millisecondsOf, Timer } from "../../connection/internal/timer.ts"
+import { type Fork, millisecondsOf, Timers } from "../../connection/internal/timers.ts"
 
 /** The requests that have a deadline. */
 export class Deadlines {
   private readonly timeout: number
   private readonly clock: Clock.Clock
-  private readonly timer: Timer
+  private readonly timers: Timers<"due">
   private readonly expire: (request: ConnectionRequest) => void
   private readonly due = new Map<ConnectionRequest, number>()
 
@@ -18,25 +18,25 @@ export class Deadlines {
   constructor(timeout: number, clock: Clock.Clock, fork: Fork, expire: (request: ConnectionRequest) => void) {
     this.timeout = timeout
     this.clock = clock
-    this.timer = new Timer(fork)
+    this.timers = new Timers(fork)
     this.expire = expire
   }
 
   add(request: ConnectionRequest): void {
     if (this.timeout === Infinity || this.due.has(request)) return
     this.due.set(request, millisecondsOf(this.clock) + this.timeout)
-    this.timer.start(this.timeout, this.ring)
+    this.timers.start("due", this.timeout, this.ring)
   }
 
   delete(request: ConnectionRequest): void {
-    if (this.due.delete(request) && this.due.size === 0) this.timer.stop()
+    if (this.due.delete(request) && this.due.size === 0) this.timers.stop("due")
   }
 
   private readonly ring = (): void => {
     const now = millisecondsOf(this.clock)
     for (const [request, at] of this.due) {
       if (at > now) {
-        this.timer.start(at - now, this.ring)
+        this.timers.start("due", at - now, this.ring)
         return
       }
       this.due.delete(request)
