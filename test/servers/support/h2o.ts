@@ -2,13 +2,12 @@
  * h2o in front of the application: one process, with a host for every row of the matrix.
  */
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { projectRoot } from "../../support/files.ts"
 import * as WebServers from "../../support/webServers.ts"
-import * as Application from "./application.ts"
-import { type Differences, type Row, Site } from "./site.ts"
+import type { Differences, Row } from "./site.ts"
+import { siteLayer } from "./siteLayer.ts"
 
 export interface H2oRow extends Row {
   /** The entry of `hosts`, with the places to listen at and to connect to left open. */
@@ -78,30 +77,7 @@ export const pages: ReadonlyArray<H2oRow> = [
 
 /** Starts h2o and an application of one process behind it, for the rows. */
 export const layer = (h2o: string, rows: ReadonlyArray<H2oRow>) =>
-  Layer.effect(
-    Site,
-    Effect.gen(function*() {
-      const folder = yield* WebServers.temporaryDirectory
-      const socket = Path.join(folder, "app.sock")
-      const appPort = yield* WebServers.freePort
-      const application = yield* Application.start(
-        Path.join(folder, "control.sock"),
-        "--path",
-        socket,
-        "--port",
-        String(appPort)
-      )
-      const ports = new Map<string, number>()
-      const hosts: Array<string> = []
-      for (const row of rows) {
-        const port = yield* WebServers.freePort
-        ports.set(row.name, port)
-        hosts.push(row.host({ port, socket, appPort }))
-      }
-      const server = yield* start(h2o, folder, hosts, [...ports.values()])
-      return Site.of({ server, folder, application, port: (row) => ports.get(row.name)! })
-    })
-  )
+  siteLayer(rows, (row, places) => row.host(places), (folder, parts, ports) => start(h2o, folder, parts, ports))
 
 /** Starts h2o with these hosts and waits until it accepts at all their ports. */
 export const start = (h2o: string, folder: string, hosts: ReadonlyArray<string>, ports: ReadonlyArray<number>) =>

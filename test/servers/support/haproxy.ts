@@ -2,13 +2,12 @@
  * HAProxy in front of the application: one process, with a frontend for every row of the matrix.
  */
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { projectRoot } from "../../support/files.ts"
 import * as WebServers from "../../support/webServers.ts"
-import * as Application from "./application.ts"
-import { type Differences, type Row, Site } from "./site.ts"
+import type { Differences, Row } from "./site.ts"
+import { siteLayer } from "./siteLayer.ts"
 
 export interface HAProxyRow extends Row {
   /** The sections of the configuration, with the places to listen at and to connect to left open. */
@@ -106,29 +105,10 @@ export const pages: ReadonlyArray<HAProxyRow> = [
 
 /** Starts HAProxy and an application of one process behind it, for the rows. */
 export const layer = (haproxy: string, rows: ReadonlyArray<HAProxyRow>) =>
-  Layer.effect(
-    Site,
-    Effect.gen(function*() {
-      const folder = yield* WebServers.temporaryDirectory
-      const socket = Path.join(folder, "app.sock")
-      const appPort = yield* WebServers.freePort
-      const application = yield* Application.start(
-        Path.join(folder, "control.sock"),
-        "--path",
-        socket,
-        "--port",
-        String(appPort)
-      )
-      const ports = new Map<string, number>()
-      const parts: Array<string> = []
-      for (const row of rows) {
-        const port = yield* WebServers.freePort
-        ports.set(row.name, port)
-        parts.push(row.sections({ port, socket, appPort, suffix: String(parts.length) }))
-      }
-      const server = yield* start(haproxy, folder, parts, [...ports.values()])
-      return Site.of({ server, folder, application, port: (row) => ports.get(row.name)! })
-    })
+  siteLayer(
+    rows,
+    (row, places) => row.sections({ ...places, suffix: String(places.index) }),
+    (folder, parts, ports) => start(haproxy, folder, parts, ports)
   )
 
 /** Starts HAProxy with these sections and waits until it accepts at all their ports. */

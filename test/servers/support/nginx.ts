@@ -2,13 +2,12 @@
  * nginx in front of the application: one process, with a server block for every row of the matrix.
  */
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { projectRoot } from "../../support/files.ts"
 import * as WebServers from "../../support/webServers.ts"
-import * as Application from "./application.ts"
-import { type Differences, type Row, Site } from "./site.ts"
+import type { Differences, Row } from "./site.ts"
+import { siteLayer } from "./siteLayer.ts"
 
 export interface NginxRow extends Row {
   /** The server block, with the places to listen at and to connect to left open. */
@@ -121,29 +120,10 @@ export const pages: ReadonlyArray<NginxRow> = [
 
 /** Starts nginx and an application of one process behind it, for the rows. */
 export const layer = (nginx: string, rows: ReadonlyArray<NginxRow>) =>
-  Layer.effect(
-    Site,
-    Effect.gen(function*() {
-      const folder = yield* WebServers.temporaryDirectory
-      const socket = Path.join(folder, "app.sock")
-      const appPort = yield* WebServers.freePort
-      const application = yield* Application.start(
-        Path.join(folder, "control.sock"),
-        "--path",
-        socket,
-        "--port",
-        String(appPort)
-      )
-      const ports = new Map<string, number>()
-      const blocks: Array<string> = []
-      for (const row of rows) {
-        const port = yield* WebServers.freePort
-        ports.set(row.name, port)
-        blocks.push(row.server({ port, socket, appPort, upstream: `app${blocks.length}` }))
-      }
-      const server = yield* start(nginx, folder, blocks, [...ports.values()])
-      return Site.of({ server, folder, application, port: (row) => ports.get(row.name)! })
-    })
+  siteLayer(
+    rows,
+    (row, places) => row.server({ ...places, upstream: `app${places.index}` }),
+    (folder, parts, ports) => start(nginx, folder, parts, ports)
   )
 
 /** Starts nginx with these server blocks and waits until it accepts at all their ports. */
