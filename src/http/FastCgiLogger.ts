@@ -167,7 +167,7 @@ const cut = encoder.encode("...\n")
 const lineEnd = 0x0a
 
 // oxlint-disable-next-line no-control-regex -- control characters are the point
-const control = /[\x00-\x1f\x7f]+/g
+const control = /[\x00-\x1f\x7f-\x9f\u2028\u2029]+/g
 
 // The bytes of a line that is at most as long as the buffer, and its end.
 const encode = (text: string, buffer: Uint8Array): Uint8Array => {

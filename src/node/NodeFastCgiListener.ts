@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as CgiProgram from "../server/CgiProgram.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
-import { count, optional } from "../server/internal/settings.ts"
+import { count, isSetToNothing, optional } from "../server/internal/settings.ts"
 import { acceptor } from "./internal/acceptor.ts"
 import { listenForms, parseListenAddress } from "./internal/address.ts"
 import { cgiProcess } from "./internal/cgiProcess.ts"
@@ -314,7 +314,7 @@ export const layerSystemd = (
  * @category configuration
  * @since 0.1.0
  */
-export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = Config.map(
+export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = Config.mapEffect(
   Config.nested(
     Config.all({
       listen: optional(Config.schema(
@@ -336,15 +336,17 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
     }),
     "FASTCGI"
   ),
-  ({ allow, backlog, listen, mode }) => {
-    const more = { backlog, allow: allow?.split(",").map((entry) => entry.trim()) }
+  Effect.fnUntraced(function*({ allow, backlog, listen, mode }) {
+    // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
+    const list = allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? "" : undefined)
+    const more = { backlog, allow: list?.split(",").map((entry) => entry.trim()) }
     return (listen ?? "fd:0").split(",").map((one): NodeFastCgiListenerOptions => {
       const options = parseListenAddress(one.trim())!
       return "path" in options
         ? { ...options, backlog, mode: mode === undefined ? undefined : Number.parseInt(mode, 8) }
         : { ...options, ...more }
     })
-  }
+  })
 )
 
 /**

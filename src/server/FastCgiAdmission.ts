@@ -135,6 +135,7 @@ class Gate {
   readonly most: number
   readonly waiting = new Set<() => void>()
   running = 0
+  private handingOn = false
 
   constructor(most: number | "unbounded") {
     this.most = most === "unbounded" ? Infinity : most
@@ -158,14 +159,23 @@ class Gate {
       if (state === "waiting") this.waiting.delete(run)
       if (state === "running") {
         this.running--
-        for (const next of this.waiting) {
-          if (this.running >= this.most) break
-          this.waiting.delete(next)
-          next()
-        }
+        this.handOn()
       }
       state = "left"
     }
+  }
+
+  // What is let in may be done before it returns. It is this loop that lets the next one in then: as many calls inside of
+  // each other as there are in the queue would be more than the stack holds.
+  private handOn(): void {
+    if (this.handingOn) return
+    this.handingOn = true
+    for (const next of this.waiting) {
+      if (this.running >= this.most) break
+      this.waiting.delete(next)
+      next()
+    }
+    this.handingOn = false
   }
 
   private readonly leaveUnlimited = () => {

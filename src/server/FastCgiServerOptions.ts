@@ -141,7 +141,8 @@ export const toLimits = (options: FastCgiServerOptions | undefined): ConnectionL
   inputHighWaterMark: options?.inputHighWaterMark ?? 64 * 1024,
   maxBufferedInput: options?.maxBufferedInput ?? 1024 * 1024,
   stallTimeout: Duration.toMillis(options?.stallTimeout ?? Duration.seconds(30)),
-  outputHighWaterMark: options?.outputHighWaterMark ?? 64 * 1024,
+  // With none at all nobody would ever write.
+  outputHighWaterMark: Math.max(options?.outputHighWaterMark ?? 64 * 1024, 1),
   paramsTimeout: Duration.toMillis(options?.paramsTimeout ?? Duration.seconds(30)),
   idleTimeout: millisOrUnbounded(options?.idleTimeout),
   writeTimeout: millisOrUnbounded(options?.writeTimeout),

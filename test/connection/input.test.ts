@@ -264,6 +264,37 @@ describe("a connection that has not been multiplexed", () => {
   )
 })
 
+describe("a connection whose peer has been told that it may multiplex", () => {
+  const gate = Latch.makeUnsafe()
+  play(
+    "drops unread input of its only request after stallTimeout: another request may stand behind it",
+    serve({
+      responder: (request) =>
+        request.requestId === 1
+          ? Effect.as(gate.await, FastCgiResponse.make("first"))
+          : Effect.succeed(FastCgiResponse.make("second"))
+    }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.send(R.getValues(FastCgiParams.encodePairs([["FCGI_MPXS_CONNS", ""]])))
+        yield* received(peer)
+        yield* peer.send(...opening(1))
+        for (let i = 0; i < 40; i++) yield* peer.send(R.stdin(1, bytes(32 * 1024)))
+        yield* peer.send(...opening(2), R.stdin(2))
+        yield* settle
+        yield* TestClock.adjust("29999 millis")
+        assert.isAbove(yield* peer.pending, 0)
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual((yield* peer.reply(2)).stdout, page("second"))
+        assert.match((yield* takeLogs)[0].message, /^dropped input of FastCGI request 1: .* other requests/)
+        yield* gate.open
+        yield* peer.send(R.stdin(1))
+        assert.strictEqual((yield* peer.reply(1)).stdout, page("first"))
+      })
+  )
+})
+
 describe("a multiplexed connection", () => {
   const gate = Latch.makeUnsafe()
   const handlers: Handlers = {

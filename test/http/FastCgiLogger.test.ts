@@ -107,7 +107,7 @@ test(
 test(
   "cuts long lines between characters, and makes one line of several",
   Effect.gen(function*() {
-    const peer = yield* serving(logging("a".repeat(19) + "é", "b".repeat(20), "one\r\ntwo\0\x1b[31m three\n"), {
+    const peer = yield* serving(logging("a".repeat(19) + "é", "b".repeat(20), "one\r\ntwo\0\x1b[31m\x9b\x85\u2028three\n"), {
       maxLineSize: 20
     })
     yield* peer.request()

@@ -187,6 +187,50 @@ describe("maxConnections", () => {
   )
 })
 
+describe("a long queue", () => {
+  it("for permits is worked off without calls inside of each other, as many as the stack holds or more", () => {
+    const admission = FastCgiAdmission.makeUnsafe({ concurrency: 1 })
+    const order: Array<number> = []
+    const first = admission.handleUnsafe(() => {})
+    for (let i = 0; i < 100_000; i++) {
+      let leave: (() => void) | undefined
+      leave = admission.handleUnsafe(() => {
+        order.push(i)
+        // What is answered at once has ended before `handleUnsafe`, or the queue, goes on.
+        leave?.()
+      })
+    }
+    first()
+    assert.strictEqual(order.length, 100_000)
+    assert.isTrue(order.every((number, i) => number === i))
+  })
+
+  const gate = gates()
+  play(
+    "of connections that are lost is forgotten, while others are held",
+    serve(gate.handlers, { admission: { maxConnections: 1 } }),
+    () =>
+      Effect.gen(function*() {
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        const first = yield* connect
+        yield* first.send(...opening(1), R.stdin(1))
+        for (let i = 0; i < 5000; i++) {
+          const gone = yield* connect
+          yield* gone.send(...opening(2), R.stdin(2))
+          yield* gone.reset
+        }
+        const last = yield* connect
+        yield* last.send(...opening(3), R.stdin(3))
+        yield* settle
+        yield* first.close
+        yield* settle
+        assert.deepStrictEqual(gate.started, [1, 3])
+        assert.strictEqual(admission.connectionsUnsafe(), 1)
+        yield* takeLogs
+      })
+  )
+})
+
 describe("concurrency", () => {
   const gate = gates()
   play(

@@ -725,6 +725,42 @@ describe("roles", () => {
   )
 })
 
+describe("a response with a Content-Length of its own", () => {
+  const declared = (body: string | Uint8Array | Stream.Stream<Uint8Array>) =>
+    responder(() => Effect.succeed(FastCgiResponse.make(body, { headers: { "content-length": "5" } })))
+
+  for (const body of ["x", "ten bytes!", new Uint8Array(6)]) {
+    play(`of 5 and a body of ${body.length} is answered with 500`, declared(body), () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.request()
+        assert.strictEqual((yield* peer.reply()).stdout, serverError)
+        assert.match((yield* takeLogs)[0].cause, /Content-Length/)
+      }))
+  }
+
+  play("that its body keeps to is sent", declared("five!"), () =>
+    Effect.gen(function*() {
+      const peer = yield* connect
+      yield* peer.request()
+      assert.strictEqual(bodyOf((yield* peer.reply()).stdout), "five!")
+    }))
+
+  for (const [what, chunks] of [["shorter", [bytes(4)]], ["longer", [bytes(4), bytes(2)]]] as const) {
+    play(
+      `and a stream that is ${what} is cut off`,
+      declared(Stream.fromIterable(chunks)),
+      () =>
+        Effect.gen(function*() {
+          const peer = yield* connect
+          yield* peer.request()
+          assert.notInclude(tags(yield* peer.drain), "EndRequest 1")
+          yield* takeLogs
+        })
+    )
+  }
+})
+
 describe("a handler that is an Effect", () => {
   const about = (request: FastCgiRequest.RequestBase) => `${request.requestId} ${request.params.get("REQUEST_METHOD")}`
 

@@ -68,6 +68,8 @@ describe("FastCgiServerOptions.config", () => {
   for (
     const [name, value] of [
       ["FASTCGI_MAX_PARAMS_SIZE", "much"],
+      ["FASTCGI_MAX_BUFFERED_INPUT", "0 KiB"],
+      ["FASTCGI_OUTPUT_HIGH_WATER_MARK", "0"],
       ["FASTCGI_MAX_PARAMS_COUNT", "0"],
       ["FASTCGI_MAX_REQUESTS_PER_CONNECTION", "-1"],
       ["FASTCGI_STALL_TIMEOUT", "soon"],

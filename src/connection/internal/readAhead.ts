@@ -75,13 +75,18 @@ export class ReadAhead {
   }
 
   private get limit(): number {
-    return this.mayMultiplex || this.holdsUp ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
+    return this.holdsUp ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
+  }
+
+  // Whether there are other requests on the connection, or may be behind what is not read.
+  private get shared(): boolean {
+    return this.multiplexed || this.mayMultiplex
   }
 
   // Whether not to read holds somebody up: requests beside the one that is not read, a peer that reads nothing before it has
   // sent everything (mod_fcgid, Caddy), or a handler that wants DATA and has not read the STDIN before it.
   private get holdsUp(): boolean {
-    return this.multiplexed || this.owner.output.blocked || this.awaitsData()
+    return this.shared || this.owner.output.blocked || this.awaitsData()
   }
 
   private awaitsData(): boolean {
@@ -100,14 +105,14 @@ export class ReadAhead {
   private stalled(accepted: number): void {
     const { output } = this.owner
     // A peer that has taken something is not one that reads nothing before it has sent everything.
-    if (!this.multiplexed && !this.awaitsData() && (!output.blocked || output.accepted > accepted)) {
+    if (!this.shared && !this.awaitsData() && (!output.blocked || output.accepted > accepted)) {
       this.watchStall()
       return
     }
     // Reading goes on when all is dropped that has to be: what is read then may stall for a time of its own.
     this.paused = false
     do this.discard()
-    while (this.unread >= this.limit)
+    while (this.unread > 0 && this.unread >= this.limit)
     this.owner.transport.resumeUnsafe()
   }
 
@@ -118,7 +123,7 @@ export class ReadAhead {
     }
     if (victim === undefined) return
     const message = `${victim.unread} bytes of input stood unread for ${this.limits.stallTimeout} ms and held up ` +
-      (this.multiplexed ? "the other requests on the connection" : victim.awaitsData ? "its DATA" : "the response")
+      (this.shared ? "the other requests on the connection" : victim.awaitsData ? "its DATA" : "the response")
     this.owner.report({ _tag: "InputDiscarded", requestId: victim.requestId, limit: "stallTimeout", message })
     victim.discardStalled(() => new FastCgiRequestError({ reason: "InputDiscarded", message }))
   }

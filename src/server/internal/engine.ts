@@ -119,6 +119,15 @@ class Engine<R> implements ConnectionHandler {
     if ((state as string) === "ended") leave()
     else if (state === "waiting") {
       this.held.add(transport)
+      // Nobody reads it meanwhile. When it is closed its place in the queue is given up, and with it what it holds.
+      transport.observeUnsafe({
+        onDrain: () => {},
+        onClose: () => {
+          if (state !== "waiting") return
+          this.held.delete(transport)
+          end()
+        }
+      })
       this.reached("maxConnections", "a FastCGI connection waits", `there are ${this.admission.maxConnections} already`)
     }
   }

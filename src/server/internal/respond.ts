@@ -103,9 +103,20 @@ export const send = (request: ConnectionRequest, response: FastCgiResponse): Eff
     sendHead(request, head, response.appStatus)
     return Exit.void
   }
-  if (typeof body === "string") return sendWhole(request, head, body, utf8Length(body), response.appStatus)
-  if (body instanceof Uint8Array) return sendWhole(request, head, body, body.length, response.appStatus)
-  return sendStream(request, head, body, undefined, response.appStatus)
+  const declared = declaredLength(response.headers)
+  if (typeof body !== "string" && !(body instanceof Uint8Array)) {
+    return sendStream(request, head, body, declared, response.appStatus)
+  }
+  const length = typeof body === "string" ? utf8Length(body) : body.length
+  if (declared !== undefined && declared !== length) return Effect.fail(mismatch(declared, length))
+  return sendWhole(request, head, body, length, response.appStatus)
+}
+
+const declaredLength = (headers: FastCgiResponse["headers"]): number | undefined => {
+  for (const name in headers) {
+    if (name.toLowerCase() === "content-length" && /^\d{1,15}$/.test(headers[name])) return Number(headers[name])
+  }
+  return undefined
 }
 
 // Bytes. Measured, 1 MiB in shares of 128 KiB costs a third more CPU than in one piece.

@@ -3,7 +3,9 @@
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 
@@ -12,6 +14,10 @@ export const optional = <A>(config: Config.Config<A>): Config.Config<A | undefin
   Config.map(Config.option(config), Option.getOrUndefined)
 
 const positive = (name: string) => Config.schema(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)), name)
+
+const positiveSize = Schema.ByteSize.check(
+  Schema.makeFilter((size) => ByteSize.toNumberUnsafe(size) >= 1 || "Expected at least one byte")
+)
 
 const unbounded = (name: string) => Config.Literal("unbounded", name)
 
@@ -24,7 +30,7 @@ export const countOrUnbounded = (name: string): Config.Config<number | "unbounde
 
 /** A number of bytes, or one with a unit: 65536, 64 KiB. */
 export const size = (name: string): Config.Config<number | undefined> =>
-  optional(Config.orElse(positive(name), () => Config.map(Config.ByteSize(name), ByteSize.toNumberUnsafe)))
+  optional(Config.orElse(positive(name), () => Config.map(Config.schema(positiveSize, name), ByteSize.toNumberUnsafe)))
 
 /** A duration with its unit: 30 seconds. */
 export const duration = (name: string): Config.Config<Duration.Duration | undefined> => optional(Config.Duration(name))
@@ -35,3 +41,10 @@ export const durationOrUnbounded = (name: string): Config.Config<Duration.Durati
 
 /** true or false, yes or no, on or off, 1 or 0. */
 export const flag = (name: string): Config.Config<boolean | undefined> => optional(Config.Boolean(name))
+
+/** Whether the environment has the variable, with nothing in it. A `ConfigProvider` takes that for not set. */
+export const isSetToNothing = (name: string): Effect.Effect<boolean, Config.ConfigError> =>
+  Effect.map(
+    Config.option(Config.String(name)).parse(ConfigProvider.fromEnv({ preserveEmptyStrings: true })),
+    Option.contains("")
+  )
