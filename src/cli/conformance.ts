@@ -72,14 +72,16 @@ export const conformance = Command.make("conformance", {
     const address = parseAddress(options.address)
     if (address === undefined) return yield* userError(`"${options.address}" is no address. Give ${addressForms}.`)
     if (options.json && options.markdown) return yield* userError("--json and --markdown exclude each other.")
+    // Only now, so that --help does not wait for it.
+    const Conformance = yield* Effect.promise(() => import("../conformance/Conformance.ts"))
+    const unknown = options.only.find((row) => !Conformance.cases.some((one) => one.row.startsWith(row)))
+    if (unknown !== undefined) return yield* userError(`No row begins with "${unknown}", which --only asks for.`)
     if (Option.isSome(options.start) && Option.isSome(options.pid)) {
       return yield* userError("--start and --pid exclude each other.")
     }
 
-    // Only now, so that --help does not wait for them.
-    const [Conformance, Report, NodeFastCgiConnector, ServerProcess] = yield* Effect.promise(() =>
+    const [Report, NodeFastCgiConnector, ServerProcess] = yield* Effect.promise(() =>
       Promise.all([
-        import("../conformance/Conformance.ts"),
         import("../conformance/report.ts"),
         import("../node/NodeFastCgiConnector.ts"),
         import("./internal/serverProcess.ts")
@@ -106,7 +108,7 @@ export const conformance = Command.make("conformance", {
         onLine: (line) => text ? Console.log(Report.formatLine(line)) : Effect.void
       }),
       "ConformanceError",
-      (error) => userError(`${error.message}. docs/conformance.md says what the application has to do.`)
+      (error) => userError(error.message)
     )
     yield* Console.log(
       options.json

@@ -129,7 +129,11 @@ export const run = (options: Options): Effect.Effect<Report, ConformanceError> =
     const reachable = yield* Effect.result(Effect.scoped(options.connect))
     if (reachable._tag === "Failure") return yield* new ConformanceError({ message: reachable.failure.message })
     const first = yield* Effect.result(probe(connect))
-    if (first._tag === "Failure") return yield* new ConformanceError({ message: first.failure.message })
+    if (first._tag === "Failure") {
+      return yield* new ConformanceError({
+        message: `${first.failure.message}. docs/conformance.md says what the application has to do.`
+      })
+    }
     const endpoints = yield* survey(connect)
     const values = yield* askValues(connect)
     const subject: Subject = {

@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpEffect from "effect/http/HttpEffect"
 import * as HttpServer from "effect/http/HttpServer"
 import { ClientAbort } from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -67,6 +69,7 @@ export const make = (
             Effect.runForkWith(
               Context.add(context, HttpServerRequest, new ServerRequest(request, options?.basePath))
             )(handled),
+          isFailure: answeredWithError,
           abortAnnotations: ClientAbort.annotation
         }).pipe(Effect.provideContext(services))
       }
@@ -128,3 +131,17 @@ export const origin: Effect.Effect<Option.Option<FastCgiOrigin>, never, HttpServ
       : Option.some({ request: source, variables: variables(source.params) })
   }
 )
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// What an app fails with has the response in it that it was answered with: of a missing route 404, which is no failure.
+const answeredWithError = (cause: Cause.Cause<unknown>): boolean => {
+  for (const reason of cause.reasons) {
+    if (reason._tag === "Die" && HttpServerResponse.isHttpServerResponse(reason.defect)) {
+      return reason.defect.status >= 500
+    }
+  }
+  return true
+}

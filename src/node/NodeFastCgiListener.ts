@@ -8,11 +8,12 @@ import type * as Arr from "effect/Array"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as CgiProgram from "../server/CgiProgram.ts"
+import * as FastCgiAccess from "../server/FastCgiAccess.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
-import { count, isSetToNothing, optional } from "../server/internal/settings.ts"
+import { count, isSetToNothing, setting } from "../server/internal/settings.ts"
 import { acceptor } from "./internal/acceptor.ts"
 import { listenForms, parseListenAddress } from "./internal/address.ts"
 import { cgiProcess } from "./internal/cgiProcess.ts"
@@ -235,7 +236,7 @@ export const layerFd = (options: FdOptions = {}): Layer.Layer<FastCgiListener, F
  * `console.log`, goes to standard error from then on, so build the listener before anything that prints. HTTP_PROXY is
  * taken out of `process.env`, because a CGI program gets a header `Proxy` of the client's there.
  *
- * When the connection has closed, SIGTERM is said to the program, without being sent: `NodeRuntime.runMain` and its like
+ * When the connection has closed, SIGTERM is said to the program, without being sent: `NodeFastCgiRuntime.runMain` and its like
  * interrupt the program and close its layers. A program without a handler for SIGTERM is ended. The exit status is the
  * request's appStatus, 255 at most, or 1 when it has none.
  *
@@ -315,37 +316,28 @@ export const layerSystemd = (
  * @since 0.1.0
  */
 export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = Config.mapEffect(
-  Config.nested(
-    Config.all({
-      listen: optional(Config.schema(
-        Schema.NonEmptyString.check(
-          Schema.makeFilter((text: string) =>
-            text.split(",").every((one) => parseListenAddress(one.trim()) !== undefined) || `Expected ${listenForms}`
-          )
-        ),
-        "LISTEN"
-      )),
-      mode: optional(Config.schema(
-        Schema.String.check(
-          Schema.makeFilter((text: string) => /^0?[0-7]{3}$/.test(text) || "Expected three octal digits")
-        ),
-        "SOCKET_MODE"
-      )),
-      backlog: count("BACKLOG"),
-      allow: optional(Config.NonEmptyString("ALLOW"))
+  Config.all({
+    listen: setting("FASTCGI_LISTEN", listenForms, (text) => {
+      const all = text.split(",").map((one) => parseListenAddress(one.trim()))
+      return all.every((one) => one !== undefined) ? all : undefined
     }),
-    "FASTCGI"
-  ),
+    mode: setting(
+      "FASTCGI_SOCKET_MODE",
+      "three octal digits, such as 660",
+      (text) => /^0?[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : undefined
+    ),
+    backlog: count("FASTCGI_BACKLOG"),
+    allow: setting("FASTCGI_ALLOW", "addresses and networks, with commas between", (text) => {
+      const list = text.split(",").map((entry) => entry.trim())
+      return Result.isSuccess(FastCgiAccess.fromEntries(list)) ? list : undefined
+    })
+  }),
   Effect.fnUntraced(function*({ allow, backlog, listen, mode }) {
     // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
-    const list = allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? "" : undefined)
-    const more = { backlog, allow: list?.split(",").map((entry) => entry.trim()) }
-    return (listen ?? "fd:0").split(",").map((one): NodeFastCgiListenerOptions => {
-      const options = parseListenAddress(one.trim())!
-      return "path" in options
-        ? { ...options, backlog, mode: mode === undefined ? undefined : Number.parseInt(mode, 8) }
-        : { ...options, ...more }
-    })
+    const more = { backlog, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
+    return (listen ?? [{ fd: 0 }]).map((options): NodeFastCgiListenerOptions =>
+      "path" in options ? { ...options, backlog, mode } : { ...options, ...more }
+    )
   })
 )
 

@@ -104,14 +104,11 @@ export const layer = (options?: FastCgiAdmissionOptions): Layer.Layer<FastCgiAdm
  * @category configuration
  * @since 0.1.0
  */
-export const config: Config.Config<FastCgiAdmissionOptions> = Config.nested(
-  Config.all({
-    maxConnections: Settings.countOrUnbounded("MAX_CONNECTIONS"),
-    maxRequests: Settings.countOrUnbounded("MAX_REQUESTS"),
-    concurrency: Settings.countOrUnbounded("CONCURRENCY")
-  }),
-  "FASTCGI"
-)
+export const config: Config.Config<FastCgiAdmissionOptions> = Config.all({
+  maxConnections: Settings.countOrUnbounded("FASTCGI_MAX_CONNECTIONS"),
+  maxRequests: Settings.countOrUnbounded("FASTCGI_MAX_REQUESTS"),
+  concurrency: Settings.countOrUnbounded("FASTCGI_CONCURRENCY")
+})
 
 /**
  * Provides an admission with the limits of `config`, or of another `Config` value.

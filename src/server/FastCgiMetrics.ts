@@ -7,7 +7,6 @@
  */
 import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
-import type { ConnectionLimit } from "../connection/internal/connectionHandler.ts"
 
 /**
  * A limit or a timeout of a server, by the name of its option.
@@ -16,7 +15,13 @@ import type { ConnectionLimit } from "../connection/internal/connectionHandler.t
  * @since 0.1.0
  */
 export type FastCgiLimit =
-  | ConnectionLimit
+  | "maxParamsSize"
+  | "maxParamsCount"
+  | "maxRequestsInParams"
+  | "stallTimeout"
+  | "paramsTimeout"
+  | "idleTimeout"
+  | "writeTimeout"
   | "maxConnections"
   | "maxRequests"
   | "maxRequestsPerConnection"
@@ -88,7 +93,8 @@ export const requestsAborted: Metric.Counter<number> = Metric.counter("fastcgi_r
 })
 
 /**
- * Requests whose handler, or the body of its response, failed.
+ * Requests whose handler, or the body of its response, failed. A failure that an HTTP app answers for itself, such as a route
+ * that is not there, is none.
  *
  * @category metrics
  * @since 0.1.0
@@ -155,6 +161,8 @@ const register = (context: Context.Context<never>, totals: Totals): void => {
   counter(connectionsAccepted, () => totals.connectionsAccepted)
   counter(requests, () => totals.requests)
   gauge(requestsOpen, () => totals.requestsOpen)
+  // What has not happened yet is 0, and not missing.
+  for (const metric of [connectionErrors, requestsAborted, requestsFailed, limitsReached]) metric.valueUnsafe(context)
 }
 
 const update = () => {}

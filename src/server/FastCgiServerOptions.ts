@@ -109,29 +109,26 @@ export interface FastCgiServerOptions {
  * @category configuration
  * @since 0.1.0
  */
-export const config: Config.Config<FastCgiServerOptions> = Config.nested(
-  Config.all({
-    maxParamsSize: Settings.size("MAX_PARAMS_SIZE"),
-    maxParamsCount: Settings.count("MAX_PARAMS_COUNT"),
-    maxRequestsPerConnection: Settings.countOrUnbounded("MAX_REQUESTS_PER_CONNECTION"),
-    maxRequestsInParams: Settings.count("MAX_REQUESTS_IN_PARAMS"),
-    inputHighWaterMark: Settings.size("INPUT_HIGH_WATER_MARK"),
-    maxBufferedInput: Settings.size("MAX_BUFFERED_INPUT"),
-    stallTimeout: Settings.duration("STALL_TIMEOUT"),
-    outputHighWaterMark: Settings.size("OUTPUT_HIGH_WATER_MARK"),
-    paramsTimeout: Settings.duration("PARAMS_TIMEOUT"),
-    handlerTimeout: Settings.durationOrUnbounded("HANDLER_TIMEOUT"),
-    idleTimeout: Settings.durationOrUnbounded("IDLE_TIMEOUT"),
-    writeTimeout: Settings.durationOrUnbounded("WRITE_TIMEOUT"),
-    lingerTimeout: Settings.duration("LINGER_TIMEOUT"),
-    allowHalfOpen: Settings.flag("ALLOW_HALF_OPEN"),
-    multiplexing: Settings.flag("MULTIPLEXING"),
-    overload: Settings.optional(Config.Literals(["status", "protocolStatus"], "OVERLOAD")),
-    gracefulShutdownTimeout: Settings.duration("GRACEFUL_SHUTDOWN_TIMEOUT"),
-    disablePreemptiveShutdown: Settings.flag("DISABLE_PREEMPTIVE_SHUTDOWN")
-  }),
-  "FASTCGI"
-)
+export const config: Config.Config<FastCgiServerOptions> = Config.all({
+  maxParamsSize: Settings.size("FASTCGI_MAX_PARAMS_SIZE"),
+  maxParamsCount: Settings.count("FASTCGI_MAX_PARAMS_COUNT"),
+  maxRequestsPerConnection: Settings.countOrUnbounded("FASTCGI_MAX_REQUESTS_PER_CONNECTION"),
+  maxRequestsInParams: Settings.count("FASTCGI_MAX_REQUESTS_IN_PARAMS"),
+  inputHighWaterMark: Settings.size("FASTCGI_INPUT_HIGH_WATER_MARK"),
+  maxBufferedInput: Settings.size("FASTCGI_MAX_BUFFERED_INPUT"),
+  stallTimeout: Settings.duration("FASTCGI_STALL_TIMEOUT"),
+  outputHighWaterMark: Settings.size("FASTCGI_OUTPUT_HIGH_WATER_MARK"),
+  paramsTimeout: Settings.duration("FASTCGI_PARAMS_TIMEOUT"),
+  handlerTimeout: Settings.durationOrUnbounded("FASTCGI_HANDLER_TIMEOUT"),
+  idleTimeout: Settings.durationOrUnbounded("FASTCGI_IDLE_TIMEOUT"),
+  writeTimeout: Settings.durationOrUnbounded("FASTCGI_WRITE_TIMEOUT"),
+  lingerTimeout: Settings.duration("FASTCGI_LINGER_TIMEOUT"),
+  allowHalfOpen: Settings.flag("FASTCGI_ALLOW_HALF_OPEN"),
+  multiplexing: Settings.flag("FASTCGI_MULTIPLEXING"),
+  overload: Settings.oneOf("FASTCGI_OVERLOAD", ["status", "protocolStatus"]),
+  gracefulShutdownTimeout: Settings.duration("FASTCGI_GRACEFUL_SHUTDOWN_TIMEOUT"),
+  disablePreemptiveShutdown: Settings.flag("FASTCGI_DISABLE_PREEMPTIVE_SHUTDOWN")
+})
 
 /** @internal */
 export const toLimits = (options: FastCgiServerOptions | undefined): ConnectionLimits => ({

@@ -158,4 +158,15 @@ describe("the suite against others", () => {
         }
       }), 120_000)
   }
+
+  it.live("exits with 2 for a row that is none, and for an address where nobody listens, and says so", () =>
+    Effect.gen(function*() {
+      const typo = yield* command("conformance", "127.0.0.1:1", "--only", "99")
+      assert.strictEqual(typo.code, 2)
+      assert.include(typo.log, "No row begins with \"99\", which --only asks for.")
+      const nobody = yield* command("conformance", "/nowhere/app.sock")
+      assert.strictEqual(nobody.code, 2)
+      assert.include(nobody.log, "there is no such socket")
+      assert.notInclude(nobody.log, "..")
+    }))
 })

@@ -107,9 +107,12 @@ test(
 test(
   "cuts long lines between characters, and makes one line of several",
   Effect.gen(function*() {
-    const peer = yield* serving(logging("a".repeat(19) + "é", "b".repeat(20), "one\r\ntwo\0\x1b[31m\x9b\x85\u2028three\n"), {
-      maxLineSize: 20
-    })
+    const peer = yield* serving(
+      logging("a".repeat(19) + "é", "b".repeat(20), "one\r\ntwo\0\x1b[31m\x9b\x85\u2028three\n"),
+      {
+        maxLineSize: 20
+      }
+    )
     yield* peer.request()
     assert.deepStrictEqual((yield* peer.reply()).stderr.split("\n"), [
       "a".repeat(19) + "...",

@@ -277,8 +277,7 @@ describe("a UNIX listener", () => {
         const path = `${directory}/${name}`
         assert.deepStrictEqual(yield* failure({ path }), {
           reason: "PathTaken",
-          message: `Cannot listen on ${path}: ${kind} is there, which is not ours to replace. Remove it, or choose ` +
-            "another path."
+          message: `Cannot listen on ${path}: ${kind} is there, which is not ours to replace. Choose another path.`
         })
       }
       assert.strictEqual((yield* failure({ path: `${directory}/` })).reason, "PathTaken")

@@ -72,16 +72,20 @@ it.effect("are in a registry of their own where there is one, and stay when the 
         yield* peer.request()
         yield* peer.reply()
         assert.deepStrictEqual(ids(), [
+          "fastcgi_connection_errors",
           "fastcgi_connections",
           "fastcgi_connections_accepted",
+          "fastcgi_limits_reached",
           "fastcgi_requests",
+          "fastcgi_requests_aborted",
+          "fastcgi_requests_failed",
           "fastcgi_requests_open"
         ])
         assert.strictEqual((yield* Metric.value(FastCgiMetrics.requests)).count, 1)
       }).pipe(Effect.scoped),
       serve({ responder: () => Effect.succeed(FastCgiResponse.make("hello")) })
     ).pipe(Effect.provideService(Metric.MetricRegistry, registry))
-    assert.strictEqual(ids().length, 4)
+    assert.strictEqual(ids().length, 8)
     yield* settle
     yield* Effect.gen(function*() {
       assert.strictEqual((yield* Metric.value(FastCgiMetrics.requests)).count, 1)

@@ -163,7 +163,7 @@ const occupant = Effect.fnUntraced(function*(
     const kind = stat.isDirectory() ? "a directory" : stat.isSymbolicLink() ? "a symbolic link" : "a file"
     return yield* listenerError(
       "PathTaken",
-      `Cannot listen on ${path}: ${kind} is there, which is not ours to replace. Remove it, or choose another path.`
+      `Cannot listen on ${path}: ${kind} is there, which is not ours to replace. Choose another path.`
     )
   }
   const code = yield* probe(path)
@@ -182,7 +182,7 @@ const occupant = Effect.fnUntraced(function*(
     case "EPROTOTYPE":
       return yield* listenerError(
         "PathTaken",
-        `Cannot listen on ${path}: a socket of another kind is there. Remove it, or choose another path.`
+        `Cannot listen on ${path}: a socket of another kind is there. Choose another path.`
       )
     // Connected, or EAGAIN: a server listens, and its backlog is full.
     default:

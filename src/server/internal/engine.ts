@@ -36,6 +36,8 @@ export interface EngineOptions<R> extends FastCgiServerOptions {
    * ended the request, that is ended with success, or with 500 when it failed.
    */
   readonly fork: (request: ConnectionRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
+  /** Whether what a fiber has failed with counts as a failure; an HTTP app may mean it as its answer. Default yes. */
+  readonly isFailure?: ((cause: Cause.Cause<unknown>) => boolean) | undefined
   /** Annotations of the interruption of a request that the web server has given up. */
   readonly abortAnnotations?: Context.Context<never> | undefined
 }
@@ -259,6 +261,13 @@ class Engine<R> implements ConnectionHandler {
   }
 
   private handled(request: ConnectionRequest, exit: Exit.Exit<void, unknown>): void {
+    // An HTTP app has answered for its failure by then; a response that broke off has been counted.
+    if (
+      Exit.isFailure(exit) && !request.aborted && !Cause.hasInterruptsOnly(exit.cause) &&
+      this.options.isFailure?.(exit.cause) !== false
+    ) {
+      this.count(FastCgiMetrics.requestsFailed, 1)
+    }
     if (request.gone || request.withheld) return
     if (Exit.isSuccess(exit)) {
       request.end(0)
@@ -275,12 +284,7 @@ class Engine<R> implements ConnectionHandler {
       return
     }
     request.stderr(handlerFailed)
-    if (Cause.hasInterruptsOnly(exit.cause)) {
-      this.answer(request, serviceUnavailable)
-    } else {
-      this.count(FastCgiMetrics.requestsFailed, 1)
-      this.answer(request, internalServerError)
-    }
+    this.answer(request, Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError)
   }
 
   private answer(request: ConnectionRequest, { body, head }: Refusal): void {

@@ -1,46 +1,78 @@
 /**
- * Options as `Config`: one setting of the environment each, undefined where it is not set.
+ * Options as `Config`: one setting of the environment each, undefined where it is not set. One that is there and wrong is an
+ * error that names it, shows what it is, and says what it has to be.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 
-/** A setting that may be left out. One that is there and wrong fails. */
-export const optional = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
-  Config.map(Config.option(config), Option.getOrUndefined)
+/** A setting that `parse` makes something of, or undefined. `expected` says what it has to be. */
+export const setting = <A>(
+  name: string,
+  expected: string,
+  parse: (text: string) => A | undefined
+): Config.Config<A | undefined> =>
+  Config.map(
+    Config.option(Config.schema(
+      Schema.String.check(
+        Schema.makeFilter((text: string) =>
+          parse(text) !== undefined || `${name}=${JSON.stringify(text)}: expected ${expected}`
+        )
+      ),
+      name
+    )),
+    (text) => Option.isSome(text) ? parse(text.value) : undefined
+  )
 
-const positive = (name: string) => Config.schema(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)), name)
+const parseCount = (text: string): number | undefined => /^[1-9]\d{0,14}$/.test(text) ? Number(text) : undefined
 
-const positiveSize = Schema.ByteSize.check(
-  Schema.makeFilter((size) => ByteSize.toNumberUnsafe(size) >= 1 || "Expected at least one byte")
-)
+const parseSize = (text: string): number | undefined => {
+  const size = parseCount(text) ??
+    Option.getOrUndefined(Option.flatMap(ByteSize.fromString(text), ByteSize.toNumber))
+  return size === undefined || size < 1 ? undefined : size
+}
 
-const unbounded = (name: string) => Config.Literal("unbounded", name)
+const parseDuration = (text: string): Duration.Duration | undefined =>
+  Option.getOrUndefined(Option.filter(Duration.fromInput(text as Duration.Input), Duration.isPositive))
+
+const orUnbounded = <A>(parse: (text: string) => A | undefined) => (text: string): A | "unbounded" | undefined =>
+  text === "unbounded" ? "unbounded" : parse(text)
+
+const aCount = "a whole number from 1"
+const aDuration = "a duration with its unit, such as \"30 seconds\" or \"500 millis\""
 
 /** A whole number from 1. */
-export const count = (name: string): Config.Config<number | undefined> => optional(positive(name))
+export const count = (name: string) => setting(name, aCount, parseCount)
 
 /** A whole number from 1, or "unbounded". */
-export const countOrUnbounded = (name: string): Config.Config<number | "unbounded" | undefined> =>
-  optional(Config.orElse(unbounded(name), () => positive(name)))
+export const countOrUnbounded = (name: string) => setting(name, `${aCount}, or "unbounded"`, orUnbounded(parseCount))
 
 /** A number of bytes, or one with a unit: 65536, 64 KiB. */
-export const size = (name: string): Config.Config<number | undefined> =>
-  optional(Config.orElse(positive(name), () => Config.map(Config.schema(positiveSize, name), ByteSize.toNumberUnsafe)))
+export const size = (name: string) =>
+  setting(name, "a number of bytes from 1, or one with a unit, such as \"64 KiB\"", parseSize)
 
 /** A duration with its unit: 30 seconds. */
-export const duration = (name: string): Config.Config<Duration.Duration | undefined> => optional(Config.Duration(name))
+export const duration = (name: string) => setting(name, aDuration, parseDuration)
 
 /** A duration with its unit, or "unbounded". */
-export const durationOrUnbounded = (name: string): Config.Config<Duration.Duration | "unbounded" | undefined> =>
-  optional(Config.orElse(unbounded(name), () => Config.Duration(name)))
+export const durationOrUnbounded = (name: string) =>
+  setting(name, `${aDuration}, or "unbounded"`, orUnbounded(parseDuration))
 
 /** true or false, yes or no, on or off, 1 or 0. */
-export const flag = (name: string): Config.Config<boolean | undefined> => optional(Config.Boolean(name))
+export const flag = (name: string) =>
+  setting(
+    name,
+    "true or false",
+    (text) => /^(?:true|yes|on|1)$/.test(text) ? true : /^(?:false|no|off|0)$/.test(text) ? false : undefined
+  )
+
+/** One of these words. */
+export const oneOf = <const Words extends ReadonlyArray<string>>(name: string, words: Words) =>
+  setting(name, words.join(" or "), (text): Words[number] | undefined => words.find((word) => word === text))
 
 /** Whether the environment has the variable, with nothing in it. A `ConfigProvider` takes that for not set. */
 export const isSetToNothing = (name: string): Effect.Effect<boolean, Config.ConfigError> =>
