@@ -18,10 +18,16 @@ const Routes = Layer.mergeAll(
   HttpRouter.add("GET", "/500", HttpServerResponse.empty({ status: 500 })),
   HttpRouter.add("GET", "/die", Effect.die(new Error("no"))),
   HttpRouter.add("GET", "/fail", Effect.orDie(Effect.fail("no"))),
+  // After its head has arrived: a GET that got nothing is sent once more.
   HttpRouter.add(
     "GET",
     "/break",
-    HttpServerResponse.stream(Stream.concat(Stream.make(new Uint8Array(9)), Stream.fail(new Error("no"))))
+    HttpServerResponse.stream(
+      Stream.concat(
+        Stream.make(new Uint8Array(9)),
+        Stream.fromEffect(Effect.andThen(Effect.repeat(Effect.yieldNow, { times: 50 }), Effect.fail(new Error("no"))))
+      )
+    )
   )
 )
 
