@@ -55,6 +55,10 @@ export interface FdOptions {
    * Where FCGI_WEB_SERVER_ADDRS is set, a peer has to be on both lists. Default everybody.
    */
   readonly allow?: ReadonlyArray<string> | undefined
+  // These are of other kinds of listeners.
+  readonly path?: undefined
+  readonly port?: undefined
+  readonly systemd?: undefined
 }
 
 /**
@@ -80,6 +84,10 @@ export interface UnixOptions {
   readonly backlog?: number | undefined
   /** Whether the socket is removed when the listener closes. A successor's socket at the path never is. Default true. */
   readonly unlink?: boolean | undefined
+  // These are of other kinds of listeners.
+  readonly fd?: undefined
+  readonly port?: undefined
+  readonly systemd?: undefined
 }
 
 /**
@@ -106,6 +114,11 @@ export interface TcpOptions {
    * Where FCGI_WEB_SERVER_ADDRS is set, a peer has to be on both lists. Default everybody.
    */
   readonly allow?: ReadonlyArray<string> | undefined
+  // These are of other kinds of listeners.
+  readonly fd?: undefined
+  readonly path?: undefined
+  readonly mode?: undefined
+  readonly systemd?: undefined
 }
 
 /**
@@ -124,6 +137,10 @@ export interface SystemdOptions {
   readonly backlog?: number | undefined
   /** Who may connect over TCP: see `FdOptions`. Default everybody. */
   readonly allow?: ReadonlyArray<string> | undefined
+  // These are of other kinds of listeners.
+  readonly fd?: undefined
+  readonly path?: undefined
+  readonly port?: undefined
 }
 
 /**
@@ -336,7 +353,7 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
     // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
     const more = { backlog, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
     return (listen ?? [{ fd: 0 }]).map((options): NodeFastCgiListenerOptions =>
-      "path" in options ? { ...options, backlog, mode } : { ...options, ...more }
+      options.path === undefined ? { ...options, ...more } : { ...options, backlog, mode }
     )
   })
 )

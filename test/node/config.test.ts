@@ -87,3 +87,13 @@ describe("NodeFastCgi.config", () => {
       assert.deepStrictEqual([...documented].sort(), [...asked].sort())
     }))
 })
+
+describe("NodeFastCgiListener.layer", () => {
+  it("takes one kind of listener at a time", () => {
+    // @ts-expect-error: it is a path or a port
+    const both = NodeFastCgiListener.layer({ path: "/run/a.sock", port: 9000 })
+    // @ts-expect-error: a port has no file mode
+    const mode = NodeFastCgi.layer({ port: 9000, mode: 0o660 })
+    assert.isDefined([both, mode])
+  })
+})
