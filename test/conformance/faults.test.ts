@@ -358,7 +358,10 @@ describe("a server that", () => {
   it.live("ends no request cannot be tried", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(run(() => ({ sent: on([end], nothing) }), ["3.1"]))
-      assert.strictEqual(error.message, "the server does not answer POST /echo with the body it gets")
+      assert.strictEqual(
+        error.message,
+        "the server does not answer POST /echo with the body it gets. docs/conformance.md says what the application has to do."
+      )
     }))
 
   it.live("nobody can connect to cannot be tried", () =>
