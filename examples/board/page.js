@@ -30,6 +30,7 @@ const put = (kind, id, html) => {
 }
 
 const status = byId("status")
+status.textContent = "connecting"
 const events = new EventSource("/events")
 const on = (name, listener) => events.addEventListener(name, (event) => listener(JSON.parse(event.data)))
 
