@@ -18,63 +18,32 @@ import { digestOf, pieces } from "./support/content.ts"
 import { open, request, type RequestOptions } from "./support/http.ts"
 import type { Digest, Received } from "./support/messages.ts"
 import * as Nginx from "./support/nginx.ts"
+import * as Places from "./support/places.ts"
 
 const page = Fs.readFileSync(Path.join(projectRoot, "docs/nginx.md"), "utf8")
-
-/** Names that a web server which decodes, or does not encode, takes for others. */
-const fileNames = [
-  "plain.txt",
-  "a b+c.txt",
-  "100%.txt",
-  "%41.txt",
-  "what?is#this.txt",
-  "grüße €.txt",
-  "sub/deep file.txt"
-]
-
-interface Places {
-  readonly folder: string
-  readonly files: string
-}
 
 describeWith(["nginx"], "nginx", (nginx) => {
   /** nginx as the page says under this title, and the application with these arguments. */
   const site = (
     title: string,
     options: {
-      readonly fills?: (places: Places) => ReadonlyArray<readonly [string, string]>
-      readonly args?: (places: Places) => ReadonlyArray<string>
+      readonly fills?: (places: Places.Places) => ReadonlyArray<readonly [string, string]>
+      readonly args?: (places: Places.Places) => ReadonlyArray<string>
       readonly listen?: string
     } = {}
   ) =>
     Effect.gen(function*() {
-      const folder = Fs.realpathSync(yield* WebServers.temporaryDirectory)
-      Fs.chmodSync(folder, 0o755)
-      const files = Path.join(folder, "files")
-      for (const name of fileNames) {
-        const file = Path.join(files, name)
-        Fs.mkdirSync(Path.dirname(file), { recursive: true })
-        Fs.writeFileSync(file, `content of ${name}`)
-      }
-      const places = { folder, files }
-      const socket = Path.join(folder, "app.sock")
-      const application = yield* Application.start(
-        Path.join(folder, "control.sock"),
-        "--path",
-        socket,
-        ...options.args?.(places) ?? []
-      )
-      const port = yield* WebServers.freePort
+      const { socket, ...site } = yield* Places.start(options.args)
       const listen = options.listen ?? "listen 80;"
       const block = WebServers.fill(WebServers.documented(page, "nginx", title), [
-        [listen, listen.replace(/\d+/, `127.0.0.1:${port}`)],
+        [listen, listen.replace(/\d+/, `127.0.0.1:${site.port}`)],
         ["unix:/run/app/app.sock", `unix:${socket}`],
         ["include fastcgi_params;", "include /etc/nginx/fastcgi_params;"],
-        ...options.fills?.(places) ?? []
+        ...options.fills?.(site) ?? []
       ])
-      const server = yield* Nginx.start(nginx!, folder, [block], [port])
-      const send = (target: string, options?: RequestOptions) => request(port, target, options)
-      return { ...places, application, port, server, send }
+      const server = yield* Nginx.start(nginx!, site.folder, [block], [site.port])
+      const send = (target: string, options?: RequestOptions) => request(site.port, target, options)
+      return { ...site, server, send }
     })
 
   it.live("sends what is a file itself, and asks the application for the rest", () =>
@@ -94,7 +63,7 @@ describeWith(["nginx"], "nginx", (nginx) => {
       assert.strictEqual((yield* send("/..%2Fapp.sock")).status, 400)
     }))
 
-  const sendFile = (header: string) => ({ files }: Places) => [
+  const sendFile = (header: string) => ({ files }: Places.Places) => [
     "--send-file",
     JSON.stringify({ header, roots: [{ directory: files, location: "/protected" }] })
   ]
@@ -107,7 +76,7 @@ describeWith(["nginx"], "nginx", (nginx) => {
       })
       const get = (path: string, more = "", options?: RequestOptions) =>
         send(`/file?path=${encodeURIComponent(path)}${more}`, options)
-      for (const name of fileNames) {
+      for (const name of Places.fileNames) {
         const response = yield* get(`${files}/${name}`)
         assert.strictEqual(response.status, 200, name)
         assert.strictEqual(response.text, `content of ${name}`)
