@@ -1,8 +1,8 @@
 /**
  * The multiplexer: one connection, records in, request fibers, records out (architecture §5, §6).
  *
- * It owns the map of requests, and is the only one that closes. Records are dispatched in
- * plain synchronous code, an array at a time; an Effect runs per request and per wait.
+ * It owns the map of requests, and is the only one that closes. Records are dispatched in plain synchronous code, an array
+ * at a time; an Effect runs per request and per wait.
  *
  * | record                  | id state          | outcome                                                     |
  * |-------------------------|-------------------|-------------------------------------------------------------|
@@ -112,7 +112,6 @@ export class Connection
     this.handler = handler
     this.limits = limits
     this.clock = clock
-
     this.timers = new Timers(fork)
     this.readAhead = new ReadAhead(this, limits, this.timers)
     this.output = new OutputQueue(transport, dispatcher, limits.outputHighWaterMark, this)

@@ -1,8 +1,7 @@
 /**
  * The answers to requests that no handler sees. Each is complete and has a Status: lighttpd and Apache take anything less
- * for an Authorizer's leave to go on (front-ends.md §7).
+ * for an Authorizer's leave to go on.
  */
-
 import type { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
 
 /** An answer, sent when the PARAMS of its request have ended (SPEC 6.2), instead of starting a handler. */

@@ -413,8 +413,8 @@ class Engine<R> implements ConnectionHandler {
   )
 }
 
-// A protocol status ends a request at once. But lighttpd, and Apache's older modules, take an answer without a Status line for
-// an Authorizer's leave to go on, whatever its protocol status (front-ends.md §7), so an Authorizer gets an answer beside it.
+// A protocol status ends a request at once. But lighttpd takes an answer without a Status line for an Authorizer's leave to
+// go on, whatever its protocol status, so an Authorizer gets an answer beside it.
 const refuse = (role: number, protocolStatus: ProtocolStatus, { body, head }: Refusal): ProtocolStatus | Refusal =>
   role === Role.Authorizer ? { head, body, protocolStatus } : protocolStatus
 

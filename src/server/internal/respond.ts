@@ -1,6 +1,5 @@
 /**
- * Sends a response for a request: head and body as the web servers want them (front-ends.md §0), in one write when all of
- * it is there.
+ * Sends a response for a request: head and body as the web servers want them, in one write when all of it is there.
  */
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
