@@ -4,10 +4,8 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
-import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -18,6 +16,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import { FastCgiListener, FastCgiListenerError } from "./FastCgiListener.ts"
+import { LimitedLog } from "./internal/limitedLog.ts"
 
 /**
  * The environment variable in which a web server says from which addresses it connects (SPEC 3.2).
@@ -201,8 +200,8 @@ export const refusedConnections = Metric.counter("fastcgi_refused_connections", 
  *
  * **Details**
  *
- * Who is not is counted in `refusedConnections`, and is logged as a warning, at most once in ten seconds with the number
- * of those in between. `where` is what the message calls the listener.
+ * Who is not is counted in `refusedConnections`, and is logged as a warning, at most once in ten seconds, annotated with
+ * how many were left out since (`suppressed`). `where` is what the message calls the listener.
  *
  * @category constructors
  * @since 0.1.0
@@ -212,24 +211,18 @@ export const guard = (
   where?: string
 ): Effect.Effect<(peer: NetAddress.SocketAddress | undefined) => boolean> =>
   Effect.map(Effect.context<never>(), (context) => {
-    const clock = Context.get(context, Clock.Clock)
     const on = where === undefined ? "" : ` on ${where}`
-    let lastWarning = -Infinity
-    let others = 0
+    const refusals = new LimitedLog(Effect.runForkWith(context))
     return (peer) => {
       const list = lists.find((list) => !permits(list, peer))
       if (list === undefined) return true
       refusedConnections.updateUnsafe(1, context)
-      const now = clock.currentTimeMillisUnsafe()
-      if (now - lastWarning < warningInterval) {
-        others++
-        return false
-      }
-      const message = `refused a connection${on} from ${describe(peer)}, which is not in ${list.name}` +
-        (others > 0 ? ` (and ${others} others since the last such message)` : "")
-      lastWarning = now
-      others = 0
-      Effect.runForkWith(context)(Effect.logWarning(message))
+      refusals.log(
+        "refused",
+        Effect.suspend(() =>
+          Effect.logWarning(`refused a connection${on} from ${describe(peer)}, which is not in ${list.name}`)
+        )
+      )
       return false
     }
   })
@@ -297,9 +290,6 @@ export const layer = (
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
-
-// In milliseconds. Whoever is refused decides how often.
-const warningInterval = 10_000
 
 const unixSocket = NetAddress.unixPathAddress("")
 

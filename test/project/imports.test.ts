@@ -43,10 +43,10 @@ const table: Record<string, Rules> = {
     internals: ["connection"],
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
-  // Settings of the environment are read in one way.
+  // Settings of the environment are read, and what peers cause is logged, in one way.
   node: {
     folders: ["server", "http", "client", "connection"],
-    files: ["server/internal/settings.ts"],
+    files: ["server/internal/settings.ts", "server/internal/limitedLog.ts"],
     packages: [core, net, socket, http, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   testing: { folders: ["server", "client", "protocol", "http", "connection"], packages: [core, net, http] },

@@ -1,7 +1,6 @@
 /**
  * A listening `node:net` server as a `FastCgiListener`: accepts, holds what comes before somebody runs it, and stops.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
@@ -9,6 +8,7 @@ import * as Net from "node:net"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import * as FastCgiAccess from "../../server/FastCgiAccess.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../../server/FastCgiListener.ts"
+import { LimitedLog } from "../../server/internal/limitedLog.ts"
 import { accessLists, peerOf, refuse, warnOfAccess } from "./access.ts"
 import { listenerError } from "./listenerError.ts"
 import { fromSocket } from "./socketTransport.ts"
@@ -69,8 +69,8 @@ export const acceptor = Effect.fnUntraced(function*(
   const held = new Set<Net.Socket>()
   let accept: ((transport: FastCgiTransport) => void) | undefined
   let accepted = 0
-  let lastWarning = -Infinity
-  let errorsSince = 0
+  // A process out of descriptors fails thousands of times a second.
+  const errors = new LimitedLog(Effect.runForkWith(context))
 
   const forget = function(this: Net.Socket) {
     held.delete(this)
@@ -100,19 +100,6 @@ export const acceptor = Effect.fnUntraced(function*(
     accept(transport)
   }
 
-  const warn = (cause: Error) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      errorsSince++
-      if (now - lastWarning < warningInterval) return Effect.void
-      const others = errorsSince - 1
-      lastWarning = now
-      errorsSince = 0
-      return Effect.logWarning(
-        `A connection could not be accepted on ${name}: ${cause.message}` +
-          (others > 0 ? ` (and ${others} others since the last such message)` : "")
-      )
-    })
-
   let unlinked = false
   const unlink = (bound: Bound) => {
     if (unlinked) return
@@ -132,7 +119,7 @@ export const acceptor = Effect.fnUntraced(function*(
       Effect.tap(() =>
         Effect.sync(() => {
           server.on("error", (cause) => {
-            Effect.runForkWith(context)(warn(cause))
+            errors.log("accept", Effect.logWarning(`A connection could not be accepted on ${name}: ${cause.message}`))
           })
         })
       )
@@ -197,6 +184,3 @@ export const acceptor = Effect.fnUntraced(function*(
 // crosses a request: measured behind nginx, 12 clients and 600 requests a second, every second stop lost a POST. One that has
 // been idle for this long is not in use.
 const lastRequestTime = 100
-
-// In milliseconds. A process out of descriptors fails thousands of times a second.
-const warningInterval = 10_000

@@ -1,6 +1,6 @@
 /**
- * Log messages that a peer decides how often to cause: the same complaint is logged at most once in ten seconds, with a
- * count of what was left out.
+ * Log messages that a peer decides how often to cause: the same complaint is logged at most once in ten seconds, annotated
+ * with how many were left out since the last one (`suppressed`).
  */
 import * as Effect from "effect/Effect"
 

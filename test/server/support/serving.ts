@@ -18,6 +18,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as Pull from "effect/Pull"
+import { CurrentLogAnnotations } from "effect/References"
 import type * as Scope from "effect/Scope"
 
 export type Record = FastCgiRecord.FastCgiRecord
@@ -47,6 +48,7 @@ export interface Logged {
   readonly level: string
   readonly message: string
   readonly cause: string
+  readonly annotations: { readonly [name: string]: unknown }
 }
 
 /** What can be seen of a server from the inside. */
@@ -72,14 +74,15 @@ export const settle: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { time
 export const observe = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A | Observed, E, R> => {
   const logs: Array<Logged> = []
   let fibers = 0
-  const logger = Logger.make(({ cause, logLevel, message }) => {
+  const logger = Logger.make(({ cause, fiber, logLevel, message }) => {
     const text = (Array.isArray(message) ? message : [message]).map(String).join(" ")
     // TestClock's own remark about a test that takes longer than a second of real time, as on a busy machine.
     if (text.startsWith("A test is using time")) return
     logs.push({
       level: logLevel,
       message: text,
-      cause: cause.reasons.length === 0 ? "" : Cause.pretty(cause)
+      cause: cause.reasons.length === 0 ? "" : Cause.pretty(cause),
+      annotations: fiber.getRef(CurrentLogAnnotations)
     })
   })
   return Layer.provideMerge(
