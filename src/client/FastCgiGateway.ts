@@ -62,8 +62,9 @@ export type FastCgiGateway = Effect.Effect<
  * A client that goes away aborts its request, usually by closing the connection to the application. A response that is
  * cut after its head is cut for the client as well.
  *
- * Where there is no response, the client gets a page that says why in plain words: 503 when the application is
- * overloaded, 504 when it takes longer than `connectTimeout` or `headTimeout`, otherwise 502.
+ * Where there is no response, the client gets a page that says so in plain words: 503 when the application is
+ * overloaded, 504 when it takes longer than `connectTimeout` or `headTimeout`, otherwise 502. The error itself, which may
+ * name the application's socket, is logged as a warning and is not on the page.
  *
  * @category constructors
  * @since 0.1.0

@@ -244,19 +244,24 @@ describe("FastCgiGateway", () => {
       }
     }).pipe(Effect.provide(silent)))
 
-  describe("says in words", () => {
+  describe("says in words, and leaves the details to the log,", () => {
     const page = (
       options: Parameters<typeof start>[0],
       act: (app: Application.Application) => Effect.Effect<unknown>
     ) =>
       Effect.gen(function*() {
-        const { app, port } = yield* start(options)
+        const lines: Array<string> = []
+        const logger = Logger.make(({ logLevel, message }) => {
+          lines.push(`${logLevel} ${String(message)}`)
+        })
+        const { app, port } = yield* Effect.provide(start(options), Logger.layer([logger]))
         const [response] = yield* Effect.all([raw(port), Effect.forkScoped(Effect.flatMap(app, act))], {
           concurrency: "unbounded"
         })
         assert.deepStrictEqual(all(response, "content-type"), ["text/html; charset=utf-8"])
-        return response
-      }).pipe(Effect.provide(silent))
+        assert.deepStrictEqual(all(response, "cache-control"), ["no-store"])
+        return { ...response, log: lines.join("\n") }
+      })
 
     const close = (app: Application.Application) => app.close
 
@@ -264,7 +269,9 @@ describe("FastCgiGateway", () => {
       Effect.gen(function*() {
         const response = yield* page({ connect: Effect.fail({ message: "Nothing listens on <app>.sock" }) }, close)
         assert.strictEqual(response.status, 502)
-        assert.include(response.body, "Nothing listens on &lt;app&gt;.sock")
+        assert.include(response.body, "cannot be reached")
+        assert.notInclude(response.body, ".sock")
+        assert.include(response.log, "Warn GET /: 502: Nothing listens on <app>.sock")
       }))
 
     it.live("that the application closed the connection: 502", () =>
@@ -272,6 +279,7 @@ describe("FastCgiGateway", () => {
         const response = yield* page({}, close)
         assert.strictEqual(response.status, 502)
         assert.include(response.body, "The application closed the connection before it answered")
+        assert.include(response.log, "502: the application closed the connection before it answered")
       }))
 
     it.live("that it is overloaded: 503", () =>
@@ -279,13 +287,15 @@ describe("FastCgiGateway", () => {
         const response = yield* page({}, (app) => app.send(Record.endRequest(1, 0, Record.ProtocolStatus.Overloaded)))
         assert.strictEqual(response.status, 503)
         assert.include(response.body, "overloaded")
+        assert.include(response.log, "FCGI_OVERLOADED")
       }))
 
     it.live("that it took too long: 504", () =>
       Effect.gen(function*() {
         const response = yield* page({ headTimeout: 50 }, () => Effect.void)
         assert.strictEqual(response.status, 504)
-        assert.include(response.body, "did not answer within 50ms")
+        assert.include(response.body, "did not answer in time")
+        assert.include(response.log, "did not answer within 50ms")
       }))
 
     it.live("that it does not speak FastCGI: 502", () =>
@@ -293,13 +303,16 @@ describe("FastCgiGateway", () => {
         const response = yield* page({}, (app) => app.sendBytes(bytesOf("HTTP/1.1 400 Bad Request\r\n\r\n")))
         assert.strictEqual(response.status, 502)
         assert.include(response.body, "This is not a FastCGI application")
+        assert.include(response.log, "does not answer in FastCGI")
       }))
 
     it.live("that the answer is none: 502", () =>
       Effect.gen(function*() {
-        const response = yield* page({}, (app) => app.send(...answer(1, "<html>no head", 0)))
+        const response = yield* page({}, (app) => app.send(...answer(1, "<html>PHP Fatal error in /srv/a.php\n\n", 0)))
         assert.strictEqual(response.status, 502)
-        assert.include(response.body, "response head")
+        assert.include(response.body, "answer is no response")
+        assert.notInclude(response.body, "/srv/a.php")
+        assert.include(response.log, "is not a CGI response")
       }))
   })
 })

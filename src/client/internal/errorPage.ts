@@ -1,5 +1,6 @@
 /**
- * What a person sees in the browser when the application did not answer: what happened, and what to look at.
+ * What a person sees in the browser when the application did not answer: what happened, and what to look at. Any visitor
+ * may be that person, so an error's message, which may name a socket or quote the application, is for the log only.
  */
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 
@@ -21,11 +22,9 @@ export const errorPage = (error: FastCgiClientError): ErrorPage => {
 <style>
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 4rem auto; padding: 0 1rem; color: #222 }
 @media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd } }
-code { overflow-wrap: anywhere }
 </style>
-<h1>${escape(title)}</h1>
-<p><code>${escape(sentence(error.message))}</code></p>
-<p>${escape(hint)}</p>
+<h1>${title}</h1>
+<p>${hint}</p>
 <p><small>${status} ${name}, from the FastCGI gateway in front of the application</small></p>
 </html>
 `
@@ -40,7 +39,7 @@ const describe = (
       return {
         status: 502,
         title: "The application cannot be reached",
-        hint: "Is it running, and does it listen where the gateway looks for it?"
+        hint: "Is it running, and does it listen where the gateway looks for it? The gateway's log says where that is."
       }
     case "ConnectionLost":
       return {
@@ -74,12 +73,7 @@ const describe = (
       return {
         status: 502,
         title: "The application's answer is no response",
-        hint: "Its own log may know why."
+        hint: "The gateway's log says what is wrong with it, and the application's own may know why."
       }
   }
 }
-
-const sentence = (message: string): string => message.charAt(0).toUpperCase() + message.slice(1)
-
-const escape = (text: string): string =>
-  text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;")
