@@ -3,9 +3,34 @@
  *
  * @since 0.1.0
  */
+import * as Data from "effect/Data"
 import { latin1Bytes, utf8ToLatin1 } from "../protocol/internal/text.ts"
 import { hopByHop, isFieldName } from "./internal/fields.ts"
-import { decode } from "./internal/percent.ts"
+import { resolvePath, staysBelow } from "./internal/path.ts"
+
+/**
+ * Why a request has no params:
+ *
+ * - `NotAPath`: the target is no path, such as `*`, an authority or a whole URL; or `scriptName` or `pathInfo` is neither
+ *   empty nor a path
+ * - `ControlCharacter`: the target holds a control character, or the path an encoded NUL
+ * - `AboveRoot`: the path leaves the root with ".."
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type CgiParamsErrorKind = "NotAPath" | "ControlCharacter" | "AboveRoot"
+
+/**
+ * A request that no application is to see: a web server answers it with 400.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CgiParamsError extends Data.TaggedError("CgiParamsError")<{
+  readonly kind: CgiParamsErrorKind
+  readonly message: string
+}> {}
 
 /**
  * A request to express in params. Only `method` and `url` have to be there.
@@ -44,9 +69,9 @@ export interface CgiParamsRequest {
   readonly documentRoot?: string | undefined
   /** The file that runs the request. Default: `documentRoot` and `SCRIPT_NAME` where there is a `documentRoot`. */
   readonly scriptFilename?: string | undefined
-  /** The decoded part of the path that names the script. Default: the whole path. */
+  /** The decoded part of the path that names the script, without "..". Default: the whole path, resolved. */
   readonly scriptName?: string | undefined
-  /** The decoded rest of the path. Default: what follows `scriptName`, where the path begins with it. */
+  /** The decoded rest of the path, without "..". Default: what follows `scriptName`, where the path begins with it. */
   readonly pathInfo?: string | undefined
   /** More params, or other values of those above: they replace params of the same name. */
   readonly extra?: Readonly<Record<string, string | Uint8Array>> | undefined
@@ -60,19 +85,26 @@ export interface CgiParamsRequest {
  * Headers become `HTTP_*`, one param for each time a name comes; Content-Type and Content-Length become `CONTENT_TYPE`
  * and `CONTENT_LENGTH` instead, and are left out when there are none. Hop-by-hop headers and `Proxy` are not passed on:
  * the latter would set the proxy of CGI programs ("httpoxy"). Neither are names with an underscore, which could not be
- * told from a dash any more, as nginx does it. `SCRIPT_NAME` and `PATH_INFO` are percent-decoded to bytes.
+ * told from a dash any more, as nginx does it.
+ *
+ * `SCRIPT_NAME` and `PATH_INFO` are the path as nginx resolves it: percent-decoded to bytes where that is possible, "." and ".." followed, also
+ * where they or their slashes are encoded, and slashes merged. So `SCRIPT_FILENAME` stays below `documentRoot`. Returns a
+ * `CgiParamsError` for what nginx answers with 400: a target that is no path, one that leaves the root, and a
+ * NUL in it. `REQUEST_URI` is the target as it is.
  *
  * **Example** (Asking php-fpm for a script)
  *
  * ```ts
  * import { CgiParams, FastCgiParams } from "effect-fastcgi"
  *
- * export const params = FastCgiParams.fromEntries(CgiParams.fromRequest({
+ * const entries = CgiParams.fromRequest({
  *   method: "GET",
  *   url: "/index.php?page=2",
  *   host: "example.com",
  *   documentRoot: "/srv/www"
- * }))
+ * })
+ *
+ * export const params = entries instanceof CgiParams.CgiParamsError ? entries : FastCgiParams.fromEntries(entries)
  * ```
  *
  * @category constructors
@@ -80,17 +112,24 @@ export interface CgiParamsRequest {
  */
 export const fromRequest = (
   request: CgiParamsRequest
-): ReadonlyArray<readonly [name: string, value: string | Uint8Array]> => {
+): ReadonlyArray<readonly [name: string, value: string | Uint8Array]> | CgiParamsError => {
   const { documentRoot, extra, url } = request
-  const question = url.indexOf("?")
+  if (controlCharacter.test(url)) return problem("ControlCharacter")
+  // A "#" is no part of a target, but llhttp lets one pass: nginx ends the path there.
+  const end = url.search(pathEnd)
+  const question = end !== -1 && url[end] === "?" ? end : -1
   // Text with one character per byte from here on: decoded paths may be of any encoding.
-  const path = decode(utf8ToLatin1(question === -1 ? url : url.substring(0, question)))
+  const resolved = resolvePath(end === -1 ? url : url.substring(0, end))
+  if (typeof resolved === "string") return problem(resolved)
+  const { path } = resolved
   const scriptName = request.scriptName === undefined ? path : utf8ToLatin1(request.scriptName)
   const pathInfo = request.pathInfo !== undefined
     ? utf8ToLatin1(request.pathInfo)
     : path.startsWith(scriptName + "/")
     ? path.substring(scriptName.length)
     : ""
+  if (!staysBelow(scriptName)) return problem("NotAPath", "scriptName is neither empty nor a path, or holds \"..\"")
+  if (!staysBelow(pathInfo)) return problem("NotAPath", "pathInfo is neither empty nor a path, or holds \"..\"")
   const scheme = request.scheme ?? "http"
   const fields = collect(request.headers)
   const host = fields.host ?? request.host
@@ -139,6 +178,20 @@ export const fromRequest = (
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+// oxlint-disable-next-line no-control-regex -- control characters are the point
+const controlCharacter = /[\x00-\x1f\x7f]/
+
+const pathEnd = /[?#]/
+
+const problems: Readonly<Record<CgiParamsErrorKind, string>> = {
+  NotAPath: "the target of the request is no path",
+  ControlCharacter: "the target of the request holds a control character",
+  AboveRoot: "the path leaves the root with \"..\""
+}
+
+const problem = (kind: CgiParamsErrorKind, message = problems[kind]): CgiParamsError =>
+  new CgiParamsError({ kind, message })
 
 const hostAndPort = /^([^:]+|\[.*\])(?::(\d+))?$/
 

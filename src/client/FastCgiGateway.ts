@@ -19,7 +19,7 @@ import * as Stream from "effect/Stream"
 import * as CgiParams from "../cgi/CgiParams.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import type { FastCgiUpstreamOptions } from "./FastCgiHttpClient.ts"
-import { errorPage } from "./internal/errorPage.ts"
+import { type ErrorPage, errorPage, RequestRefused } from "./internal/errorPage.ts"
 import { type Exchange, exchange } from "./internal/exchange.ts"
 import * as Pool from "./internal/pool.ts"
 import { concat } from "./internal/requestBody.ts"
@@ -66,6 +66,9 @@ export type FastCgiGateway = Effect.Effect<
  * overloaded, 504 when it takes longer than `connectTimeout` or `headTimeout`, otherwise 502. The error itself, which may
  * name the application's socket, is logged as a warning and is not on the page.
  *
+ * The application sees the path as nginx resolves it, see `CgiParams.fromRequest`; a target that nginx refuses, such as one
+ * that leaves the root, gets 400.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -77,18 +80,20 @@ export const make = <E = never, R = never>(
     Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
       const { method } = request
       return Effect.flatMap(body(request, options.gatherBody === true), ({ contentLength, stdin }) =>
-        exchange(pool, {
-          params: params(request, contentLength, options),
-          stdin,
-          endAtClose: options.endAtClose
-        }, {
-          method,
-          endAtClose: options.endAtClose ?? false,
-          headTimeout,
-          maxHeadSize: options.maxHeadSize
-        })).pipe(
+        Effect.flatMap(params(request, contentLength, options), (params) =>
+          exchange(pool, { params, stdin, endAtClose: options.endAtClose }, {
+            method,
+            endAtClose: options.endAtClose ?? false,
+            headTimeout,
+            maxHeadSize: options.maxHeadSize
+          }))).pipe(
           Effect.map(toResponse),
-          Effect.catchTag("FastCgiClientError", (error) => failed(request, error)),
+          Effect.catchTags({
+            FastCgiClientError: (error) =>
+              failed(request, error),
+            RequestRefused: (error) =>
+              Effect.succeed(respondWith(errorPage(error)))
+          }),
           // A client that goes away interrupts, which HttpServer.serve does not let through by itself.
           Effect.interruptible
         )
@@ -142,9 +147,9 @@ const params = (
   request: HttpServerRequest.HttpServerRequest,
   contentLength: number | undefined,
   options: FastCgiGatewayOptions<unknown, unknown>
-) => {
+): Effect.Effect<Exclude<ReturnType<typeof CgiParams.fromRequest>, CgiParams.CgiParamsError>, RequestRefused> => {
   const { httpVersion, socket } = request.source as NodeSource
-  return CgiParams.fromRequest({
+  const params = CgiParams.fromRequest({
     method: request.method,
     url: request.url,
     headers: request.headers,
@@ -161,6 +166,9 @@ const params = (
     scriptName: options.scriptName,
     extra: options.params
   })
+  return params instanceof CgiParams.CgiParamsError
+    ? Effect.fail(new RequestRefused({ status: 400, message: params.message }))
+    : Effect.succeed(params)
 }
 
 // A socket that listens on IPv6 and IPv4 shows IPv4 clients as IPv6 ones.
@@ -235,10 +243,13 @@ const failed = (
   const page = errorPage(error)
   return Effect.as(
     Effect.logWarning(`${request.method} ${request.url}: ${page.status}: ${error.message}`),
-    HttpServerResponse.text(page.html, {
-      status: page.status,
-      contentType: "text/html; charset=utf-8",
-      headers: { "cache-control": "no-store" }
-    })
+    respondWith(page)
   )
 }
+
+const respondWith = ({ html, status }: ErrorPage): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.text(html, {
+    status,
+    contentType: "text/html; charset=utf-8",
+    headers: { "cache-control": "no-store" }
+  })

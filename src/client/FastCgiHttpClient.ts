@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as CgiParams from "../cgi/CgiParams.ts"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
+import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import { exchange } from "./internal/exchange.ts"
 import * as Pool from "./internal/pool.ts"
 import * as RequestBody from "./internal/requestBody.ts"
@@ -93,8 +94,9 @@ export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiU
  * A request without body or with bytes in memory, and a method that may run twice (RFC 9110 §9.2.2), is sent again on a
  * new connection when a kept one was closed before anything came back.
  *
- * Fails with `TransportError` when there is no response; reading a response that is cut fails with `DecodeError`. Their
- * `cause` is the `FastCgiClientError`.
+ * Fails with `InvalidUrlError` when the path leaves the root, as one with encoded slashes may, or holds an encoded NUL:
+ * see `CgiParams.fromRequest`. Fails with `TransportError` when there is no response; reading a
+ * response that is cut fails with `DecodeError`. The `cause` of these two is the `FastCgiClientError`.
  *
  * **Example** (Running a PHP script)
  *
@@ -143,15 +145,9 @@ export const make = <E = never, R = never>(
         Scope.provide(scope),
         Effect.map((exchange) => new FastCgiHttpResponse(request, url.href.split("#")[0], exchange, close)),
         Effect.mapError((error) =>
-          error instanceof RequestBody.RequestBodyError
-            ? new HttpClientError.HttpClientError({
-              reason: new HttpClientError.EncodeError({ request, cause: error, description: error.message })
-            })
-            : new HttpClientError.HttpClientError({
-              reason: error.reason._tag === "BodyFailed"
-                ? new HttpClientError.EncodeError({ request, cause: error, description: error.message })
-                : new HttpClientError.TransportError({ request, cause: error, description: error.message })
-            })
+          new HttpClientError.HttpClientError({
+            reason: new (reasonOf(error))({ request, cause: error, description: error.message })
+          })
         ),
         Effect.onExit((exit) => Exit.isFailure(exit) ? close : Effect.void)
       )
@@ -176,6 +172,13 @@ export const layer = <E = never, R = never>(
 // Methods whose requests have a body, so that its absence is worth a CONTENT_LENGTH of 0 (RFC 9110 §8.6).
 const expectsBody = new Set(["POST", "PUT", "PATCH"])
 
+const reasonOf = (error: FastCgiClientError | RequestBody.RequestBodyError | CgiParams.CgiParamsError) =>
+  error._tag === "CgiParamsError"
+    ? HttpClientError.InvalidUrlError
+    : error._tag === "RequestBodyError" || error.reason._tag === "BodyFailed"
+    ? HttpClientError.EncodeError
+    : HttpClientError.TransportError
+
 const toRequest = (
   request: HttpClientRequest.HttpClientRequest,
   url: URL,
@@ -183,8 +186,8 @@ const toRequest = (
 ) =>
   RequestBody.fromHttpBody(request.body).pipe(
     Effect.flatMap((body) => options.gatherBody === true ? RequestBody.gather(body) : Effect.succeed(body)),
-    Effect.map((body) => ({
-      params: CgiParams.fromRequest({
+    Effect.flatMap((body) => {
+      const params = CgiParams.fromRequest({
         method: request.method,
         url: url.pathname + url.search,
         headers: request.headers,
@@ -201,8 +204,9 @@ const toRequest = (
         scriptFilename: options.scriptFilename,
         scriptName: options.scriptName,
         extra: options.params
-      }),
-      stdin: body.stdin,
-      endAtClose: options.endAtClose
-    }))
+      })
+      return params instanceof CgiParams.CgiParamsError
+        ? Effect.fail(params)
+        : Effect.succeed({ params, stdin: body.stdin, endAtClose: options.endAtClose })
+    })
   )

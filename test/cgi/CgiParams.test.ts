@@ -1,12 +1,24 @@
 import { assert, describe, it } from "@effect/vitest"
 import { CgiParams, CgiRequest, FastCgiParams } from "effect-fastcgi"
+import * as Path from "node:path"
 import { ascii } from "../protocol/support/cuts.ts"
+
+const paramsOf = (request: CgiParams.CgiParamsRequest): FastCgiParams.FastCgiParams => {
+  const entries = CgiParams.fromRequest(request)
+  if (entries instanceof CgiParams.CgiParamsError) assert.fail(entries.message)
+  return FastCgiParams.fromEntries(entries)
+}
 
 /** The params as they arrive, one character per byte. */
 const sent = (request: CgiParams.CgiParamsRequest): ReadonlyArray<readonly [string, string]> => {
   const entries: Array<readonly [string, string]> = []
-  FastCgiParams.fromEntries(CgiParams.fromRequest(request)).forEachLatin1((name, value) => entries.push([name, value]))
+  paramsOf(request).forEachLatin1((name, value) => entries.push([name, value]))
   return entries
+}
+
+const kindOf = (request: CgiParams.CgiParamsRequest): CgiParams.CgiParamsErrorKind | undefined => {
+  const result = CgiParams.fromRequest(request)
+  return result instanceof CgiParams.CgiParamsError ? result.kind : undefined
 }
 
 const record = (request: CgiParams.CgiParamsRequest): Readonly<Record<string, string>> =>
@@ -115,7 +127,22 @@ describe("fromRequest", () => {
       [{ url: "/caf%C3%A9/%E9" }, "/cafÃ©/é", undefined],
       [{ url: "/caf%c3%a9/x", scriptName: "/café" }, "/cafÃ©", "/x"],
       [{ url: "/%zz%4", scriptName: "/%zz%4" }, "/%zz%4", undefined],
-      [{ url: "/%00%0d%0a" }, "/\0\r\n", undefined]
+      [{ url: "/%%32e%%32%65/x%" }, "/%2e%2e/x%", undefined],
+      [{ url: "/%0d%0a" }, "/\r\n", undefined],
+      // As nginx resolves them.
+      [{ url: "/a/../b" }, "/b", undefined],
+      [{ url: "/a/.." }, "/", undefined],
+      [{ url: "/a/b/.." }, "/a/", undefined],
+      [{ url: "/a/./b/." }, "/a/b/", undefined],
+      [{ url: "/a%2F%2e%2E%2fb" }, "/b", undefined],
+      [{ url: "/a/%252e%252e/b" }, "/a/%2e%2e/b", undefined],
+      [{ url: "//a///b//" }, "/a/b/", undefined],
+      [{ url: "/a/...//.b/..c/d.." }, "/a/.../.b/..c/d..", undefined],
+      [{ url: "/a\\..\\b" }, "/a\\..\\b", undefined],
+      [{ url: "/a?/../../b" }, "/a", undefined],
+      [{ url: "/a#/../../b?c" }, "/a", undefined],
+      [{ url: "/a.php/x/../y", scriptName: "/a.php" }, "/a.php", "/y"],
+      [{ url: "/a.php/../b", scriptName: "/a.php" }, "/a.php", undefined]
     ]
     for (const [request, script, info] of rows) {
       it(`${request.url}${request.scriptName === undefined ? "" : ` of the script ${JSON.stringify(request.scriptName)}`}`, () => {
@@ -125,6 +152,67 @@ describe("fromRequest", () => {
         assert.strictEqual(params["REQUEST_URI"], request.url)
       })
     }
+
+    it("a query is what follows the first ?, where no # is in front of it", () => {
+      assert.strictEqual(record({ method: "GET", url: "/a?b?c#d" })["QUERY_STRING"], "b?c#d")
+      assert.strictEqual(record({ method: "GET", url: "/a#b?c" })["QUERY_STRING"], "")
+    })
+
+    const refused: ReadonlyArray<readonly [url: string, kind: CgiParams.CgiParamsErrorKind]> = [
+      ["/..", "AboveRoot"],
+      ["/../x", "AboveRoot"],
+      ["/a/../../x", "AboveRoot"],
+      ["//../x", "AboveRoot"],
+      ["/./../x", "AboveRoot"],
+      ["/%2e%2e/x", "AboveRoot"],
+      ["/.%2E/x", "AboveRoot"],
+      ["/..%2fx", "AboveRoot"],
+      ["/..%2f..%2fetc%2fx.php", "AboveRoot"],
+      ["/a/..%2F..", "AboveRoot"],
+      ["/x.php%00.png", "ControlCharacter"],
+      ["/a/%00/../b", "ControlCharacter"],
+      ["/x\0", "ControlCharacter"],
+      ["/x?a\r\nb", "ControlCharacter"],
+      ["/x\x7f", "ControlCharacter"],
+      ["*", "NotAPath"],
+      ["", "NotAPath"],
+      ["?a", "NotAPath"],
+      ["x", "NotAPath"],
+      ["example.test:443", "NotAPath"],
+      ["http://example.test/", "NotAPath"],
+      ["%2fx", "NotAPath"]
+    ]
+    for (const [url, kind] of refused) {
+      it(`${JSON.stringify(url)} is refused, as nginx does it`, () => {
+        assert.strictEqual(kindOf({ method: "GET", url, documentRoot: "/srv/www" }), kind)
+      })
+    }
+
+    it("a script or a rest that is no path below the document root is refused", () => {
+      for (const path of ["x", "/../x", "/a/..", "/x\0y", "*"]) {
+        for (const request of [{ scriptName: path }, { pathInfo: path }]) {
+          assert.strictEqual(kindOf({ method: "GET", url: "/", documentRoot: "/srv/www", ...request }), "NotAPath")
+        }
+      }
+    })
+
+    it("SCRIPT_FILENAME never leaves the document root, whatever the target is made of", () => {
+      const parts = ["/", "//", "..", ".", "a", "%2e", "%2E", "%2f", "%2F", "%5c", "%00", "%", "?", "#", "%25", "%2"]
+      // A fixed sequence of pseudorandom numbers (Numerical Recipes).
+      let seed = 1
+      const next = (below: number) => (seed = seed * 1664525 + 1013904223 >>> 0) % below
+      let accepted = 0
+      for (let i = 0; i < 50_000; i++) {
+        const url = "/" + Array.from({ length: next(10) }, () => parts[next(parts.length)]).join("")
+        const entries = CgiParams.fromRequest({ method: "GET", url, documentRoot: "/srv/www" })
+        if (entries instanceof CgiParams.CgiParamsError) continue
+        accepted++
+        const file = FastCgiParams.fromEntries(entries).get("SCRIPT_FILENAME")!
+        assert.isTrue(Path.resolve(file).startsWith("/srv/www"), `${url}: ${file}`)
+        assert.notMatch(file, /\0|\/\.\.?(\/|$)|\/\//, url)
+      }
+      assert.isAbove(accepted, 5_000)
+    })
 
     it("SCRIPT_FILENAME is below the document root unless it is given", () => {
       const request = { method: "GET", url: "/caf%C3%A9/i.php/x", scriptName: "/café/i.php", documentRoot: "/srv/é" }
@@ -227,7 +315,7 @@ describe("fromRequest", () => {
 
   it("comes back as the same request at the other end", () => {
     const headers = { host: "example.test:8080", cookie: "a=1; b=2", "x-y": "é", "content-type": "text/plain" }
-    const params = FastCgiParams.fromEntries(CgiParams.fromRequest({
+    const params = paramsOf({
       method: "PUT",
       url: "/caf%C3%A9/a%2Fb?x=%20",
       headers,
@@ -235,7 +323,7 @@ describe("fromRequest", () => {
       contentLength: 5,
       remoteAddress: "::1",
       remotePort: 1234
-    }))
+    })
     assert.strictEqual(CgiRequest.method(params), "PUT")
     assert.strictEqual(CgiRequest.url(params), "/caf%C3%A9/a%2Fb?x=%20")
     assert.strictEqual(CgiRequest.originalUrl(params), "https://example.test:8080/caf%C3%A9/a%2Fb?x=%20")

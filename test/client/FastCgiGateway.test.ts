@@ -178,6 +178,53 @@ describe("FastCgiGateway", () => {
       }
     }))
 
+  it.live("refuses a target that leaves the root, is no path, or holds NUL, without connecting", () =>
+    Effect.gen(function*() {
+      let connects = 0
+      const connect = Effect.suspend(() => {
+        connects++
+        return Effect.fail({ message: "not to be asked" })
+      })
+      const { port } = yield* start({ connect, documentRoot: "/srv/www" })
+      for (
+        const [method, path] of [
+          ["GET", "/../x"],
+          ["GET", "/a/../../x?y"],
+          ["GET", "/%2e%2e/x"],
+          ["GET", "/..%2f..%2fetc%2fx.php"],
+          ["POST", "/x/%2E./..%2Fx"],
+          ["GET", "/doku.php%00.png"],
+          ["OPTIONS", "*"],
+          ["GET", "http://a.test/..%2f..%2fx"]
+        ]
+      ) {
+        const response = yield* raw(port, { method, path })
+        assert.strictEqual(response.status, 400, path)
+        assert.include(response.body, "400 Bad Request", path)
+      }
+      assert.strictEqual(connects, 0)
+    }))
+
+  it.live("tells the application a path that is resolved below the root, and the target as it is", () =>
+    Effect.gen(function*() {
+      const { app, port } = yield* start({ documentRoot: "/srv/www" })
+      const path = "/a/..//b%2f%2e%2e/./c%2Fd?e=/../"
+      const [, params] = yield* Effect.all([
+        raw(port, { path }),
+        Effect.gen(function*() {
+          const running = yield* app
+          yield* running.untilTag("Stdin")
+          const params = running.params(1).toRecord()
+          yield* running.send(...answer(1, "\r\n"))
+          return params
+        })
+      ], { concurrency: "unbounded" })
+      assert.strictEqual(params["SCRIPT_FILENAME"], "/srv/www/c/d")
+      assert.strictEqual(params["SCRIPT_NAME"], "/c/d")
+      assert.strictEqual(params["REQUEST_URI"], path)
+      assert.strictEqual(params["QUERY_STRING"], "e=/../")
+    }))
+
   it.live("streams in both directions at once", () =>
     Effect.gen(function*() {
       const { app, port } = yield* start()

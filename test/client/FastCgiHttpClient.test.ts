@@ -64,6 +64,17 @@ describe("FastCgiHttpClient", () => {
         assert.isFalse(Record.keepConnection(begin))
       }))
 
+    it.effect("to a path outside of the root, or with a NUL, are not sent", () =>
+      Effect.gen(function*() {
+        const { connect, opened } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, documentRoot: "/srv/www" })
+        for (const path of ["..%2fx", "a/..%2f..%2fetc%2fx.php", "x.php%00.png"]) {
+          const error = errorOf(yield* Effect.exit(client.get(`http://example.test/${path}`)))
+          assert.strictEqual(error?.reason._tag, "InvalidUrlError", path)
+        }
+        assert.strictEqual(opened.length, 0)
+      }))
+
     const blob = new Blob(["blob"], { type: "text/x-blob" })
     const bodies: ReadonlyArray<
       readonly [

@@ -48,6 +48,7 @@ const gateway = (keepConnection: boolean) => (options: ShutdownOptions) =>
 for (const keepConnection of [false, true]) {
   suite(`the gateway, keepConnection ${keepConnection}`, gateway(keepConnection)({}), {
     headWaitsForBody: "node:http keeps the head back until the first chunk of the body",
-    streamLengthLost: "fetch sends every stream in chunks"
+    streamLengthLost: "fetch sends every stream in chunks",
+    pathsOutRefused: "the gateway answers 400, as nginx does"
   })
 }

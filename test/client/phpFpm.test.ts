@@ -23,6 +23,7 @@ import * as NodeFastCgiConnector from "../../src/node/NodeFastCgiConnector.ts"
 import { describeWith } from "../support/requirement.ts"
 import { concat, textOf } from "./application.ts"
 import * as PhpFpm from "./phpFpm.ts"
+import { target } from "./target.ts"
 
 type Variables = Readonly<Record<string, string>>
 
@@ -320,6 +321,33 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
         const head = yield* fetched(`${url}/hello.php`, { method: "HEAD" })
         assert.strictEqual(head.status, 200)
         assert.strictEqual(head.headers.get("x-from"), "fpm")
+      }))
+
+    it.effect("runs no script outside of the document root, and none that a NUL cuts off", () =>
+      Effect.gen(function*() {
+        const { documentRoot } = yield* Php
+        writeFileSync(join(documentRoot, "..", "outside.php"), "<?php echo 'outside';")
+        const url = yield* gateway()
+        for (
+          const path of [
+            "/../outside.php",
+            "/%2e%2e/outside.php",
+            "/..%2foutside.php",
+            "/x/..%2f..%2foutside.php",
+            "/hello.php%00.png"
+          ]
+        ) {
+          const { body, status } = yield* target(url, path)
+          assert.strictEqual(status, 400, path)
+          assert.notInclude(body, "outside", path)
+        }
+        assert.deepStrictEqual(yield* target(url, "/x/..//%2e/hello.php?name=resolved"), {
+          status: 200,
+          body: "hello resolved"
+        })
+        const client = yield* http()
+        const error = yield* Effect.flip(client.get("http://x.test/..%2foutside.php"))
+        assert.strictEqual(error.reason._tag, "InvalidUrlError")
       }))
 
     it.effect("takes uploads through the gateway, with a length and chunked", () =>

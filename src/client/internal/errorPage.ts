@@ -2,16 +2,23 @@
  * What a person sees in the browser when the application did not answer: what happened, and what to look at. Any visitor
  * may be that person, so an error's message, which may name a socket or quote the application, is for the log only.
  */
+import * as Data from "effect/Data"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 
+/** A request that the application does not get to see, or not as a whole. `message` is for the client. */
+export class RequestRefused extends Data.TaggedError("RequestRefused")<{
+  readonly status: 400
+  readonly message: string
+}> {}
+
 export interface ErrorPage {
-  readonly status: 502 | 503 | 504
+  readonly status: number
   readonly html: string
 }
 
-export const errorPage = (error: FastCgiClientError): ErrorPage => {
-  const { hint, status, title } = describe(error)
-  const name = status === 502 ? "Bad Gateway" : status === 503 ? "Service Unavailable" : "Gateway Timeout"
+export const errorPage = (error: FastCgiClientError | RequestRefused): ErrorPage => {
+  const { hint, status, title } = error._tag === "RequestRefused" ? refused(error) : describe(error)
+  const name = names[status]
   return {
     status,
     html: `<!doctype html>
@@ -31,9 +38,26 @@ body { font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 4rem auto
   }
 }
 
-const describe = (
-  error: FastCgiClientError
-): { readonly status: 502 | 503 | 504; readonly title: string; readonly hint: string } => {
+const names = {
+  400: "Bad Request",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout"
+} as const
+
+interface Description {
+  readonly status: keyof typeof names
+  readonly title: string
+  readonly hint: string
+}
+
+const refused = ({ message, status }: RequestRefused): Description => ({
+  status,
+  title: "The gateway does not pass this request on",
+  hint: escape(`${message.charAt(0).toUpperCase()}${message.slice(1)}.`)
+})
+
+const describe = (error: FastCgiClientError): Description => {
   switch (error.reason._tag) {
     case "ConnectFailed":
       return {
@@ -77,3 +101,6 @@ const describe = (
       }
   }
 }
+
+const escape = (text: string): string =>
+  text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;")

@@ -54,6 +54,8 @@ export interface Capabilities {
    * stream in chunks.
    */
   readonly streamLengthLost?: string | undefined
+  /** Why a path that leads out of the root does not reach the app: whoever is in front of it answers 400. */
+  readonly pathsOutRefused?: string | undefined
   /** Why a failing pre-response handler cannot be tested. `NodeHttpServer` leaves such a request without any answer. */
   readonly unansweredPreResponseFailure?: string | undefined
 }
