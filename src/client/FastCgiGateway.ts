@@ -6,8 +6,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { FileSystem } from "effect/FileSystem"
 import * as Cookies from "effect/http/Cookies"
 import * as HttpBody from "effect/http/HttpBody"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
 import { HttpServerError } from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -21,8 +23,9 @@ import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import type { FastCgiUpstreamOptions } from "./FastCgiHttpClient.ts"
 import { type ErrorPage, errorPage, RequestRefused } from "./internal/errorPage.ts"
 import { type Exchange, exchange } from "./internal/exchange.ts"
+import * as Gather from "./internal/gather.ts"
 import * as Pool from "./internal/pool.ts"
-import { concat } from "./internal/requestBody.ts"
+import { text } from "./internal/request.ts"
 import { setCookies } from "./internal/response.ts"
 
 /**
@@ -69,6 +72,9 @@ export type FastCgiGateway = Effect.Effect<
  * The application sees the path as nginx resolves it, see `CgiParams.fromRequest`; a target that nginx refuses, such as one
  * that leaves the root, gets 400.
  *
+ * A request's body may be as long as `MaxBodySize` of `HttpIncomingMessage` says, by default 1 GiB: a longer one gets 413,
+ * at once where its length is declared. One of unknown length is gathered for php-fpm and CGI programs: see `gatherBody`.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -76,28 +82,36 @@ export const make = <E = never, R = never>(
   options: FastCgiGatewayOptions<E, R>
 ): Effect.Effect<FastCgiGateway, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultHeadTimeout)
-  return Effect.map(Pool.make(options), (pool) =>
-    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-      const { method } = request
-      return Effect.flatMap(body(request, options.gatherBody === true), ({ contentLength, stdin }) =>
-        Effect.flatMap(params(request, contentLength, options), (params) =>
-          exchange(pool, { params, stdin, endAtClose: options.endAtClose }, {
-            method,
-            endAtClose: options.endAtClose ?? false,
-            headTimeout,
-            maxHeadSize: options.maxHeadSize
-          }))).pipe(
-          Effect.map(toResponse),
-          Effect.catchTags({
-            FastCgiClientError: (error) =>
-              failed(request, error),
-            RequestRefused: (error) =>
-              Effect.succeed(respondWith(errorPage(error)))
-          }),
-          // A client that goes away interrupts, which HttpServer.serve does not let through by itself.
-          Effect.interruptible
-        )
-    }))
+  return Effect.zipWith(
+    Pool.make(options),
+    Effect.serviceOption(FileSystem),
+    (pool, fileSystem) =>
+      Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+        const { method } = request
+        return Effect.flatMap(params(request, options), (params) =>
+          Effect.flatMap(body(request, options, fileSystem), ({ contentLength, stdin }) =>
+            exchange(pool, {
+              params: contentLength === undefined ? params : withLength(params, contentLength),
+              stdin,
+              endAtClose: options.endAtClose
+            }, {
+              method,
+              endAtClose: options.endAtClose ?? false,
+              headTimeout,
+              maxHeadSize: options.maxHeadSize
+            }))).pipe(
+            Effect.map(toResponse),
+            Effect.catchTags({
+              FastCgiClientError: (error) =>
+                failed(request, error),
+              RequestRefused: (error) =>
+                refuse(request, error)
+            }),
+            // A client that goes away interrupts, which HttpServer.serve does not let through by itself.
+            Effect.interruptible
+          )
+      })
+  )
 }
 
 /**
@@ -132,10 +146,13 @@ export const layer = <E = never, R = never>(
 // -----------------------------------------------------------------------------
 
 const defaultHeadTimeout = 60_000
+const defaultMaxBodySize = 1024 * 1024 * 1024
 
 // What is known of the client's connection, where the server is one of node:http.
 interface NodeSource {
   readonly httpVersion?: unknown
+  readonly httpVersionMajor?: unknown
+  readonly stream?: { readonly endAfterHeaders?: unknown } | null
   readonly socket?: {
     readonly remotePort?: unknown
     readonly localAddress?: unknown
@@ -143,18 +160,18 @@ interface NodeSource {
   } | null
 }
 
+type Params = Exclude<ReturnType<typeof CgiParams.fromRequest>, CgiParams.CgiParamsError>
+
 const params = (
   request: HttpServerRequest.HttpServerRequest,
-  contentLength: number | undefined,
   options: FastCgiGatewayOptions<unknown, unknown>
-): Effect.Effect<Exclude<ReturnType<typeof CgiParams.fromRequest>, CgiParams.CgiParamsError>, RequestRefused> => {
+): Effect.Effect<Params, RequestRefused> => {
   const { httpVersion, socket } = request.source as NodeSource
   const params = CgiParams.fromRequest({
     method: request.method,
     url: request.url,
     headers: request.headers,
     scheme: request.protocol ?? (request.originalUrl.startsWith("https:") ? "https" : "http"),
-    contentLength,
     remoteAddress: address(Option.getOrUndefined(request.remoteAddress)),
     remotePort: typeof socket?.remotePort === "number" ? socket.remotePort : undefined,
     serverAddress: typeof socket?.localAddress === "string" ? address(socket.localAddress) : undefined,
@@ -175,25 +192,61 @@ const params = (
 const address = (address: string | undefined): string | undefined =>
   address !== undefined && address.startsWith("::ffff:") ? address.slice(7) : address
 
+// Known only when the body has been gathered, which is not done for a request that is refused.
+const withLength = (params: Params, contentLength: number): Params =>
+  params.some(([name]) => name === "CONTENT_LENGTH") ? params : [...params, ["CONTENT_LENGTH", String(contentLength)]]
+
+interface Body {
+  /** The length of a body that has been gathered. */
+  readonly contentLength?: number
+  readonly stdin: Uint8Array | Stream.Stream<Uint8Array, HttpServerError | RequestRefused> | undefined
+}
+
 const body = (
   request: HttpServerRequest.HttpServerRequest,
-  gather: boolean
-): Effect.Effect<{
-  readonly contentLength: number | undefined
-  readonly stdin: Uint8Array | Stream.Stream<Uint8Array, HttpServerError> | undefined
-}, HttpServerError> => {
-  const length = request.headers["content-length"]
-  const chunked = request.headers["transfer-encoding"] !== undefined
-  if (!chunked && (length === undefined || length === "0")) {
-    return Effect.succeed({ contentLength: undefined, stdin: undefined })
-  }
-  return chunked && gather
-    ? Effect.map(Stream.runCollect(request.stream), (chunks) => {
-      const stdin = concat(chunks)
-      return { contentLength: stdin.length, stdin }
-    })
-    : Effect.succeed({ contentLength: undefined, stdin: request.stream })
+  options: FastCgiGatewayOptions<unknown, unknown>,
+  fileSystem: Option.Option<FileSystem>
+): Effect.Effect<Body, HttpServerError | RequestRefused, Scope.Scope> =>
+  Effect.flatMap(HttpIncomingMessage.MaxBodySize, (maxBodySize): ReturnType<typeof body> => {
+    const limit = maxBodySize === undefined ? defaultMaxBodySize : Number(maxBodySize)
+    const declared = request.headers["content-length"]
+    const unknown = declared === undefined || request.headers["transfer-encoding"] !== undefined
+    if (unknown ? !mayHaveBody(request) : Number(declared) === 0) return Effect.succeed({ stdin: undefined })
+    if (!unknown) {
+      return Number(declared) <= limit ? Effect.succeed({ stdin: request.stream }) : Effect.fail(tooLarge(limit))
+    }
+    const stdin = limited(request.stream, limit)
+    return Gather.gathers(options)
+      ? Gather.gather(
+        stdin,
+        Gather.maxGatheredSize(options),
+        fileSystem,
+        (message, cause) => new RequestRefused({ status: cause === undefined ? 413 : 500, message, cause })
+      )
+      : Effect.succeed({ stdin })
+  })
+
+// Over HTTP/1.1 a body without a length is sent in chunks. An HTTP/2 stream says whether its head is all there is.
+const mayHaveBody = (request: HttpServerRequest.HttpServerRequest): boolean => {
+  if (request.headers["transfer-encoding"] !== undefined) return true
+  const { httpVersionMajor, stream } = request.source as NodeSource
+  return httpVersionMajor === 2 && stream?.endAfterHeaders !== true
 }
+
+const limited = (
+  body: Stream.Stream<Uint8Array, HttpServerError>,
+  limit: number
+): Stream.Stream<Uint8Array, HttpServerError | RequestRefused> =>
+  Stream.suspend(() => {
+    let size = 0
+    return Stream.mapArrayEffect(body, (chunks) => {
+      for (const chunk of chunks) size += chunk.length
+      return size > limit ? Effect.fail(tooLarge(limit)) : Effect.succeed(chunks)
+    })
+  })
+
+const tooLarge = (limit: number): RequestRefused =>
+  new RequestRefused({ status: 413, message: `the body is longer than the ${limit} bytes that are taken` })
 
 const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerResponse => {
   const headers: Record<string, string> = Object.create(null)
@@ -240,11 +293,25 @@ const failed = (
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError> => {
   // The client's own doing: gone, or too large.
   if (error.reason._tag === "BodyFailed" && error.cause instanceof HttpServerError) return Effect.fail(error.cause)
+  if (error.reason._tag === "BodyFailed" && error.cause instanceof RequestRefused) return refuse(request, error.cause)
   const page = errorPage(error)
   return Effect.as(
     Effect.logWarning(`${request.method} ${request.url}: ${page.status}: ${error.message}`),
     respondWith(page)
   )
+}
+
+const refuse = (
+  request: HttpServerRequest.HttpServerRequest,
+  error: RequestRefused
+): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  const response = respondWith(errorPage(error))
+  return error.cause === undefined
+    ? Effect.succeed(response)
+    : Effect.as(
+      Effect.logError(`${request.method} ${request.url}: ${error.status}: ${error.message}: ${text(error.cause)}`),
+      response
+    )
 }
 
 const respondWith = ({ html, status }: ErrorPage): HttpServerResponse.HttpServerResponse =>

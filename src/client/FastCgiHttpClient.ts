@@ -7,10 +7,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { FileSystem } from "effect/FileSystem"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as CgiParams from "../cgi/CgiParams.ts"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
@@ -55,10 +57,17 @@ export interface FastCgiUpstreamOptions<E = never, R = never> {
    */
   readonly endAtClose?: boolean | undefined
   /**
-   * Whether a request's body of unknown length is gathered in memory, so that CONTENT_LENGTH can be told. php-fpm and
-   * CGI programs read nothing without it. Default false: it is streamed.
+   * Whether a request's body of unknown length is gathered before the request is sent, so that CONTENT_LENGTH can be told:
+   * php-fpm and CGI programs read nothing without it. Default: where SCRIPT_FILENAME is told, by `documentRoot`,
+   * `scriptFilename` or `params`. Otherwise it is streamed.
    */
   readonly gatherBody?: boolean | undefined
+  /**
+   * The bytes of a gathered body that are kept in memory. A longer one goes to a temporary file when there is a `FileSystem`
+   * in the context of `make` or `layer`, and is refused when there is none: the gateway answers 413, the client fails with
+   * `EncodeError`. Default 1 MiB.
+   */
+  readonly maxGatheredSize?: number | undefined
   /** The directory that files are served from: php-fpm and fcgiwrap run `documentRoot` with the path behind it. */
   readonly documentRoot?: string | undefined
   /** The file that runs every request, such as a front controller. */
@@ -122,36 +131,40 @@ export const make = <E = never, R = never>(
   options: FastCgiHttpClientOptions<E, R>
 ): Effect.Effect<HttpClient.HttpClient, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? Duration.infinity)
-  return Effect.map(Pool.make(options), (pool) =>
-    HttpClient.make((request, url, signal, fiber) => {
-      const scope = Scope.makeUnsafe()
-      const abort = () => {
-        Effect.runForkWith(fiber.context)(Scope.close(scope, Exit.void))
-      }
-      const close = Effect.suspend(() => {
-        signal.removeEventListener("abort", abort)
-        return Scope.close(scope, Exit.void)
+  return Effect.zipWith(
+    Pool.make(options),
+    Effect.serviceOption(FileSystem),
+    (pool, fileSystem) =>
+      HttpClient.make((request, url, signal, fiber) => {
+        const scope = Scope.makeUnsafe()
+        const abort = () => {
+          Effect.runForkWith(fiber.context)(Scope.close(scope, Exit.void))
+        }
+        const close = Effect.suspend(() => {
+          signal.removeEventListener("abort", abort)
+          return Scope.close(scope, Exit.void)
+        })
+        signal.addEventListener("abort", abort)
+        return toRequest(request, url, options, fileSystem).pipe(
+          Effect.flatMap((fastCgiRequest) =>
+            exchange(pool, fastCgiRequest, {
+              method: request.method,
+              endAtClose: options.endAtClose ?? false,
+              headTimeout,
+              maxHeadSize: options.maxHeadSize
+            })
+          ),
+          Scope.provide(scope),
+          Effect.map((exchange) => new FastCgiHttpResponse(request, url.href.split("#")[0], exchange, close)),
+          Effect.mapError((error) =>
+            new HttpClientError.HttpClientError({
+              reason: new (reasonOf(error))({ request, cause: error, description: error.message })
+            })
+          ),
+          Effect.onExit((exit) => Exit.isFailure(exit) ? close : Effect.void)
+        )
       })
-      signal.addEventListener("abort", abort)
-      return toRequest(request, url, options).pipe(
-        Effect.flatMap((fastCgiRequest) =>
-          exchange(pool, fastCgiRequest, {
-            method: request.method,
-            endAtClose: options.endAtClose ?? false,
-            headTimeout,
-            maxHeadSize: options.maxHeadSize
-          })
-        ),
-        Scope.provide(scope),
-        Effect.map((exchange) => new FastCgiHttpResponse(request, url.href.split("#")[0], exchange, close)),
-        Effect.mapError((error) =>
-          new HttpClientError.HttpClientError({
-            reason: new (reasonOf(error))({ request, cause: error, description: error.message })
-          })
-        ),
-        Effect.onExit((exit) => Exit.isFailure(exit) ? close : Effect.void)
-      )
-    }))
+  )
 }
 
 /**
@@ -182,10 +195,11 @@ const reasonOf = (error: FastCgiClientError | RequestBody.RequestBodyError | Cgi
 const toRequest = (
   request: HttpClientRequest.HttpClientRequest,
   url: URL,
-  options: FastCgiHttpClientOptions<unknown, unknown>
+  options: FastCgiHttpClientOptions<unknown, unknown>,
+  fileSystem: Option.Option<FileSystem>
 ) =>
   RequestBody.fromHttpBody(request.body).pipe(
-    Effect.flatMap((body) => options.gatherBody === true ? RequestBody.gather(body) : Effect.succeed(body)),
+    Effect.flatMap((body) => RequestBody.gather(body, options, fileSystem)),
     Effect.flatMap((body) => {
       const params = CgiParams.fromRequest({
         method: request.method,

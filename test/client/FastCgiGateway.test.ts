@@ -1,14 +1,21 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
+import * as ByteSize from "effect/ByteSize"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FileSystem from "effect/FileSystem"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
-import { createServer, type IncomingMessage, request as nodeRequest } from "node:http"
+import { existsSync } from "node:fs"
+import { createServer, type IncomingMessage, request as nodeRequest, type Server } from "node:http"
+import { connect as connectHttp2, createServer as createHttp2Server, type Http2Server } from "node:http2"
+import { connect as connectNet } from "node:net"
 import * as FastCgiGateway from "../../src/client/FastCgiGateway.ts"
 import type { FastCgiTransport } from "../../src/connection/FastCgiTransport.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
@@ -17,10 +24,16 @@ import { answer, bytesOf, textOf } from "./application.ts"
 
 // A gateway on a real port, and the application behind it that answers its first connection.
 const start = Effect.fnUntraced(
-  function*(options?: Partial<FastCgiGateway.FastCgiGatewayOptions<{ message: string }>>) {
+  function*(
+    options?: Partial<FastCgiGateway.FastCgiGatewayOptions<{ message: string }>> & {
+      readonly onConnect?: () => void
+    },
+    server: () => Server | Http2Server = createServer
+  ) {
     const scope = yield* Effect.scope
     const first = Deferred.makeUnsafe<Application.Application>()
     const connect: Effect.Effect<FastCgiTransport> = Effect.gen(function*() {
+      options?.onConnect?.()
       const app = yield* Scope.provide(Application.make(), scope)
       yield* Deferred.succeed(first, app)
       return app.client
@@ -28,7 +41,7 @@ const start = Effect.fnUntraced(
     const context = yield* Layer.build(
       FastCgiGateway.layer({ connect, ...options }).pipe(
         Layer.provideMerge(
-          NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0, gracefulShutdownTimeout: 100 })
+          NodeHttpServer.layerServer(server, { host: "127.0.0.1", port: 0, gracefulShutdownTimeout: 100 })
         )
       )
     )
@@ -83,6 +96,10 @@ const reply = (stdout: string, options?: Parameters<typeof raw>[1]) =>
   })
 
 const silent = Logger.layer([])
+
+// What a fault would keep from happening is waited for with a limit, and a message that says what did not come.
+const within = <A, E, R>(effect: Effect.Effect<A, E, R>, message: string) =>
+  Effect.timeoutOrElse(effect, { duration: "10 seconds", orElse: () => Effect.die(new Error(message)) })
 
 describe("FastCgiGateway", () => {
   it.live("passes on status, reason and headers, and adds nothing that the application did not send", () =>
@@ -252,6 +269,171 @@ describe("FastCgiGateway", () => {
       assert.strictEqual(textOf(running.stdin(1)), "firstsecondthird")
       yield* running.send(Record.stdout(1), Record.endRequest(1))
     }))
+
+  describe("gathers a body of unknown length", () => {
+    const pattern = (size: number) => Uint8Array.from({ length: size }, (_, i) => i * 31 >> 3)
+
+    // What the application is told and gets of a request whose body is sent in chunks.
+    const chunked = (options: Parameters<typeof start>[0], chunks: ReadonlyArray<Uint8Array>) =>
+      Effect.gen(function*() {
+        const { app, port } = yield* start(options)
+        const [status, got] = yield* Effect.all([
+          post(port, chunks),
+          Effect.gen(function*() {
+            const running = yield* app
+            yield* running.until((record) => record._tag === "Stdin" && record.content.length === 0)
+            const got = { length: running.params(1).get("CONTENT_LENGTH"), body: running.stdin(1) }
+            yield* running.send(...answer(1, "\r\n"))
+            return got
+          })
+        ], { concurrency: "unbounded" })
+        assert.strictEqual(status, 200)
+        return got
+      })
+
+    const post = (port: number, chunks: ReadonlyArray<Uint8Array>, headers: Record<string, string> = {}) =>
+      Effect.callback<number, Error>((resume) => {
+        const request = nodeRequest({ host: "127.0.0.1", port, agent: false, method: "POST", headers }, (response) => {
+          response.resume()
+          resume(Effect.succeed(response.statusCode!))
+        })
+        request.on("error", (error) => resume(Effect.fail(error)))
+        for (const chunk of chunks) request.write(chunk)
+        request.end()
+        return Effect.sync(() => request.destroy())
+      })
+
+    it.live("where a script is named, and not where the application may read it as it comes", () =>
+      Effect.gen(function*() {
+        const chunks = [bytesOf("a=1&"), bytesOf("b=2")]
+        for (
+          const options of [
+            { documentRoot: "/srv/www" },
+            { scriptFilename: "/srv/www/index.php" },
+            { params: { SCRIPT_FILENAME: "/srv/www/index.php" } },
+            { gatherBody: true }
+          ]
+        ) {
+          assert.deepStrictEqual(yield* chunked(options, chunks), { length: "7", body: bytesOf("a=1&b=2") })
+        }
+        for (const options of [{}, { documentRoot: "/srv/www", gatherBody: false }]) {
+          assert.deepStrictEqual(yield* chunked(options, chunks), { length: undefined, body: bytesOf("a=1&b=2") })
+        }
+        assert.deepStrictEqual(yield* chunked({ documentRoot: "/srv/www" }, []), {
+          length: "0",
+          body: new Uint8Array(0)
+        })
+      }))
+
+    // A FileSystem that tells of the files it makes, and that they are gone.
+    const watched = Effect.gen(function*() {
+      const fileSystem = yield* FileSystem.FileSystem
+      const made: Array<string> = []
+      const removed = Deferred.makeUnsafe<void>()
+      const makeTempFileScoped: FileSystem.FileSystem["makeTempFileScoped"] = (options) =>
+        Effect.gen(function*() {
+          yield* Effect.addFinalizer(() => Deferred.succeed(removed, undefined))
+          const path = yield* fileSystem.makeTempFileScoped(options)
+          made.push(path)
+          return path
+        })
+      return { made, removed: Deferred.await(removed), fileSystem: { ...fileSystem, makeTempFileScoped } }
+    }).pipe(Effect.provide(NodeFileSystem.layer))
+
+    it.live("in memory up to a limit, and beyond it in a file that is gone with the request", () =>
+      Effect.gen(function*() {
+        for (
+          const [sizes, files] of [
+            [[100], 0],
+            [[60, 40], 0],
+            [[101], 1],
+            [[60, 41], 1],
+            [[1, 2, 98, 99, 1, 1, 100, 300, 5], 1],
+            [[250, 1], 1]
+          ] as const
+        ) {
+          const { fileSystem, made, removed } = yield* watched
+          const body = pattern(sizes.reduce<number>((sum, size) => sum + size, 0))
+          let at = 0
+          const chunks = sizes.map((size) => body.subarray(at, at += size))
+          const got = yield* chunked({ documentRoot: "/srv/www", maxGatheredSize: 100 }, chunks).pipe(
+            Effect.provideService(FileSystem.FileSystem, fileSystem)
+          )
+          assert.deepStrictEqual(got, { length: String(body.length), body }, String(sizes))
+          assert.strictEqual(made.length, files, String(sizes))
+          if (files === 0) continue
+          yield* within(removed, "the temporary file has not been removed")
+          assert.isFalse(existsSync(made[0]))
+        }
+      }))
+
+    it.live("and refuses what is too long where there is no file system: 413", () =>
+      Effect.gen(function*() {
+        const layer = NodeHttpServer.layerServer(createServer, { host: "127.0.0.1", port: 0 })
+        const context = yield* Layer.build(
+          FastCgiGateway.layer({
+            connect: Effect.fail({ message: "not to be asked" }),
+            documentRoot: "/srv/www",
+            maxGatheredSize: 100
+          }).pipe(Layer.provideMerge(layer))
+        )
+        const { port } = Context.get(context, HttpServer.HttpServer).address as { readonly port: number }
+        assert.strictEqual(yield* post(port, [pattern(60), pattern(41)]), 413)
+        assert.strictEqual(yield* post(port, [pattern(60), pattern(40)]), 502)
+      }).pipe(Effect.provide(silent)))
+
+    it.live("over HTTP/2 as well, where no header tells of it", () =>
+      Effect.gen(function*() {
+        const { app, port } = yield* start({ documentRoot: "/srv/www" }, createHttp2Server)
+        const session = yield* Effect.acquireRelease(
+          Effect.sync(() => connectHttp2(`http://127.0.0.1:${port}`)),
+          (session) => Effect.sync(() => session.destroy())
+        )
+        const stream = session.request({ ":method": "POST", ":path": "/a" })
+        stream.write("first ")
+        stream.end("second")
+        const running = yield* app
+        yield* running.until((record) => record._tag === "Stdin" && record.content.length === 0)
+        assert.strictEqual(textOf(running.stdin(1)), "first second")
+        assert.strictEqual(running.params(1).get("CONTENT_LENGTH"), "12")
+        yield* running.send(...answer(1, "\r\n"))
+      }))
+
+    it.live("and takes no more than MaxBodySize, whether or not the length is declared or gathered: 413", () =>
+      Effect.gen(function*() {
+        let connects = 0
+        const { app, port } = yield* start({
+          onConnect: () => connects++
+        }).pipe(Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(100)))
+        assert.strictEqual(yield* post(port, [pattern(101)], { "content-length": "101" }), 413)
+        assert.strictEqual(connects, 0)
+        const streamed = yield* Effect.forkScoped(post(port, [pattern(60), pattern(41)]), { startImmediately: true })
+        yield* app
+        assert.strictEqual(yield* within(Fiber.join(streamed), "no answer to a streamed body that is too long"), 413)
+        const { port: gathering } = yield* start({ documentRoot: "/srv/www" }).pipe(
+          Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(100))
+        )
+        assert.strictEqual(yield* post(gathering, [pattern(60), pattern(41)]), 413)
+      }).pipe(Effect.provide(silent)))
+
+    it.live("and answers a declared length that nobody takes at once", () =>
+      Effect.gen(function*() {
+        const { port } = yield* start()
+        for (const length of ["1073741825", "1000000000000000", "9007199254740993"]) {
+          const head = yield* within(
+            Effect.callback<string>((resume) => {
+              const socket = connectNet(port, "127.0.0.1", () => {
+                socket.write(`POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: ${length}\r\n\r\nabc`)
+              })
+              socket.once("data", (data) => resume(Effect.succeed(String(data))))
+              return Effect.sync(() => socket.destroy())
+            }),
+            `no answer to a declared length of ${length}`
+          )
+          assert.match(head, /^HTTP\/1\.1 413 /)
+        }
+      }))
+  })
 
   it.live("closes the application's connection when the client goes away, before the answer and in its middle", () =>
     Effect.gen(function*() {

@@ -173,17 +173,43 @@ describe("FastCgiHttpClient", () => {
         assert.strictEqual((parsed.get("blob") as File).size, 70_000)
       }))
 
-    it.effect("gather a body of unknown length with gatherBody", () =>
+    it.effect("gather a body of unknown length where a script is named, or with gatherBody", () =>
       Effect.gen(function*() {
-        const { connect, nth } = yield* applications()
-        const client = yield* FastCgiHttpClient.make({ connect, gatherBody: true })
-        yield* Effect.forkScoped(client.execute(HttpClientRequest.post(url, {
-          body: HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y")
-        })))
-        const app = yield* nth(1)
-        yield* untilRequest(app)
-        assert.strictEqual(app.params(1).get("CONTENT_LENGTH"), "6")
-        assert.strictEqual(textOf(app.stdin(1)), "stream")
+        for (
+          const [options, length] of [
+            [{ gatherBody: true }, "6"],
+            [{ documentRoot: "/srv/www" }, "6"],
+            [{ scriptFilename: "/srv/www/a.php" }, "6"],
+            [{ params: { SCRIPT_FILENAME: "/srv/www/a.php" } }, "6"],
+            [{ documentRoot: "/srv/www", gatherBody: false }, undefined]
+          ] as const
+        ) {
+          const { connect, nth } = yield* applications()
+          const client = yield* FastCgiHttpClient.make({ connect, ...options })
+          yield* Effect.forkScoped(client.execute(HttpClientRequest.post(url, {
+            body: HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y")
+          })))
+          const app = yield* nth(1)
+          yield* untilRequest(app)
+          assert.strictEqual(app.params(1).get("CONTENT_LENGTH"), length)
+          assert.strictEqual(textOf(app.stdin(1)), "stream")
+        }
+      }))
+
+    it.effect("fail when a body to be gathered is longer than is kept, and there is no file system", () =>
+      Effect.gen(function*() {
+        const { connect, nth, opened } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, gatherBody: true, maxGatheredSize: 5 })
+        const send = (...chunks: ReadonlyArray<string>) =>
+          client.execute(
+            HttpClientRequest.post(url, { body: HttpBody.stream(Stream.fromIterable(chunks.map(bytesOf))) })
+          )
+        const error = errorOf(yield* Effect.exit(send("str", "eam")))
+        assert.strictEqual(error?.reason._tag, "EncodeError")
+        assert.include(error?.message, "longer than the 5 bytes")
+        assert.strictEqual(opened.length, 0)
+        yield* Effect.forkScoped(send("str", "ea"))
+        yield* untilRequest(yield* nth(1))
       }))
 
     for (const [how, length] of [["shorter", 7], ["longer", 5]] as const) {

@@ -7,8 +7,10 @@ import type { FastCgiClientError } from "../FastCgiClientError.ts"
 
 /** A request that the application does not get to see, or not as a whole. `message` is for the client. */
 export class RequestRefused extends Data.TaggedError("RequestRefused")<{
-  readonly status: 400
+  readonly status: 400 | 413 | 500
   readonly message: string
+  /** What the log is to say as well, where it is not the client's doing. */
+  readonly cause?: unknown
 }> {}
 
 export interface ErrorPage {
@@ -40,6 +42,8 @@ body { font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 4rem auto
 
 const names = {
   400: "Bad Request",
+  413: "Content Too Large",
+  500: "Internal Server Error",
   502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout"

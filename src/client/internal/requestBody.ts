@@ -3,8 +3,12 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import type { FileSystem } from "effect/FileSystem"
 import type * as HttpBody from "effect/http/HttpBody"
+import type * as Option from "effect/Option"
+import type { Scope } from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Gather from "./gather.ts"
 import { text } from "./request.ts"
 
 /** A body that cannot be sent. */
@@ -43,10 +47,23 @@ export const fromHttpBody = (body: HttpBody.HttpBody): Effect.Effect<RequestBody
 }
 
 /** Gathers a body of unknown length, so that its length can be told. */
-export const gather = (body: RequestBody): Effect.Effect<RequestBody, RequestBodyError> =>
-  body.stdin === undefined || body.stdin instanceof Uint8Array || body.contentLength !== undefined
+export const gather = (
+  body: RequestBody,
+  options: Gather.GatherOptions,
+  fileSystem: Option.Option<FileSystem>
+): Effect.Effect<RequestBody, RequestBodyError, Scope> =>
+  body.stdin === undefined || body.stdin instanceof Uint8Array || body.contentLength !== undefined ||
+    !Gather.gathers(options)
     ? Effect.succeed(body)
-    : Effect.map(Stream.runCollect(body.stdin), (chunks) => whole(concat(chunks), body.contentType))
+    : Effect.map(
+      Gather.gather(
+        body.stdin,
+        Gather.maxGatheredSize(options),
+        fileSystem,
+        (message, cause) => new RequestBodyError({ message, cause })
+      ),
+      ({ contentLength, stdin }) => ({ stdin, contentType: body.contentType, contentLength })
+    )
 
 export const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
   let size = 0

@@ -1,0 +1,123 @@
+/**
+ * A body of unknown length, gathered before it is sent so that CONTENT_LENGTH can be told: in memory up to a limit, beyond it
+ * in a temporary file that goes with the scope.
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import type { PlatformError } from "effect/PlatformError"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+
+/** The options of `FastCgiUpstreamOptions` that decide what is gathered, and where. */
+export interface GatherOptions {
+  readonly gatherBody?: boolean | undefined
+  readonly maxGatheredSize?: number | undefined
+  readonly documentRoot?: string | undefined
+  readonly scriptFilename?: string | undefined
+  readonly params?: Readonly<Record<string, unknown>> | undefined
+}
+
+export interface Gathered<E> {
+  readonly stdin: Uint8Array | Stream.Stream<Uint8Array, E>
+  readonly contentLength: number
+}
+
+const defaultMaxGatheredSize = 1024 * 1024
+
+/**
+ * Whether bodies of unknown length are gathered. Where SCRIPT_FILENAME is told, php-fpm or fcgiwrap is behind, which take a
+ * body without CONTENT_LENGTH for none.
+ */
+export const gathers = (options: GatherOptions): boolean =>
+  options.gatherBody ??
+    (options.documentRoot !== undefined || options.scriptFilename !== undefined ||
+      (options.params !== undefined && Object.hasOwn(options.params, "SCRIPT_FILENAME")))
+
+export const maxGatheredSize = (options: GatherOptions): number => options.maxGatheredSize ?? defaultMaxGatheredSize
+
+/**
+ * Reads a body to its end. `failed` makes an error of a body that is too long to be kept, and of a file that is of no use.
+ */
+export const gather = Effect.fnUntraced(function*<E, R, E2>(
+  body: Stream.Stream<Uint8Array, E, R>,
+  maxInMemory: number,
+  fileSystem: Option.Option<FileSystem.FileSystem>,
+  failed: (message: string, cause?: PlatformError) => E2
+): Effect.fn.Return<Gathered<E2>, E | E2, R | Scope.Scope> {
+  const scope = yield* Effect.scope
+  const fileFailed = (cause: PlatformError) => failed("the body cannot be kept in a temporary file", cause)
+  const memory = new Memory(maxInMemory)
+  let path: string | undefined
+  let size = 0
+
+  const openFile = Effect.gen(function*() {
+    if (Option.isNone(fileSystem)) {
+      return yield* Effect.fail(failed(`the body is longer than the ${maxInMemory} bytes that are kept of one`))
+    }
+    const { makeTempFileScoped, open } = fileSystem.value
+    path = yield* Effect.mapError(Scope.provide(makeTempFileScoped({ prefix: "fastcgi-body-" }), scope), fileFailed)
+    return yield* Effect.mapError(open(path, { flag: "w" }), fileFailed)
+  })
+  let file: Effect.Effect<FileSystem.File, E2, Scope.Scope> = Effect.tap(openFile, (opened) =>
+    Effect.sync(() => {
+      file = Effect.succeed(opened)
+    }))
+  const write = (bytes: Uint8Array) =>
+    bytes.length === 0 ? Effect.void : Effect.flatMap(
+      Effect.suspend(() => file),
+      (file) => Effect.mapError(file.writeAll(bytes), fileFailed)
+    )
+  const append = (chunk: Uint8Array): Effect.Effect<void, E2, Scope.Scope> => {
+    size += chunk.length
+    if (memory.append(chunk)) return Effect.void
+    return Effect.andThen(
+      write(memory.take()),
+      Effect.suspend(() => memory.append(chunk) ? Effect.void : write(chunk))
+    )
+  }
+
+  yield* Effect.scoped(Effect.gen(function*() {
+    yield* Stream.runForEachArray(body, (chunks) => Effect.forEach(chunks, append, { discard: true }))
+    if (path !== undefined) yield* write(memory.take())
+  }))
+  return path === undefined || Option.isNone(fileSystem)
+    ? { stdin: memory.take(), contentLength: size }
+    : { stdin: Stream.mapError(fileSystem.value.stream(path), fileFailed), contentLength: size }
+})
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// Bytes are copied: a chunk of a few may keep a whole read of 64 KiB in memory.
+class Memory {
+  private readonly limit: number
+  private bytes = new Uint8Array(0)
+  private length = 0
+
+  constructor(limit: number) {
+    this.limit = limit
+  }
+
+  /** Appends a chunk, unless that would go beyond the limit. */
+  append(chunk: Uint8Array): boolean {
+    const length = this.length + chunk.length
+    if (length > this.limit) return false
+    if (length > this.bytes.length) {
+      const larger = new Uint8Array(Math.min(this.limit, Math.max(2 * this.bytes.length, length)))
+      larger.set(this.bytes.subarray(0, this.length))
+      this.bytes = larger
+    }
+    this.bytes.set(chunk, this.length)
+    this.length = length
+    return true
+  }
+
+  /** What is there, valid until the next `append`. */
+  take(): Uint8Array {
+    const taken = this.bytes.subarray(0, this.length)
+    this.length = 0
+    return taken
+  }
+}
