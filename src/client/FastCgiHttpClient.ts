@@ -97,7 +97,8 @@ export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiU
  *
  * **Details**
  *
- * A response's body is streamed. Interrupting a request, or stopping to read a response, gives it up: its connection is
+ * A response's body is streamed, and read as a whole only up to `MaxBodySize` of `HttpIncomingMessage`, which has no limit
+ * by default: beyond it reading fails with `DecodeError`, and the request is given up. Interrupting a request, or stopping to read a response, gives it up: its connection is
  * closed. What the application writes to STDERR is logged as warnings.
  *
  * A request without body or with bytes in memory, and a method that may run twice (RFC 9110 §9.2.2), is sent again on a

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as ByteSize from "effect/ByteSize"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -6,7 +7,9 @@ import * as Fiber from "effect/Fiber"
 import * as Cookies from "effect/http/Cookies"
 import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as Logger from "effect/Logger"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
@@ -14,6 +17,12 @@ import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
 import { answer, bytesOf, concat, textOf } from "./application.ts"
 import { applications, errorOf, reasonOf, untilRequest, url } from "./applications.ts"
+
+// What a fault would keep from happening is waited for with a limit, and a message that says what did not come.
+const within = <A, E, R>(effect: Effect.Effect<A, E, R>, message: string) =>
+  TestClock.withLive(
+    Effect.timeoutOrElse(effect, { duration: "10 seconds", orElse: () => Effect.die(new Error(message)) })
+  )
 
 // What a client makes of one answer.
 const respond = (stdout: string | ReadonlyArray<Uint8Array>, request = HttpClientRequest.get(url)) =>
@@ -478,6 +487,35 @@ describe("FastCgiHttpClient", () => {
         yield* Stream.runDrain(Stream.take(response.stream, 1))
         yield* app.untilEnd
       }))
+
+    it.effect("when a response that is read as a whole is longer than MaxBodySize, and not before", () =>
+      Effect.gen(function*() {
+        const reads = ["arrayBuffer", "text", "json", "urlParamsBody", "formData"] as const
+        for (const name of reads) {
+          for (const head of ["", "Content-Length: 1000000000000\r\n"]) {
+            const { connect, nth } = yield* applications()
+            const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+            const fiber = yield* Effect.forkScoped(client.get(url))
+            const app = yield* nth(1)
+            yield* app.send(Record.stdout(1, bytesOf(`${head}\r\n123456`)))
+            const response = yield* Fiber.join(fiber)
+            const reading = yield* Effect.forkScoped(
+              Effect.exit(Effect.asVoid<unknown, HttpClientError.HttpClientError, never>(response[name])),
+              { startImmediately: true }
+            )
+            // No END_REQUEST ever comes.
+            yield* app.send(Record.stdout(1, bytesOf("78901")))
+            const error = errorOf(yield* within(Fiber.join(reading), `${name} goes on reading without end`))
+            assert.strictEqual(error?.reason._tag, "DecodeError", name)
+            assert.include(error?.message, "longer than 10 bytes", name)
+            yield* within(app.untilEnd, `the request has not been given up (${name})`)
+          }
+        }
+        const whole = yield* respond("Content-Length: 10\r\n\r\n1234567890")
+        assert.strictEqual(yield* whole.text, "1234567890")
+        const stream = yield* respond("\r\n12345678901")
+        assert.strictEqual((yield* Stream.runCollect(stream.stream)).length, 1)
+      }).pipe(Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(10))))
 
     it.effect("when reading the response is interrupted", () =>
       Effect.gen(function*() {

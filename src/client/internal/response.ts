@@ -86,11 +86,31 @@ export class FastCgiHttpResponse extends Inspectable.Class implements HttpClient
   }
 
   get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpClientError.HttpClientError> {
-    return this.cachedArrayBuffer ??= Stream.runCollect(this.stream).pipe(
-      Effect.map((chunks) => concat(chunks).buffer),
-      Effect.cached,
-      Effect.runSync
+    return this.cachedArrayBuffer ??= Effect.flatMap(
+      HttpIncomingMessage.MaxBodySize,
+      (limit) => this.collect(limit === undefined ? Infinity : Number(limit))
+    ).pipe(Effect.cached, Effect.runSync)
+  }
+
+  // As with Effect's other clients, what is read as a whole has a limit, and a stream is up to its reader.
+  private collect(limit: number): Effect.Effect<ArrayBuffer, HttpClientError.HttpClientError> {
+    const tooLarge = Effect.suspend(() =>
+      Effect.fail(this.decodeError(undefined, `the body is longer than ${limit} bytes (MaxBodySize)`))
     )
+    return Effect.suspend(() => {
+      if ((this.exchange.contentLength ?? 0) > limit) return Effect.andThen(this.close, tooLarge)
+      const parts: Array<Uint8Array> = []
+      let size = 0
+      const read = Stream.runForEachArray(this.stream, (chunks) => {
+        for (const chunk of chunks) {
+          size += chunk.length
+          if (size > limit) return tooLarge
+          parts.push(chunk)
+        }
+        return Effect.void
+      })
+      return Effect.map(read, () => concat(parts).buffer)
+    })
   }
 
   get text(): Effect.Effect<string, HttpClientError.HttpClientError> {
