@@ -5,7 +5,7 @@
  */
 import * as Data from "effect/Data"
 import { latin1Bytes, utf8ToLatin1 } from "../protocol/internal/text.ts"
-import { hopByHop, isFieldName } from "./internal/fields.ts"
+import { hopByHop, isFieldName, namedByConnection, parseHost } from "./internal/fields.ts"
 import { resolvePath, staysBelow } from "./internal/path.ts"
 
 /**
@@ -15,11 +15,12 @@ import { resolvePath, staysBelow } from "./internal/path.ts"
  *   empty nor a path
  * - `ControlCharacter`: the target holds a control character, or the path an encoded NUL
  * - `AboveRoot`: the path leaves the root with ".."
+ * - `InvalidHost`: the host is neither a name nor an address, with or without a port
  *
  * @category errors
  * @since 0.1.0
  */
-export type CgiParamsErrorKind = "NotAPath" | "ControlCharacter" | "AboveRoot"
+export type CgiParamsErrorKind = "NotAPath" | "ControlCharacter" | "AboveRoot" | "InvalidHost"
 
 /**
  * A request that no application is to see: a web server answers it with 400.
@@ -83,14 +84,14 @@ export interface CgiParamsRequest {
  * **Details**
  *
  * Headers become `HTTP_*`, one param for each time a name comes; Content-Type and Content-Length become `CONTENT_TYPE`
- * and `CONTENT_LENGTH` instead, and are left out when there are none. Hop-by-hop headers and `Proxy` are not passed on:
- * the latter would set the proxy of CGI programs ("httpoxy"). Neither are names with an underscore, which could not be
+ * and `CONTENT_LENGTH` instead, and are left out when there are none. Hop-by-hop headers, those that Connection names, and
+ * `Proxy` are not passed on: the latter would set the proxy of CGI programs ("httpoxy"). Neither are names with an underscore, which could not be
  * told from a dash any more, as nginx does it.
  *
  * `SCRIPT_NAME` and `PATH_INFO` are the path as nginx resolves it: percent-decoded to bytes where that is possible, "." and ".." followed, also
  * where they or their slashes are encoded, and slashes merged. So `SCRIPT_FILENAME` stays below `documentRoot`. Returns a
- * `CgiParamsError` for what nginx answers with 400: a target that is no path, one that leaves the root, and a
- * NUL in it. `REQUEST_URI` is the target as it is.
+ * `CgiParamsError` for what nginx answers with 400: a target that is no path, one that leaves the root, a NUL in it, and a
+ * host that is none. `REQUEST_URI` is the target as it is.
  *
  * **Example** (Asking php-fpm for a script)
  *
@@ -133,7 +134,8 @@ export const fromRequest = (
   const scheme = request.scheme ?? "http"
   const fields = collect(request.headers)
   const host = fields.host ?? request.host
-  const [, hostName, hostPort] = hostAndPort.exec(host ?? "") ?? []
+  const server = host === undefined || host === "" ? undefined : parseHost(host)
+  if (server === undefined && host !== undefined && host !== "") return problem("InvalidHost")
 
   const entries: Array<readonly [name: string, value: string | Uint8Array]> = []
   const add = (name: string, value: string | Uint8Array | undefined): void => {
@@ -163,10 +165,10 @@ export const fromRequest = (
   add(
     "SERVER_PORT",
     request.serverPort === undefined
-      ? hostPort ?? (scheme === "https" ? "443" : "80")
+      ? server?.port ?? (scheme === "https" ? "443" : "80")
       : String(request.serverPort)
   )
-  add("SERVER_NAME", request.serverName ?? hostName ?? "localhost")
+  add("SERVER_NAME", request.serverName ?? server?.name ?? "localhost")
   // php-cgi refuses to run without it (cgi.force_redirect).
   add("REDIRECT_STATUS", "200")
   add("HTTP_HOST", host)
@@ -187,13 +189,12 @@ const pathEnd = /[?#]/
 const problems: Readonly<Record<CgiParamsErrorKind, string>> = {
   NotAPath: "the target of the request is no path",
   ControlCharacter: "the target of the request holds a control character",
-  AboveRoot: "the path leaves the root with \"..\""
+  AboveRoot: "the path leaves the root with \"..\"",
+  InvalidHost: "the host of the request is neither a name nor an address"
 }
 
 const problem = (kind: CgiParamsErrorKind, message = problems[kind]): CgiParamsError =>
   new CgiParamsError({ kind, message })
-
-const hostAndPort = /^([^:]+|\[.*\])(?::(\d+))?$/
 
 interface Fields {
   host: string | undefined
@@ -205,7 +206,10 @@ interface Fields {
 const collect = (headers: CgiParamsRequest["headers"]): Fields => {
   const fields: Fields = { host: undefined, contentType: undefined, contentLength: undefined, others: [] }
   if (headers === undefined) return fields
-  for (const [name, value] of Symbol.iterator in headers ? headers : Object.entries(headers)) {
+  const pairs = Symbol.iterator in headers ? Array.from(headers) : Object.entries(headers)
+  const oneHop = new Set<string>()
+  for (const [name, value] of pairs) if (name.toLowerCase() === "connection") namedByConnection(value, oneHop)
+  for (const [name, value] of pairs) {
     const lower = name.toLowerCase()
     switch (lower) {
       case "host":
@@ -220,7 +224,7 @@ const collect = (headers: CgiParamsRequest["headers"]): Fields => {
       case "proxy":
         break
       default:
-        if (!hopByHop.has(lower) && !lower.includes("_") && isFieldName(lower)) {
+        if (!hopByHop.has(lower) && !oneHop.has(lower) && !lower.includes("_") && isFieldName(lower)) {
           fields.others.push(["HTTP_" + lower.toUpperCase().replaceAll("-", "_"), fieldBytes(value)])
         }
     }

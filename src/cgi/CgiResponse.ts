@@ -8,7 +8,7 @@
  */
 import * as Data from "effect/Data"
 import { latin1 } from "../protocol/internal/text.ts"
-import { hopByHop, isFieldName, isFieldValue } from "./internal/fields.ts"
+import { hopByHop, isFieldName, isFieldValue, namedByConnection } from "./internal/fields.ts"
 import { reasonOf } from "./internal/reasons.ts"
 
 /**
@@ -52,6 +52,20 @@ export class CgiHeadError extends Data.TaggedError("CgiHeadError")<{
  * @since 0.1.0
  */
 export const isHopByHop = (name: string): boolean => hopByHop.has(name)
+
+/**
+ * The headers that cross the gateway: all but those of one hop, see `isHopByHop`, and those that a Connection header names.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const endToEndHeaders = (
+  headers: ReadonlyArray<readonly [name: string, value: string]>
+): ReadonlyArray<readonly [name: string, value: string]> => {
+  const oneHop = new Set(hopByHop)
+  for (const [name, value] of headers) if (name.toLowerCase() === "connection") namedByConnection(value, oneHop)
+  return headers.filter(([name]) => !oneHop.has(name.toLowerCase()))
+}
 
 /**
  * Encodes the whole header block with its blank line, one character per byte.
@@ -126,7 +140,7 @@ export interface CgiHead {
   readonly status: number
   /** The reason phrase; the usual one when the application gave none. */
   readonly statusText: string
-  /** The headers in order, names as they came, without `Status`. Hop-by-hop headers are among them: see `isHopByHop`. */
+  /** The headers in order, names as they came, without `Status`. Hop-by-hop headers are among them: see `endToEndHeaders`. */
   readonly headers: ReadonlyArray<readonly [name: string, value: string]>
   /**
    * The path of a local redirect (RFC 3875 §6.2.2), `Location` without `Status` and beginning with "/": the web server

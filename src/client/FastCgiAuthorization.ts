@@ -128,7 +128,7 @@ export const authorize = (
         _tag: "FastCgiDenied",
         status,
         statusText,
-        headers: headers.filter(([name]) => !CgiResponse.isHopByHop(name.toLowerCase())),
+        headers: CgiResponse.endToEndHeaders(headers),
         body
       }
     }

@@ -70,7 +70,7 @@ export type FastCgiGateway = Effect.Effect<
  * name the application's socket, is logged as a warning and is not on the page.
  *
  * The application sees the path as nginx resolves it, see `CgiParams.fromRequest`; a target that nginx refuses, such as one
- * that leaves the root, gets 400.
+ * that leaves the root, gets 400, and so does a host that is none.
  *
  * A request's body may be as long as `MaxBodySize` of `HttpIncomingMessage` says, by default 1 GiB: a longer one gets 413,
  * at once where its length is declared. One of unknown length is gathered for php-fpm and CGI programs: see `gatherBody`.
@@ -210,7 +210,11 @@ const body = (
   Effect.flatMap(HttpIncomingMessage.MaxBodySize, (maxBodySize): ReturnType<typeof body> => {
     const limit = maxBodySize === undefined ? defaultMaxBodySize : Number(maxBodySize)
     const declared = request.headers["content-length"]
-    const unknown = declared === undefined || request.headers["transfer-encoding"] !== undefined
+    const coding = request.headers["transfer-encoding"]
+    if (coding !== undefined && coding.trim().toLowerCase() !== "chunked") {
+      return Effect.fail(new RequestRefused({ status: 501, message: "the body has a transfer coding besides chunked" }))
+    }
+    const unknown = declared === undefined || coding !== undefined
     if (unknown ? !mayHaveBody(request) : Number(declared) === 0) return Effect.succeed({ stdin: undefined })
     if (!unknown) {
       return Number(declared) <= limit ? Effect.succeed({ stdin: request.stream }) : Effect.fail(tooLarge(limit))

@@ -95,7 +95,10 @@ describe("fromRequest", () => {
       ["a.test", "https", "a.test", "443"],
       ["a.test:8080", "http", "a.test", "8080"],
       ["[::1]:81", "http", "[::1]", "81"],
-      ["[::1]", "https", "[::1]", "443"]
+      ["[::1]", "https", "[::1]", "443"],
+      ["[2001:DB8::192.0.2.1]:65535", "http", "[2001:DB8::192.0.2.1]", "65535"],
+      ["192.0.2.1:", "http", "192.0.2.1", "80"],
+      ["A_b-c.~test", "http", "A_b-c.~test", "80"]
     ]
     for (const [host, scheme, name, port] of hosts) {
       for (const request of [{ host }, { headers: { Host: host } }]) {
@@ -106,6 +109,38 @@ describe("fromRequest", () => {
       }
     }
     assert.strictEqual(record({ method: "GET", url: "/", host: "a", headers: { host: "b" } })["HTTP_HOST"], "b")
+  })
+
+  it("is refused where the host is none, whatever name the server is given", () => {
+    const hosts = [
+      "x\"><script>",
+      "a b",
+      "a/b",
+      "a@b",
+      "a:b",
+      "a:80:80",
+      "a:65536",
+      "a:123456",
+      "a:-1",
+      "::1",
+      "[::1",
+      "[::1]x",
+      "[a.test]",
+      "[]",
+      ":80",
+      "a,b",
+      "a\r\nb",
+      "a\0",
+      "caf\u00e9.test",
+      "$(id)",
+      "'"
+    ]
+    for (const host of hosts) {
+      for (const request of [{ host }, { headers: { Host: host } }, { host, serverName: "a.test" }]) {
+        assert.strictEqual(kindOf({ method: "GET", url: "/", ...request }), "InvalidHost", host)
+      }
+    }
+    assert.strictEqual(record({ method: "GET", url: "/", host: "" })["SERVER_NAME"], "localhost")
   })
 
   describe("paths", () => {
@@ -244,6 +279,23 @@ describe("fromRequest", () => {
           "X-Ok": "1"
         }),
         [["HTTP_X_OK", "1"]]
+      )
+    })
+
+    it("that Connection names are about one hop, but for those that the request hangs on", () => {
+      assert.deepStrictEqual(
+        headersSent([
+          ["X-One", "1"],
+          ["Connection", "close, x-one ,X-TWO,, Host, Content-Length, content-type"],
+          ["Host", "a.test"],
+          ["Content-Length", "5"],
+          ["Content-Type", "a/b"],
+          ["X-Two", "2"],
+          ["connection", "x-three"],
+          ["X-Three", "3"],
+          ["X-Four", "4"]
+        ]),
+        [["CONTENT_TYPE", "a/b"], ["CONTENT_LENGTH", "5"], ["HTTP_HOST", "a.test"], ["HTTP_X_FOUR", "4"]]
       )
     })
 

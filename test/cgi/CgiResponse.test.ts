@@ -82,6 +82,21 @@ describe("encodeHead", () => {
     assert.isFalse(CgiResponse.isHopByHop("content-length"))
   })
 
+  it("end-to-end headers are neither of one hop nor named by Connection, but for Content-Length", () => {
+    assert.deepStrictEqual(
+      CgiResponse.endToEndHeaders([
+        ["X-One", "1"],
+        ["Connection", "close, x-one, Content-Length"],
+        ["Content-Length", "5"],
+        ["CONNECTION", "X-Two"],
+        ["Transfer-Encoding", "identity"],
+        ["x-two", "2"],
+        ["X-Three", "3"]
+      ]),
+      [["Content-Length", "5"], ["X-Three", "3"]]
+    )
+  })
+
   it("takes Effect's Headers and objects without prototype as they are", () => {
     assert.strictEqual(encode(200, Headers.fromInput({ A: "b" })), "Status: 200 OK\r\na: b\r\n\r\n")
     assert.strictEqual(

@@ -129,15 +129,55 @@ describe("FastCgiGateway", () => {
   it.live("drops headers of one hop and those that are for nginx", () =>
     Effect.gen(function*() {
       const response = yield* reply(
-        "Connection: x-b\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: identity\r\nUpgrade: h2c\r\n" +
-          "X-Accel-Buffering: no\r\nX-Accel-Redirect: /secret\r\nX-B: kept\r\n\r\nbody"
+        "X-A: 1\r\nConnection: x-a, X-C\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: identity\r\nUpgrade: h2c\r\n" +
+          "X-Accel-Buffering: no\r\nX-Accel-Redirect: /secret\r\nX-B: kept\r\nX-C: 2\r\n\r\nbody"
       )
-      for (const name of ["upgrade", "x-accel-buffering", "x-accel-redirect"]) {
+      for (const name of ["upgrade", "x-accel-buffering", "x-accel-redirect", "x-a", "x-c"]) {
         assert.deepStrictEqual(all(response, name), [], name)
       }
       assert.deepStrictEqual(all(response, "transfer-encoding"), ["chunked"])
       assert.deepStrictEqual(all(response, "x-b"), ["kept"])
       assert.strictEqual(response.body, "body")
+    }))
+
+  it.live("keeps the first line of a header that is no list, and joins those of one that is", () =>
+    Effect.gen(function*() {
+      const response = yield* reply(
+        "Location: /a\r\nContent-Type: text/html\r\nVary: a\r\nETag: \"1\"\r\nLocation: /b\r\n" +
+          "content-type: text/plain\r\nVary: b\r\nETag: \"2\"\r\n\r\n"
+      )
+      assert.strictEqual(response.status, 302)
+      assert.deepStrictEqual(all(response, "location"), ["/a"])
+      assert.deepStrictEqual(all(response, "content-type"), ["text/html"])
+      assert.deepStrictEqual(all(response, "etag"), [`"1"`])
+      assert.deepStrictEqual(all(response, "vary"), ["a, b"])
+    }))
+
+  it.live("passes on no body in a transfer coding that would be lost: 501 for the client, 502 for the application", () =>
+    Effect.gen(function*() {
+      let connects = 0
+      const { port } = yield* start({ onConnect: () => connects++ })
+      for (const coding of ["gzip, chunked", "deflate, gzip, chunked"]) {
+        const response = yield* raw(port, { method: "POST", headers: { "transfer-encoding": coding } })
+        assert.strictEqual(response.status, 501, coding)
+      }
+      assert.strictEqual(connects, 0)
+      for (const coding of ["gzip, chunked", "GZIP", "x-compress"]) {
+        const response = yield* reply(`Transfer-Encoding: ${coding}\r\n\r\n\x1f\x8b`)
+        assert.strictEqual(response.status, 502, coding)
+      }
+    }).pipe(Effect.provide(silent)))
+
+  it.live("refuses a host that is none: 400", () =>
+    Effect.gen(function*() {
+      let connects = 0
+      const { port } = yield* start({ onConnect: () => connects++, serverName: "a.test" })
+      for (const host of ["x\"><script>", "a/b", "a@b", "[::1", "a:65536"]) {
+        const response = yield* raw(port, { headers: { host } })
+        assert.strictEqual(response.status, 400, host)
+        assert.notInclude(response.body, host)
+      }
+      assert.strictEqual(connects, 0)
     }))
 
   it.live("passes on a redirect, and header values byte by byte", () =>
@@ -166,7 +206,15 @@ describe("FastCgiGateway", () => {
       const [, params] = yield* Effect.all([
         raw(port, {
           path: "/a%20b?c=%20d",
-          headers: { cookie: "x=y", "x-a": "1", te: "trailers", proxy: "evil", host: "app.test" }
+          headers: {
+            cookie: "x=y",
+            "x-a": "1",
+            te: "trailers",
+            proxy: "evil",
+            host: "app.test",
+            connection: "close, x-b",
+            "x-b": "2"
+          }
         }),
         Effect.gen(function*() {
           const running = yield* app
@@ -190,7 +238,17 @@ describe("FastCgiGateway", () => {
       assert.strictEqual(params["HTTP_HOST"], "app.test")
       assert.strictEqual(params["HTTP_COOKIE"], "x=y")
       assert.strictEqual(params["HTTP_X_A"], "1")
-      for (const name of ["HTTP_PROXY", "HTTP_TE", "HTTP_CONNECTION", "HTTPS", "CONTENT_LENGTH", "CONTENT_TYPE"]) {
+      for (
+        const name of [
+          "HTTP_PROXY",
+          "HTTP_TE",
+          "HTTP_CONNECTION",
+          "HTTP_X_B",
+          "HTTPS",
+          "CONTENT_LENGTH",
+          "CONTENT_TYPE"
+        ]
+      ) {
         assert.isUndefined(params[name], name)
       }
     }))

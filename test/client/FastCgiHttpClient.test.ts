@@ -339,6 +339,15 @@ describe("FastCgiHttpClient", () => {
       }
     }
 
+    it.effect("have the first line of a header that is no list, and none that Connection names", () =>
+      Effect.gen(function*() {
+        const response = yield* respond(
+          "Connection: x-a\r\nX-A: 1\r\nContent-Type: text/html\r\nContent-Type: text/plain\r\n\r\n"
+        )
+        assert.strictEqual(response.headers["content-type"], "text/html")
+        assert.isUndefined(response.headers["x-a"])
+      }))
+
     it.effect("cannot be read twice as a stream", () =>
       Effect.gen(function*() {
         const response = yield* respond("\r\nbody")

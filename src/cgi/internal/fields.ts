@@ -17,6 +17,29 @@ export const hopByHop: ReadonlySet<string> = new Set([
   "upgrade"
 ])
 
+/**
+ * The fields that a Connection field names, in lower case: they belong to one hop as well (RFC 9110 §7.6.1). Content-Length
+ * and Host stay, whatever a peer says: the body's end and the server's name hang on them.
+ */
+export const namedByConnection = (value: string, named: Set<string> = new Set()): Set<string> => {
+  for (const option of value.split(",")) {
+    const name = option.trim().toLowerCase()
+    if (name !== "" && name !== "content-length" && name !== "host") named.add(name)
+  }
+  return named
+}
+
+// A registered name or an IPv4 address, or an IPv6 address in brackets, and a port (RFC 3986 §3.2.2). What else the grammar
+// allows is in no host that a client can ask for, but may mean something to whoever puts SERVER_NAME into a page.
+const hostAndPort = /^([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?$/
+
+/** The parts of a Host field, or `undefined` when it names no host. */
+export const parseHost = (host: string): { readonly name: string; readonly port: string | undefined } | undefined => {
+  const match = hostAndPort.exec(host)
+  if (match === null || Number(match[2] ?? 0) > 65535) return undefined
+  return { name: match[1], port: match[2] === "" ? undefined : match[2] }
+}
+
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 
 /** Whether a name is a field name: a token (RFC 9110 §5.1, §5.6.2). */

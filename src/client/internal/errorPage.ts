@@ -7,7 +7,7 @@ import type { FastCgiClientError } from "../FastCgiClientError.ts"
 
 /** A request that the application does not get to see, or not as a whole. `message` is for the client. */
 export class RequestRefused extends Data.TaggedError("RequestRefused")<{
-  readonly status: 400 | 413 | 500
+  readonly status: 400 | 413 | 500 | 501
   readonly message: string
   /** What the log is to say as well, where it is not the client's doing. */
   readonly cause?: unknown
@@ -44,6 +44,7 @@ const names = {
   400: "Bad Request",
   413: "Content Too Large",
   500: "Internal Server Error",
+  501: "Not Implemented",
   502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout"

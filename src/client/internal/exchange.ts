@@ -124,6 +124,30 @@ const badHead = (message: string, cause?: unknown): FastCgiClientError => fail({
 
 const decimal = /^\d{1,15}$/
 
+// Headers that are no lists: two lines of one would be joined to a value that is none. The first counts, as with nginx.
+const single = new Set([
+  "age",
+  "content-disposition",
+  "content-location",
+  "content-range",
+  "content-type",
+  "date",
+  "etag",
+  "expires",
+  "last-modified",
+  "location",
+  "retry-after",
+  "server"
+])
+
+// FastCGI carries no transfer coding. Of an application that writes chunks all the same the body passes as it is, but one
+// that is compressed would arrive without a sign of it.
+const isCoded = (headers: CgiResponse.CgiHead["headers"]): boolean =>
+  headers.some(([name, value]) =>
+    name.toLowerCase() === "transfer-encoding" &&
+    value.split(",").some((coding) => !["", "chunked", "identity"].includes(coding.trim().toLowerCase()))
+  )
+
 const toExchange = (
   begun: Begun,
   head: CgiResponse.CgiHead,
@@ -132,9 +156,9 @@ const toExchange = (
 ): Effect.Effect<Exchange, FastCgiClientError> => {
   const headers: Array<readonly [string, string]> = []
   let length: string | undefined
-  for (const [name, value] of head.headers) {
+  const seen = new Set<string>()
+  for (const [name, value] of CgiResponse.endToEndHeaders(head.headers)) {
     const lower = name.toLowerCase()
-    if (CgiResponse.isHopByHop(lower)) continue
     if (lower === "content-length") {
       if (!decimal.test(value) || (length !== undefined && length !== value)) {
         return giveUp(begun, badHead("the application's answer has a Content-Length that is no length, or two of them"))
@@ -142,7 +166,12 @@ const toExchange = (
       if (length !== undefined) continue
       length = value
     }
+    if (single.has(lower) && seen.has(lower)) continue
+    seen.add(lower)
     headers.push([lower, value])
+  }
+  if (isCoded(head.headers)) {
+    return giveUp(begun, badHead("the application's answer has a Transfer-Encoding, which FastCGI does not have"))
   }
   const { status } = head
   if (status < 200 || status > 599) {
