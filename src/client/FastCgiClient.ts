@@ -75,6 +75,11 @@ export interface FastCgiClientRequest<E = unknown, R = never> {
    * it. There is no telling such an answer from one that was cut. Default false: it fails with `Truncated`.
    */
   readonly endAtClose?: boolean | undefined
+  /**
+   * How long the application may take nothing of STDIN or DATA while there is some for it. Beyond, the request fails with
+   * `Timeout` where no output has come, and otherwise sends no more. Default: for ever.
+   */
+  readonly sendTimeout?: Duration.Input | undefined
 }
 
 /**

@@ -66,11 +66,14 @@ export type FastCgiGateway = Effect.Effect<
  * cut after its head is cut for the client as well.
  *
  * Where there is no response, the client gets a page that says so in plain words: 503 when the application is
- * overloaded, 504 when it takes longer than `connectTimeout` or `headTimeout`, otherwise 502. The error itself, which may
- * name the application's socket, is logged as a warning and is not on the page.
+ * overloaded, 504 when it takes longer than `connectTimeout`, `headTimeout` or `bodyTimeout`, otherwise 502. The error
+ * itself, which may name the application's socket, is logged as a warning and is not on the page.
  *
  * The application sees the path as nginx resolves it, see `CgiParams.fromRequest`; a target that nginx refuses, such as one
  * that leaves the root, gets 400, and so does a host that is none.
+ *
+ * Where a body does not go on for `bodyTimeout`, the client gets 408 or 504, whoever kept it waiting, or its response is cut
+ * where that has begun. How long a client may take nothing of a response is up to the HTTP server: `timeout` of node:http.
  *
  * A request's body may be as long as `MaxBodySize` of `HttpIncomingMessage` says, by default 1 GiB: a longer one gets 413,
  * at once where its length is declared. One of unknown length is gathered for php-fpm and CGI programs: see `gatherBody`.
@@ -81,7 +84,8 @@ export type FastCgiGateway = Effect.Effect<
 export const make = <E = never, R = never>(
   options: FastCgiGatewayOptions<E, R>
 ): Effect.Effect<FastCgiGateway, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
-  const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultHeadTimeout)
+  const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
+  const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
   return Effect.zipWith(
     Pool.make(options),
     Effect.serviceOption(FileSystem),
@@ -89,15 +93,17 @@ export const make = <E = never, R = never>(
       Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
         const { method } = request
         return Effect.flatMap(params(request, options), (params) =>
-          Effect.flatMap(body(request, options, fileSystem), ({ contentLength, stdin }) =>
+          Effect.flatMap(body(request, options, bodyTimeout, fileSystem), ({ contentLength, stdin }) =>
             exchange(pool, {
               params: contentLength === undefined ? params : withLength(params, contentLength),
               stdin,
-              endAtClose: options.endAtClose
+              endAtClose: options.endAtClose,
+              sendTimeout: bodyTimeout
             }, {
               method,
               endAtClose: options.endAtClose ?? false,
               headTimeout,
+              bodyTimeout,
               maxHeadSize: options.maxHeadSize
             }))).pipe(
             Effect.map(toResponse),
@@ -145,7 +151,7 @@ export const layer = <E = never, R = never>(
 // Internal
 // -----------------------------------------------------------------------------
 
-const defaultHeadTimeout = 60_000
+const defaultTimeout = 60_000
 const defaultMaxBodySize = 1024 * 1024 * 1024
 
 // What is known of the client's connection, where the server is one of node:http.
@@ -205,6 +211,7 @@ interface Body {
 const body = (
   request: HttpServerRequest.HttpServerRequest,
   options: FastCgiGatewayOptions<unknown, unknown>,
+  bodyTimeout: Duration.Duration,
   fileSystem: Option.Option<FileSystem>
 ): Effect.Effect<Body, HttpServerError | RequestRefused, Scope.Scope> =>
   Effect.flatMap(HttpIncomingMessage.MaxBodySize, (maxBodySize): ReturnType<typeof body> => {
@@ -217,9 +224,11 @@ const body = (
     const unknown = declared === undefined || coding !== undefined
     if (unknown ? !mayHaveBody(request) : Number(declared) === 0) return Effect.succeed({ stdin: undefined })
     if (!unknown) {
-      return Number(declared) <= limit ? Effect.succeed({ stdin: request.stream }) : Effect.fail(tooLarge(limit))
+      return Number(declared) <= limit
+        ? Effect.succeed({ stdin: timed(request.stream, bodyTimeout) })
+        : Effect.fail(tooLarge(limit))
     }
-    const stdin = limited(request.stream, limit)
+    const stdin = limited(timed(request.stream, bodyTimeout), limit)
     return Gather.gathers(options)
       ? Gather.gather(
         stdin,
@@ -237,8 +246,22 @@ const mayHaveBody = (request: HttpServerRequest.HttpServerRequest): boolean => {
   return httpVersionMajor === 2 && stream?.endAfterHeaders !== true
 }
 
-const limited = (
+// Counts while the next part is waited for, not while the application takes the last one.
+const timed = (
   body: Stream.Stream<Uint8Array, HttpServerError>,
+  timeout: Duration.Duration
+): Stream.Stream<Uint8Array, HttpServerError | RequestRefused> => {
+  if (!Duration.isFinite(timeout)) return body
+  const message = `nothing of the body came for ${Duration.format(timeout)}`
+  return Stream.transformPull(body, (pull) =>
+    Effect.succeed(Effect.timeoutOrElse(pull, {
+      duration: timeout,
+      orElse: () => Effect.fail(new RequestRefused({ status: 408, message }))
+    })))
+}
+
+const limited = (
+  body: Stream.Stream<Uint8Array, HttpServerError | RequestRefused>,
   limit: number
 ): Stream.Stream<Uint8Array, HttpServerError | RequestRefused> =>
   Stream.suspend(() => {

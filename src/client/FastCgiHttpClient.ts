@@ -49,6 +49,12 @@ export interface FastCgiUpstreamOptions<E = never, R = never> {
    * ever.
    */
   readonly headTimeout?: Duration.Input | undefined
+  /**
+   * How long the application may take nothing of a request's body, or send nothing of a response's, while that is what is
+   * waited for; for the gateway also how long its client may send nothing of the request's body. Default 60 seconds for the
+   * gateway, else for ever.
+   */
+  readonly bodyTimeout?: Duration.Input | undefined
   /** The longest response head, in bytes. Default 64 KiB. */
   readonly maxHeadSize?: number | undefined
   /**
@@ -132,6 +138,7 @@ export const make = <E = never, R = never>(
   options: FastCgiHttpClientOptions<E, R>
 ): Effect.Effect<HttpClient.HttpClient, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? Duration.infinity)
+  const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? Duration.infinity)
   return Effect.zipWith(
     Pool.make(options),
     Effect.serviceOption(FileSystem),
@@ -152,6 +159,7 @@ export const make = <E = never, R = never>(
               method: request.method,
               endAtClose: options.endAtClose ?? false,
               headTimeout,
+              bodyTimeout,
               maxHeadSize: options.maxHeadSize
             })
           ),
@@ -222,6 +230,11 @@ const toRequest = (
       })
       return params instanceof CgiParams.CgiParamsError
         ? Effect.fail(params)
-        : Effect.succeed({ params, stdin: body.stdin, endAtClose: options.endAtClose })
+        : Effect.succeed({
+          params,
+          stdin: body.stdin,
+          endAtClose: options.endAtClose,
+          sendTimeout: options.bodyTimeout
+        })
     })
   )

@@ -28,13 +28,14 @@ const start = Effect.fnUntraced(
     options?: Partial<FastCgiGateway.FastCgiGatewayOptions<{ message: string }>> & {
       readonly onConnect?: () => void
     },
-    server: () => Server | Http2Server = createServer
+    server: () => Server | Http2Server = createServer,
+    application?: Parameters<typeof Application.make>[0]
   ) {
     const scope = yield* Effect.scope
     const first = Deferred.makeUnsafe<Application.Application>()
     const connect: Effect.Effect<FastCgiTransport> = Effect.gen(function*() {
       options?.onConnect?.()
-      const app = yield* Scope.provide(Application.make(), scope)
+      const app = yield* Scope.provide(Application.make(application), scope)
       yield* Deferred.succeed(first, app)
       return app.client
     })
@@ -46,7 +47,10 @@ const start = Effect.fnUntraced(
       )
     )
     const { port } = Context.get(context, HttpServer.HttpServer).address as { readonly port: number }
-    const app = Effect.tap(Deferred.await(first), (app) => app.untilTag("BeginRequest"))
+    const app = Effect.tap(
+      Deferred.await(first),
+      (app) => application?.reading === false ? Effect.void : app.untilTag("BeginRequest")
+    )
     return { url: `http://127.0.0.1:${port}`, port, app }
   }
 )
@@ -491,6 +495,63 @@ describe("FastCgiGateway", () => {
           assert.match(head, /^HTTP\/1\.1 413 /)
         }
       }))
+  })
+
+  describe("waits for the next part of a body only so long", () => {
+    it.live("as the client keeps it waiting: 408, gathered or not", () =>
+      Effect.gen(function*() {
+        for (const options of [{ gatherBody: true }, { gatherBody: false }]) {
+          const { port } = yield* start({ bodyTimeout: 50, ...options })
+          for (const head of ["Content-Length: 100", "Transfer-Encoding: chunked"]) {
+            const answer = yield* within(
+              Effect.callback<string>((resume) => {
+                const socket = connectNet(port, "127.0.0.1", () => {
+                  socket.write(`POST /a HTTP/1.1\r\nHost: a.test\r\n${head}\r\n\r\n3\r\nabc\r\n`)
+                })
+                socket.once("data", (data) => resume(Effect.succeed(String(data))))
+                return Effect.sync(() => socket.destroy())
+              }),
+              `no answer to a request whose body stops (${head})`
+            )
+            assert.match(answer, /^HTTP\/1\.1 408 /)
+          }
+        }
+      }).pipe(Effect.provide(silent)))
+
+    it.live("as the application takes none of a request's: 504", () =>
+      Effect.gen(function*() {
+        for (const headers of [{ "content-length": "4000000" }, { "transfer-encoding": "chunked" }]) {
+          const { app, port } = yield* start({ bodyTimeout: 50, gatherBody: false }, undefined, {
+            capacity: 1000,
+            reading: false
+          })
+          const request = nodeRequest({ host: "127.0.0.1", port, agent: false, method: "POST", headers })
+          request.on("error", () => {})
+          request.end(new Uint8Array(4_000_000))
+          const response = yield* within(
+            Effect.callback<IncomingMessage>((resume) => {
+              request.on("response", (response) => resume(Effect.succeed(response)))
+            }),
+            "no answer to a request whose body the application does not take"
+          )
+          assert.strictEqual(response.statusCode, 504)
+          response.resume()
+          assert.isTrue((yield* app).client.closedUnsafe())
+        }
+      }).pipe(Effect.provide(silent)))
+
+    it.live("as the application sends none of a response's: the response is cut", () =>
+      Effect.gen(function*() {
+        for (const head of ["", "Content-Length: 100\r\n"]) {
+          const { app, port } = yield* start({ bodyTimeout: 50 })
+          const [error] = yield* Effect.all([
+            within(Effect.flip(raw(port)), "the response has not been cut"),
+            Effect.flatMap(app, (app) => app.send(Record.stdout(1, bytesOf(`${head}\r\nhalf`))))
+          ], { concurrency: "unbounded" })
+          assert.match(error.message, /aborted|hang up|reset/)
+          yield* within((yield* app).untilEnd, "the application's connection has not been closed")
+        }
+      }).pipe(Effect.provide(silent)))
   })
 
   it.live("closes the application's connection when the client goes away, before the answer and in its middle", () =>

@@ -464,6 +464,51 @@ describe("FastCgiHttpClient", () => {
         yield* app.untilEnd
       }))
 
+    it.effect("after bodyTimeout, counted anew for each part of the response", () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, bodyTimeout: "5 seconds" })
+        const fiber = yield* Effect.forkScoped(client.get(url))
+        const app = yield* nth(1)
+        yield* untilRequest(app)
+        // The head has its own limit.
+        yield* TestClock.adjust("1 minute")
+        yield* app.send(Record.stdout(1, bytesOf("\r\n")))
+        const response = yield* Fiber.join(fiber)
+        const reading = yield* Effect.forkScoped(Effect.exit(response.text), { startImmediately: true })
+        for (let i = 0; i < 3; i++) {
+          yield* TestClock.adjust("4 seconds")
+          yield* app.send(Record.stdout(1, bytesOf("part")))
+        }
+        yield* TestClock.adjust("4 seconds")
+        assert.isUndefined(reading.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(reasonOf(yield* within(Fiber.join(reading), "reading goes on")), "DecodeError Timeout")
+        yield* within(app.untilEnd, "the request has not been given up")
+      }))
+
+    it.effect("after bodyTimeout, where the application takes nothing of the request's body", () =>
+      Effect.gen(function*() {
+        for (
+          const body of [
+            HttpBody.uint8Array(new Uint8Array(3_000_000)),
+            HttpBody.stream(Stream.make(new Uint8Array(3_000_000)))
+          ]
+        ) {
+          const { connect, opened } = yield* applications({ capacity: 1000, reading: false })
+          const client = yield* FastCgiHttpClient.make({ connect, bodyTimeout: "5 seconds" })
+          const fiber = yield* Effect.forkScoped(Effect.exit(client.post(url, { body })), { startImmediately: true })
+          yield* TestClock.adjust("4 seconds")
+          assert.isUndefined(fiber.pollUnsafe())
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(
+            reasonOf(yield* within(Fiber.join(fiber), "the request goes on")),
+            "TransportError Timeout"
+          )
+          assert.isTrue(opened[0].client.closedUnsafe())
+        }
+      }))
+
     it.effect("after connectTimeout", () =>
       Effect.gen(function*() {
         const client = yield* FastCgiHttpClient.make({ connect: Effect.never, connectTimeout: "3 seconds" })
@@ -549,6 +594,25 @@ describe("FastCgiHttpClient", () => {
           yield* Fiber.join(fiber)
         }))
         yield* (yield* nth(1)).untilEnd
+      }))
+
+    it.effect("not when the answer has begun and nothing more of its body is taken", () =>
+      Effect.gen(function*() {
+        const { connect, opened } = yield* applications({ capacity: 1000, reading: false })
+        const client = yield* FastCgiHttpClient.make({ connect, bodyTimeout: "5 seconds" })
+        const fiber = yield* Effect.forkScoped(
+          client.post(url, { body: HttpBody.uint8Array(new Uint8Array(3_000_000)) }),
+          { startImmediately: true }
+        )
+        yield* opened[0].send(Record.stdout(1, bytesOf("Status: 413 Too Large\r\n\r\n")))
+        const response = yield* Fiber.join(fiber)
+        const reading = yield* Effect.forkScoped(response.text, { startImmediately: true })
+        for (let i = 0; i < 3; i++) {
+          yield* TestClock.adjust("4 seconds")
+          yield* opened[0].send(Record.stdout(1, bytesOf("part")))
+        }
+        yield* opened[0].send(Record.stdout(1), Record.endRequest(1))
+        assert.strictEqual(yield* Fiber.join(reading), "partpartpart")
       }))
 
     it.effect("while its body is still being sent, when the response is complete", () =>

@@ -7,7 +7,7 @@ import type { FastCgiClientError } from "../FastCgiClientError.ts"
 
 /** A request that the application does not get to see, or not as a whole. `message` is for the client. */
 export class RequestRefused extends Data.TaggedError("RequestRefused")<{
-  readonly status: 400 | 413 | 500 | 501
+  readonly status: 400 | 408 | 413 | 500 | 501
   readonly message: string
   /** What the log is to say as well, where it is not the client's doing. */
   readonly cause?: unknown
@@ -42,6 +42,7 @@ body { font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 4rem auto
 
 const names = {
   400: "Bad Request",
+  408: "Request Timeout",
   413: "Content Too Large",
   500: "Internal Server Error",
   501: "Not Implemented",

@@ -21,6 +21,8 @@ export interface ExchangeOptions {
   readonly endAtClose: boolean
   /** How long to wait for the head once the request has been sent. */
   readonly headTimeout: Duration.Duration
+  /** How long to wait for the next part of the body. */
+  readonly bodyTimeout: Duration.Duration
   readonly maxHeadSize: number | undefined
 }
 
@@ -185,7 +187,7 @@ const toExchange = (
     headers,
     contentLength,
     hasBody,
-    pull: bodyPull(begun, first, contentLength, options.endAtClose)
+    pull: bodyPull(begun, first, contentLength, options)
   })
 }
 
@@ -195,7 +197,7 @@ const bodyPull = (
   begun: Begun,
   first: ReadonlyArray<Uint8Array>,
   contentLength: number | undefined,
-  endAtClose: boolean
+  { bodyTimeout, endAtClose }: ExchangeOptions
 ): Pull.Pull<Chunks, FastCgiClientError> => {
   const { connection, request } = begun
   let left = contentLength ?? Infinity
@@ -215,6 +217,18 @@ const bodyPull = (
     if (left === 0) completeUnsafe()
     return size === 0 ? undefined : chunks as unknown as Chunks
   }
+  // What is there already takes no timer.
+  const next = Duration.isFinite(bodyTimeout)
+    ? Effect.suspend(() =>
+      request.stdout.unread > 0 ? request.stdout.pull : Effect.timeoutOrElse(request.stdout.pull, {
+        duration: bodyTimeout,
+        orElse: () => {
+          const message = `the application sent nothing of its answer's body for ${Duration.format(bodyTimeout)}`
+          return giveUp(begun, fail({ _tag: "Timeout" }, message))
+        }
+      })
+    )
+    : request.stdout.pull
   let pending: Chunks | undefined = take(first)
   if (left === 0) completeUnsafe()
   const pull: Pull.Pull<Chunks, FastCgiClientError> = Effect.suspend(() => {
@@ -224,7 +238,7 @@ const bodyPull = (
       return Effect.succeed(chunks)
     }
     if (left === 0) return Cause.done()
-    return Pull.matchEffect(request.stdout.pull, {
+    return Pull.matchEffect(next, {
       onSuccess: (chunks): Pull.Pull<Chunks, FastCgiClientError> => {
         const taken = take(chunks)
         return taken === undefined ? pull : Effect.succeed(taken)

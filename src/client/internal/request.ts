@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -96,10 +97,10 @@ export const started = <E, R>(
     if (begin.body !== undefined) return Effect.as(release, request)
     const send = begin.role === Role.Filter
       ? Effect.andThen(
-        sendBody(connection, request, RecordType.Stdin, options.stdin ?? noBody, false),
-        sendBody(connection, request, RecordType.Data, options.data ?? noBody, true)
+        sendBody(connection, request, RecordType.Stdin, options.stdin ?? noBody, false, options.sendTimeout),
+        sendBody(connection, request, RecordType.Data, options.data ?? noBody, true, options.sendTimeout)
       )
-      : sendBody(connection, request, RecordType.Stdin, options.stdin ?? noBody, true)
+      : sendBody(connection, request, RecordType.Stdin, options.stdin ?? noBody, true, options.sendTimeout)
     const sender = Effect.catchCause(send, (cause) =>
       Effect.sync(() => {
         if (Cause.hasInterruptsOnly(cause)) return
@@ -125,14 +126,49 @@ const sendBody = <E, R>(
   request: ClientRequest,
   type: number,
   body: FastCgiClientBody<E, R>,
-  last: boolean
-): Effect.Effect<void, E, R> =>
-  Effect.andThen(
+  last: boolean,
+  sendTimeout: Duration.Input | undefined
+): Effect.Effect<void, E, R> => {
+  const timeout = Duration.fromInputUnsafe(sendTimeout ?? Duration.infinity)
+  const send = Duration.isFinite(timeout)
+    ? (chunks: ReadonlyArray<Uint8Array>) =>
+      Effect.timeoutOrElse(connection.send(request, type, chunks), {
+        duration: timeout,
+        orElse: () => notTaken(connection, request, timeout)
+      })
+    : (chunks: ReadonlyArray<Uint8Array>) => connection.send(request, type, chunks)
+  return Effect.andThen(
     body instanceof Uint8Array
-      ? connection.send(request, type, [body])
-      : Stream.runForEachArray(body, (chunks) => connection.send(request, type, chunks)),
+      ? Duration.isFinite(timeout)
+        ? Effect.forEach(shares(body), (share) => send([share]), { discard: true })
+        : send([body])
+      : Stream.runForEachArray(body, send),
     Effect.sync(() => connection.sendEndUnsafe(request, type, last))
   )
+}
+
+// The application has to take a share within the timeout, not the whole.
+const shares = (body: Uint8Array): ReadonlyArray<Uint8Array> =>
+  Array.from(
+    { length: Math.ceil(body.length / shareSize) },
+    (_, i) => body.subarray(i * shareSize, (i + 1) * shareSize)
+  )
+
+const shareSize = 1024 * 1024
+
+// An answer that has begun goes on without the rest of the body: the application may have decided without it.
+const notTaken = (
+  connection: Connection,
+  request: ClientRequest,
+  timeout: Duration.Duration
+): Effect.Effect<never> =>
+  Effect.suspend(() => {
+    if (request.received === 0) {
+      const message = `the application took nothing of the request's body for ${Duration.format(timeout)}`
+      connection.abortUnsafe(request, fail({ _tag: "Timeout" }, message))
+    }
+    return Effect.never
+  })
 
 /** The public view of a request. */
 export const toResponse = (request: ClientRequest): FastCgiClientResponse => ({
