@@ -3,18 +3,21 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as HttpEffect from "effect/http/HttpEffect"
+import type { HttpMiddleware } from "effect/http/HttpMiddleware"
 import * as HttpServer from "effect/http/HttpServer"
-import { ClientAbort } from "effect/http/HttpServerError"
+import { causeResponse, ClientAbort } from "effect/http/HttpServerError"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { type CgiVariables, variables } from "../cgi/CgiRequest.ts"
+import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
 import { FastCgiAdmission } from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
@@ -61,7 +64,9 @@ export const make = (
     return HttpServer.make({
       address: listener.address,
       serve: (httpEffect, middleware) => {
-        const handled = HttpEffect.toHandled(httpEffect, sendResponse, middleware)
+        const handled = middleware === undefined
+          ? HttpEffect.toHandled(httpEffect, sendResponse)
+          : telling(HttpEffect.toHandled(httpEffect, sendResponse, noting(middleware)))
         return Engine.serve<Scope.Scope>({
           ...options,
           handles: (role) => role === Role.Responder,
@@ -69,7 +74,7 @@ export const make = (
             Effect.runForkWith(
               Context.add(context, HttpServerRequest, new ServerRequest(request, options?.basePath))
             )(handled),
-          isFailure: answeredWithError,
+          failureOf,
           abortAnnotations: ClientAbort.annotation
         }).pipe(Effect.provideContext(services))
       }
@@ -136,12 +141,43 @@ export const origin: Effect.Effect<Option.Option<FastCgiOrigin>, never, HttpServ
 // Internal
 // -----------------------------------------------------------------------------
 
-// What an app fails with has the response in it that it was answered with: of a missing route 404, which is no failure.
-const answeredWithError = (cause: Cause.Cause<unknown>): boolean => {
-  for (const reason of cause.reasons) {
-    if (reason._tag === "Die" && HttpServerResponse.isHttpServerResponse(reason.defect)) {
-      return reason.defect.status >= 500
-    }
-  }
-  return true
+// What an app fails with has the response in it that it was answered with: of a missing route 404, which is no failure. A
+// response that broke off is one whatever its status.
+const failureOf = (cause: Cause.Cause<unknown>, request: ConnectionRequest): Cause.Cause<unknown> | undefined => {
+  let status = 500
+  const reasons = cause.reasons.filter((reason) => {
+    if (reason._tag !== "Die" || !HttpServerResponse.isHttpServerResponse(reason.defect)) return true
+    status = reason.defect.status
+    return false
+  })
+  return reasons.length === 0 || (status < 500 && !request.withheld) ? undefined : Cause.fromReasons(reasons)
 }
+
+// With a middleware, `toHandled` succeeds whatever has failed, and a middleware may hide what it was. So the failure is noted
+// inside of it once it has been answered, and outside when it is the middleware's own, or one that it has let pass.
+const noting = (middleware: HttpMiddleware): HttpMiddleware => (app) =>
+  Effect.flatMap(HttpServerRequest, (httpRequest) => {
+    const serverRequest = httpRequest as ServerRequest
+    const { request } = serverRequest
+    const note = (cause: Cause.Cause<unknown>) => {
+      serverRequest.failure ??= cause
+      return Effect.void
+    }
+    const noteAnswered = (cause: Cause.Cause<unknown>) =>
+      Effect.suspend(() => request.headSent || request.gone ? note(cause) : Effect.void)
+    return Effect.suspend(() => middleware(Effect.tapCause(app, noteAnswered))).pipe(
+      Effect.tapCause((cause) => Effect.flatMap(causeResponse(cause), ([, answered]) => note(answered)))
+    )
+  })
+
+// Fails with what has been noted.
+const telling = <R>(handled: Effect.Effect<void, never, R>): Effect.Effect<void, unknown, R | HttpServerRequest> =>
+  Effect.flatMap(HttpServerRequest, (request) =>
+    Effect.flatMap(Effect.exit(handled), (exit) => {
+      const { failure } = request as ServerRequest
+      if (failure === undefined) return exit
+      // Not `Cause.combine`, which compares reasons by hashing what they hold.
+      return Exit.failCause(
+        Exit.isSuccess(exit) ? failure : Cause.fromReasons([...failure.reasons, ...exit.cause.reasons])
+      )
+    }))

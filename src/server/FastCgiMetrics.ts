@@ -93,8 +93,9 @@ export const requestsAborted: Metric.Counter<number> = Metric.counter("fastcgi_r
 })
 
 /**
- * Requests whose handler, or the body of its response, failed. A failure that an HTTP app answers for itself, such as a route
- * that is not there, is none.
+ * Requests whose handler, or the body of its response, failed. Each is logged with its cause, as an error. Of an HTTP app
+ * that is a failure or a defect that is answered with a status of 5xx, whatever middleware stands before it: a route that is
+ * not there is none, and neither is a status of 500 that the app has chosen.
  *
  * @category metrics
  * @since 0.1.0

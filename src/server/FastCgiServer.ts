@@ -7,7 +7,6 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -153,13 +152,9 @@ const start = <Id, Request, Input extends Request, A, E, R>(
   return (request, context) => {
     const input = inputOf(request)
     const answered = Effect.scoped(answer(request, input, handle(input)))
-    const watched = Effect.onExit(
-      answered,
-      (exit) => Exit.isFailure(exit) ? logTooLate(request, exit.cause) : Effect.void
-    )
     // What R leaves when the scope and the request are taken off is in `context`, which TypeScript cannot work out.
     return Effect.runForkWith(Context.add(context, current, input) as Context.Context<unknown>)(
-      watched as Effect.Effect<void, unknown>
+      answered as Effect.Effect<void, unknown>
     )
   }
 }
@@ -177,13 +172,6 @@ const filterOutput = <E, R>(
         ? Effect.failCause(cause)
         : Effect.andThen(input.ready, Effect.failCause(cause))
   })
-
-// What fails before it has been answered is answered for and logged by the engine. Here is what is seen by nobody else: the
-// failure of a body or a finalizer behind the head, and a defect while a request was being aborted.
-const logTooLate = (request: ConnectionRequest, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  (request.aborted && !request.withheld ? Cause.hasDies(cause) : request.gone || request.withheld)
-    ? Effect.logError("a FastCGI handler failed when nobody could be told any more", cause)
-    : Effect.void
 
 // Nothing but a 200 with its Status line allows (SPEC 6.3), and nothing but `allow` makes one.
 const authorize = (

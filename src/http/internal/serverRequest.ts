@@ -49,6 +49,8 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
   readonly request: ConnectionRequest
   readonly url: string
   readonly protocol: "http" | "https" | undefined
+  /** What the app has failed with under a middleware, which may hide it. */
+  failure: Cause.Cause<unknown> | undefined
   private readonly basePath: string | undefined
   private readonly origin: Origin
   private headersCache: Headers.Headers | undefined

@@ -12,12 +12,14 @@ import * as Fiber from "effect/Fiber"
 import type * as Metric from "effect/Metric"
 import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
+import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Connection } from "../../connection/internal/connection.ts"
 import type { ConnectionEvent, ConnectionHandler } from "../../connection/internal/connectionHandler.ts"
 import type { AbortReason, ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
 import { forbidden, internalServerError, type Refusal, serviceUnavailable } from "../../connection/internal/refusals.ts"
 import type { Fork } from "../../connection/internal/timers.ts"
+import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import { ProtocolStatus, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiAdmission } from "../FastCgiAdmission.ts"
 import { FastCgiListener } from "../FastCgiListener.ts"
@@ -36,8 +38,13 @@ export interface EngineOptions<R> extends FastCgiServerOptions {
    * ended the request, that is ended with success, or with 500 when it failed.
    */
   readonly fork: (request: ConnectionRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
-  /** Whether what a fiber has failed with counts as a failure; an HTTP app may mean it as its answer. Default yes. */
-  readonly isFailure?: ((cause: Cause.Cause<unknown>) => boolean) | undefined
+  /**
+   * What of a fiber's failure is one, for an application that answers for its failures itself; undefined when it has meant
+   * that answer. Left out, a failure behind the answer is one that nobody has been told of.
+   */
+  readonly failureOf?:
+    | ((cause: Cause.Cause<unknown>, request: ConnectionRequest) => Cause.Cause<unknown> | undefined)
+    | undefined
   /** Annotations of the interruption of a request that the web server has given up. */
   readonly abortAnnotations?: Context.Context<never> | undefined
 }
@@ -261,30 +268,38 @@ class Engine<R> implements ConnectionHandler {
   }
 
   private handled(request: ConnectionRequest, exit: Exit.Exit<void, unknown>): void {
-    // An HTTP app has answered for its failure by then; a response that broke off has been counted.
-    if (
-      Exit.isFailure(exit) && !request.aborted && !Cause.hasInterruptsOnly(exit.cause) &&
-      this.options.isFailure?.(exit.cause) !== false
-    ) {
-      this.count(FastCgiMetrics.requestsFailed, 1)
-    }
-    if (request.gone || request.withheld) return
     if (Exit.isSuccess(exit)) {
-      request.end(0)
+      if (!request.gone && !request.withheld) request.end(0)
       return
     }
-    if (!request.aborted) {
-      const message = Cause.hasInterruptsOnly(exit.cause)
-        ? "a FastCGI request was interrupted before it was answered"
-        : "a FastCGI handler failed"
-      this.fork(Effect.logError(message, exit.cause) as Effect.Effect<void>)
-    }
+    const { failureOf } = this.options
+    const cause = failureOf === undefined ? exit.cause : failureOf(exit.cause, request)
+    if (cause !== undefined) this.failed(request, cause)
+    if (request.gone || request.withheld) return
     if (request.headSent || request.aborted) {
       request.fail()
       return
     }
     request.stderr(handlerFailed)
     this.answer(request, Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError)
+  }
+
+  // Counts a failure and logs why. A handler that has been given up was interrupted, which is none; a response that broke off
+  // has been counted.
+  private failed(request: ConnectionRequest, cause: Cause.Cause<unknown>): void {
+    const interrupted = Cause.hasInterruptsOnly(cause)
+    const givenUp = request.aborted && !request.withheld
+    if (!request.aborted && !interrupted) this.count(FastCgiMetrics.requestsFailed, 1)
+    if (givenUp && !Cause.hasDies(cause)) return
+    const untold = givenUp || request.withheld || (request.gone && this.options.failureOf === undefined)
+    const message = untold
+      ? "a FastCGI handler failed when nobody could be told any more"
+      : interrupted
+      ? "a FastCGI request was interrupted before it was answered"
+      : "a FastCGI handler failed"
+    this.fork(
+      Effect.annotateLogs(Effect.logError(message, cause), annotationsOf(request.params!)) as Effect.Effect<void>
+    )
   }
 
   private answer(request: ConnectionRequest, { body, head }: Refusal): void {
@@ -417,6 +432,12 @@ class Engine<R> implements ConnectionHandler {
 // go on, whatever its protocol status, so an Authorizer gets an answer beside it.
 const refuse = (role: number, protocolStatus: ProtocolStatus, { body, head }: Refusal): ProtocolStatus | Refusal =>
   role === Role.Authorizer ? { head, body, protocolStatus } : protocolStatus
+
+// The names that Effect's own HTTP logger uses. A query may hold a secret.
+const annotationsOf = (params: FastCgiParams): Record<string, unknown> => {
+  const [path] = CgiRequest.url(params).split(/[?#]/, 1)
+  return { "http.method": CgiRequest.method(params), "http.url": path }
+}
 
 const encoder = new TextEncoder()
 const handlerFailed = encoder.encode("effect-fastcgi: the handler failed, see the application's log")
