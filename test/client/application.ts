@@ -14,6 +14,7 @@ import * as FastCgiEncoder from "../../src/protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../../src/protocol/FastCgiParams.ts"
 import * as FastCgiRecord from "../../src/protocol/FastCgiRecord.ts"
 import { makePair, type MemoryTransport } from "../../src/testing/internal/memoryTransport.ts"
+import { within } from "../support/within.ts"
 
 type Record = FastCgiRecord.FastCgiRecord
 
@@ -73,19 +74,22 @@ export const make = Effect.fnUntraced(function*(options?: {
   )
   if (options?.reading !== false) yield* Effect.forkScoped(read)
 
+  const sofar = () => JSON.stringify(received.slice(-10).map((record) => record._tag))
   const until = (predicate: (record: Record) => boolean, n = 1) =>
-    Effect.callback<Record>((resume) => {
-      const look = () => {
-        const found = received.filter(predicate)
-        if (found.length < n) return false
-        waiting.delete(look)
-        resume(Effect.succeed(found[n - 1]))
-        return true
-      }
-      if (look()) return
-      waiting.add(look)
-      return Effect.sync(() => waiting.delete(look))
-    })
+    within(() => `${n} records of the client that are ${predicate}; the last that came: ${sofar()}`)(
+      Effect.callback<Record>((resume) => {
+        const look = () => {
+          const found = received.filter(predicate)
+          if (found.length < n) return false
+          waiting.delete(look)
+          resume(Effect.succeed(found[n - 1]))
+          return true
+        }
+        if (look()) return
+        waiting.add(look)
+        return Effect.sync(() => waiting.delete(look))
+      })
+    )
 
   const contents = (tag: "Params" | "Stdin" | "Data", requestId: number) => {
     const parts = received.filter((record) => record._tag === tag && record.requestId === requestId)
@@ -101,7 +105,7 @@ export const make = Effect.fnUntraced(function*(options?: {
     bytes,
     until,
     untilTag: (tag, n) => until((record) => record._tag === tag, n),
-    untilEnd: Deferred.await(ended),
+    untilEnd: within(() => `the end of the client's connection; the last that came: ${sofar()}`)(Deferred.await(ended)),
     send: (...records) => Effect.sync(() => server.writeUnsafe(records.map((record) => FastCgiEncoder.encode(record)))),
     sendBytes: (...chunks) => Effect.sync(() => server.writeUnsafe(chunks)),
     close: Effect.sync(() => server.endUnsafe()),

@@ -256,7 +256,7 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
         assert.strictEqual(total, size)
         // Well below the whole of it; how much is let go of when is up to the garbage collector.
         assert.isBelow(most - before, size / 2)
-      }), 60_000)
+      }))
 
     it.effect("is aborted when the reader goes away", () =>
       Effect.gen(function*() {
@@ -403,7 +403,7 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
           )
           assert.strictEqual(size, 200_000_000)
         }
-      }), 60_000)
+      }))
 
     it.effect("is aborted when the gateway's client goes away", () =>
       Effect.gen(function*() {

@@ -188,7 +188,7 @@ describe("recorded answers", () => {
       const [answer] = yield* play(vector("php-fpm-id-65535"), (bytes) => [bytes], 65535)
       assert.strictEqual(answer.stdout, php("php GET 0\n"))
       assert.deepStrictEqual(answer.end, { appStatus: 0, protocolStatus: 0 })
-    }), 60_000)
+    }))
 
   it.effect("every recording, whatever it answers: an end or a typed error, and the connection is closed", () =>
     Effect.gen(function*() {

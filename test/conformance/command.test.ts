@@ -55,7 +55,7 @@ describe("effect-fastcgi conformance", () => {
       assert.strictEqual(code, 0)
       assert.isAbove(report.lines.length, 140)
       assert.strictEqual(report.values["FCGI_MPXS_CONNS"], "1")
-    }), 60_000)
+    }))
 
   it.live(
     "exits with 1 for a server that fails, which is started again when it has died",
@@ -70,8 +70,7 @@ describe("effect-fastcgi conformance", () => {
           report.lines.filter((line) => line.row === "3.4-e").map((line) => line.result),
           ["fail", "fail"]
         )
-      }),
-    60_000
+      })
   )
 
   it.live("prints a table, and Markdown", () =>
@@ -87,7 +86,7 @@ describe("effect-fastcgi conformance", () => {
         ...["conformance", socket, "--start", start, "--only", "3.1", "--name", "ours 1.0", "--markdown"]
       )
       assert.match(markdown.log, /^\| 3\.1-a \| must {2}\| ids and lengths .* \| pass \|$/m)
-    })), 60_000)
+    })))
 
   it.live("exits with 2 and a sentence for what it cannot understand or reach", () =>
     Effect.gen(function*() {
@@ -106,7 +105,7 @@ describe("effect-fastcgi conformance", () => {
         assert.include(log, sentence)
         assert.strictEqual(code, 2, sentence)
       }
-    }), 60_000)
+    }))
 
   it.live("says its version and its subcommands without the suite", () =>
     Effect.gen(function*() {
@@ -115,7 +114,7 @@ describe("effect-fastcgi conformance", () => {
       }
       assert.include((yield* command("--version")).log, version)
       assert.include((yield* command("--help")).log, "conformance")
-    }), 60_000)
+    }))
 })
 
 /** The failures of design notes and bug trackers, row by row: the suite has to see each of them. */
@@ -156,7 +155,7 @@ describe("the suite against others", () => {
           )
           assert.include(["fail", "warn"], line?.result, `${row} ${title}: ${line?.came}`)
         }
-      }), 120_000)
+      }))
   }
 
   it.live("exits with 2 for a row that is none, and for an address where nobody listens, and says so", () =>

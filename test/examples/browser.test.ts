@@ -52,7 +52,7 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
     page.on("console", (message) => {
       if (message.type() === "error") complaints.push(message.text())
     })
-  }, 120_000)
+  })
 
   afterAll(async () => {
     await browser?.close()

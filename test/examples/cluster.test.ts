@@ -119,7 +119,7 @@ describe("the cluster example", () => {
       assert.strictEqual(last.value, 42 + 60 + 1)
       assert.strictEqual(last.home, second.address)
       assert.strictEqual((yield* second.get("repeated")).value, 2)
-    }), 60_000)
+    }))
 
   it.live("goes on where a worker was that has died", () =>
     Effect.gen(function*() {
@@ -128,5 +128,5 @@ describe("the cluster example", () => {
       yield* first.program.stop("SIGKILL")
       const next = yield* second.add(counter)
       assert.deepStrictEqual([next.value, next.home], [6, second.address])
-    }), 60_000)
+    }))
 })

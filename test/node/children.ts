@@ -41,7 +41,10 @@ const watch = (child: ChildProcess.ChildProcess): Child => {
     exited,
     line: (start) =>
       Effect.flatMap(
-        eventually(() => hasExited || lines().some((line) => line.startsWith(start))),
+        eventually(
+          () => hasExited || lines().some((line) => line.startsWith(start)),
+          `a line of the child that begins with "${start}"`
+        ),
         () => {
           const found = lines().find((line) => line.startsWith(start))
           return found === undefined

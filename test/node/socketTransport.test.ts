@@ -541,8 +541,7 @@ describe("many connections", () => {
         assert.strictEqual(opened, 10_000)
         server.close()
         yield* eventually(() => openDescriptors() <= before)
-      }),
-    60_000
+      })
   )
 })
 

@@ -11,6 +11,10 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { fromSocket } from "../../src/node/internal/socketTransport.ts"
+import { within } from "../support/within.ts"
+
+/** How long the tests wait for something: what only a hang takes. Milliseconds. */
+const deadline = 60_000
 
 /** A new directory that is removed with the scope. */
 export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
@@ -18,22 +22,32 @@ export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Eff
   (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true, force: true }))
 )
 
-/** Waits for the next event of that name. Begins to listen at once, also when it is only waited for later. */
+/** Waits for the next event of that name. Begins to listen at once, also when it is only waited for later. Dies after a minute. */
 export const nextEvent = (emitter: EventEmitter, name: string): Effect.Effect<ReadonlyArray<unknown>> => {
   const promise = new Promise<ReadonlyArray<unknown>>((resolve) => {
     emitter.once(name, (...values) => resolve(values))
   })
-  return Effect.promise(() => promise)
+  return within(`the event "${name}" of a ${emitter.constructor.name}`, deadline / 1000)(Effect.promise(() => promise))
 }
 
-/** Waits until the condition holds, looking again after every turn of the event loop. */
-export const eventually = (condition: () => boolean): Effect.Effect<void> =>
+// Where other processes have to do something first, they need the processor more than who waits for them.
+const spinning = 20
+
+/**
+ * Waits until the condition holds, looking again after every turn of the event loop, and after a while every few milliseconds.
+ * Dies, saying what did not come, when it does not hold within a minute.
+ */
+export const eventually = (condition: () => boolean, what = String(condition)): Effect.Effect<void> =>
   Effect.callback((resume) => {
+    const begin = performance.now()
     let cancelled = false
     const look = () => {
       if (cancelled) return
-      if (condition()) resume(Effect.void)
-      else setImmediate(look)
+      if (condition()) return resume(Effect.void)
+      const time = performance.now() - begin
+      if (time > deadline) resume(Effect.die(new Error(`not within ${deadline / 1000} seconds: ${what}`)))
+      else if (time < spinning) setImmediate(look)
+      else setTimeout(look, 5)
     }
     look()
     return Effect.sync(() => {

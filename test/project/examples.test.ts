@@ -92,7 +92,7 @@ describe("examples", () => {
     })
     assert.deepStrictEqual(errors, [], "line numbers in parentheses count from the fence")
     assert.strictEqual(compiler.status, 0, compiler.stderr)
-  }, 60_000)
+  })
 
   const load = (example: Example): Promise<unknown> => import(pathToFileURL(Path.join(folder, example.file)).href)
 

@@ -121,7 +121,6 @@ describe("peers that end a connection at every byte of a request", () => {
         assert.isBelow(after.heap - before.heap, 100 * count)
         assert.notMatch(application.program.log(), /ERROR|Unhandled|defect|Warning/)
         assert.isTrue((yield* Effect.exit(application.program.stop("SIGTERM")))._tag === "Success")
-      }),
-    120_000
+      })
   )
 })

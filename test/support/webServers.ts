@@ -31,7 +31,7 @@ export interface Program {
   readonly says: (pattern: string | RegExp, since?: number) => Effect.Effect<string, ProgramError>
   /** Waits until it has ended. */
   readonly ended: Effect.Effect<Ended>
-  /** Sends the signal and waits until the program has ended. Fails when that takes more than ten seconds. */
+  /** Sends the signal and waits until the program has ended. Fails when that takes more than 25 seconds. */
   readonly stop: (signal?: NodeJS.Signals) => Effect.Effect<Ended, ProgramError>
 }
 
@@ -63,9 +63,11 @@ process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL")
 })
 
-const stopDeadline = "10 seconds"
-const readyDeadline = "20 seconds"
-const saysDeadline = "10 seconds"
+// What only a hang reaches, on a machine that is busy with other things as well.
+const deadline = "60 seconds"
+
+// The same for a program that has been told to end, and shorter than what could hold it up: `lingerTimeout` is 30 seconds.
+const stopDeadline = "25 seconds"
 
 /** Starts a program and waits until it is ready. Fails, with what it has said, when it ends instead or takes too long. */
 export const start = (options: ProgramOptions): Effect.Effect<Program, ProgramError, Scope.Scope> =>
@@ -86,8 +88,8 @@ export const start = (options: ProgramOptions): Effect.Effect<Program, ProgramEr
       yield* options.ready.pipe(
         Effect.retry(Schedule.spaced("20 millis")),
         Effect.timeoutOrElse({
-          duration: readyDeadline,
-          orElse: () => Effect.fail(complaint(program, `is not ready after ${readyDeadline}`))
+          duration: deadline,
+          orElse: () => Effect.fail(complaint(program, `is not ready after ${deadline}`))
         }),
         Effect.raceFirst(
           Effect.flatMap(
@@ -164,8 +166,8 @@ const spawn = (options: ProgramOptions): { readonly child: ChildProcess.ChildPro
         return match ?? (ended === undefined ? undefined : "")
       }).pipe(
         Effect.timeoutOrElse({
-          duration: saysDeadline,
-          orElse: () => Effect.fail(complaint(program, `has not said ${String(pattern)} within ${saysDeadline}`))
+          duration: deadline,
+          orElse: () => Effect.fail(complaint(program, `has not said ${String(pattern)} within ${deadline}`))
         }),
         Effect.flatMap((match) =>
           match === ""
@@ -200,24 +202,22 @@ export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Eff
   (directory) => Effect.sync(() => Fs.rmSync(directory, { recursive: true, force: true }))
 )
 
-const given = new Set<number>()
+// Below the ports that clients get from the system, so that none of them takes a port before its server does; each worker of the
+// test run has a range of its own.
+const portsOfAWorker = 2000
+const firstPort = 12_000 + (Number(process.env["VITEST_POOL_ID"] ?? 0) % 10) * portsOfAWorker
+let lastPort = Math.floor(Math.random() * portsOfAWorker)
 
-/** A port of the loopback address that nobody listens on, and that this test run has not given out before. */
-export const freePort: Effect.Effect<number> = Effect.suspend(() =>
-  Effect.callback<number>((resume) => {
+/** A port of the loopback address that nobody listens on, and that this test run has not given out lately. */
+export const freePort: Effect.Effect<number> = Effect.suspend(() => {
+  lastPort = (lastPort + 1) % portsOfAWorker
+  const port = firstPort + lastPort
+  return Effect.callback<number>((resume) => {
     const server = Net.createServer()
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as Net.AddressInfo
-      server.close(() => resume(Effect.succeed(port)))
-    })
+    server.on("error", () => resume(freePort))
+    server.listen(port, "127.0.0.1", () => server.close(() => resume(Effect.succeed(port))))
   })
-).pipe(
-  Effect.flatMap((port): Effect.Effect<number> => {
-    if (given.has(port)) return freePort
-    given.add(port)
-    return Effect.succeed(port)
-  })
-)
+})
 
 /** Succeeds when somebody accepts connections there. */
 export const accepts = (address: Net.NetConnectOpts): Effect.Effect<void, Error> =>
@@ -256,8 +256,8 @@ export const eventually = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>
   effect.pipe(
     Effect.retry(Schedule.spaced("20 millis")),
     Effect.mapError(String),
-    Effect.timeoutOrElse({ duration: stopDeadline, orElse: () => Effect.fail("too late") }),
-    Effect.mapError((reason) => new ProgramError({ message: `${what}: not within ${stopDeadline} (${reason})` }))
+    Effect.timeoutOrElse({ duration: deadline, orElse: () => Effect.fail("too late") }),
+    Effect.mapError((reason) => new ProgramError({ message: `${what}: not within ${deadline} (${reason})` }))
   )
 
 /** Waits until the condition holds. */

@@ -21,6 +21,7 @@ import * as Option from "effect/Option"
 import type * as Path from "effect/Path"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { within } from "../../support/within.ts"
 
 /**
  * What `NodeHttpServer.layerTest` provides, and so every transport of the suite. The client takes URLs that start with
@@ -70,7 +71,7 @@ export type Cases = (test: Test, capabilities: Capabilities) => void
 
 /** A `Test` over one transport. A skipped case keeps its place in the report, with the reason in its name. */
 export const makeTest = (layer: Layer.Layer<Services, unknown>): Test => (name, body) => {
-  it.effect(name, () => Effect.provide(Effect.suspend(body), layer), 10_000)
+  it.effect(name, () => within("the end of the case")(Effect.provide(Effect.suspend(body), layer)))
 }
 
 /** The case, or a skipped one that says why this transport does without it. */

@@ -20,6 +20,7 @@ import * as Metric from "effect/Metric"
 import * as Pull from "effect/Pull"
 import { CurrentLogAnnotations } from "effect/References"
 import type * as Scope from "effect/Scope"
+import { within } from "../../support/within.ts"
 
 export type Record = FastCgiRecord.FastCgiRecord
 export type Peer = FastCgiTest.Peer
@@ -116,7 +117,8 @@ export const assertIdle = Effect.gen(function*() {
 
 /**
  * A test with a server. When the play has ended and its peers have closed, nothing may be left of it: no request, no
- * connection, no fiber (and so no timer), and nothing logged that the play has not taken.
+ * connection, no fiber (and so no timer), and nothing logged that the play has not taken. A play that hangs says what one of its
+ * peers waits for, or what the server is busy with.
  */
 export const play = <E>(
   name: string,
@@ -124,11 +126,51 @@ export const play = <E>(
   body: () => Effect.Effect<unknown, E, PlayServices>
 ): void =>
   it.effect(name, () =>
-    Effect.suspend(body).pipe(
-      Effect.scoped,
-      Effect.andThen(assertIdle),
-      Effect.provide(observe(server))
-    ))
+    Effect.gen(function*() {
+      const memory = yield* FastCgiTest.FastCgiMemory
+      const admission = yield* FastCgiAdmission.FastCgiAdmission
+      const observed = yield* Observed
+      const state = () =>
+        `the end of the play. The server has ${admission.connectionsUnsafe()} connections, ${admission.requestsUnsafe()} ` +
+        `requests and ${observed.fibers()} fibers, ${idleFibers} of them when it is idle; logged: ` +
+        JSON.stringify(observed.logs)
+      yield* Effect.suspend(body).pipe(
+        Effect.scoped,
+        Effect.provideService(FastCgiTest.FastCgiMemory, limited(memory)),
+        within(state, 60)
+      )
+      yield* assertIdle
+    }).pipe(Effect.provide(observe(server))), 90_000)
+
+/** The same with peers that do not wait for ever. */
+const limited = (memory: FastCgiTest.FastCgiMemory["Service"]): FastCgiTest.FastCgiMemory["Service"] => ({
+  ...memory,
+  peer: Effect.map(memory.peer, limitedPeer),
+  peerFrom: (address) => Effect.map(memory.peerFrom(address), limitedPeer)
+})
+
+const limitedPeer = (peer: Peer): Peer => {
+  let last = "nothing"
+  const what = () => `a record or the end of the connection from the server, after ${last}`
+  const receive = Effect.tap(within(what)(peer.receive), (record) =>
+    Effect.sync(() => {
+      last = `${record._tag} of request ${"requestId" in record ? record.requestId : 0}`
+    }))
+  // The other methods, which wait by these two.
+  return Object.create(peer, {
+    receive: { value: receive },
+    receiveBytes: { value: within("bytes or the end of the connection from the server")(peer.receiveBytes) },
+    drain: { value: drained(receive) }
+  }) as Peer
+}
+
+const drained = (receive: Peer["receive"]): Peer["drain"] =>
+  Effect.suspend(() => {
+    const all: Array<Record> = []
+    return Effect.forever(Effect.map(receive, (record) => all.push(record))).pipe(
+      Pull.catchDone(() => Effect.succeed(all))
+    )
+  })
 
 /** Connects a peer. */
 export const connect = Effect.flatMap(FastCgiTest.FastCgiMemory, (memory) => memory.peer)

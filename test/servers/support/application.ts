@@ -47,7 +47,7 @@ export interface Conversation {
   readonly measure: Effect.Effect<Measures, NotSaid>
 }
 
-/** Listens for applications. `within` is in milliseconds, by default ten seconds. */
+/** Listens for applications. `within` is in milliseconds, by default a minute, which only a hang takes. */
 export const converse = (path: string): Effect.Effect<Conversation, never, Scope.Scope> =>
   Effect.gen(function*() {
     const events: Array<Event> = []
@@ -78,7 +78,7 @@ export const converse = (path: string): Effect.Effect<Conversation, never, Scope
     // Whoever runs the application need not be the user who runs the test.
     Fs.chmodSync(path, 0o777)
 
-    const wait = <A>(what: string, look: () => A | undefined, within = 10_000): Effect.Effect<A, NotSaid> =>
+    const wait = <A>(what: string, look: () => A | undefined, within = 60_000): Effect.Effect<A, NotSaid> =>
       Effect.callback<A>((resume) => {
         const again = () => {
           const found = look()
@@ -121,7 +121,7 @@ export const converse = (path: string): Effect.Effect<Conversation, never, Scope
         wait(`Started by ${count} processes`, () => {
           const pids = events.flatMap((event) => event._tag === "Started" ? [event.pid] : [])
           return pids.length < count ? undefined : pids
-        }, 20_000),
+        }),
       addresses: () => events.flatMap((event) => event._tag === "Started" ? [event.address] : []),
       begun: () => events.flatMap((event) => event._tag === "Begun" ? [event.id] : []),
       say,

@@ -37,7 +37,7 @@ const agent = new Http.Agent({ keepAlive: true, maxSockets: 16 })
 /** For requests that are answered before their body has been sent: what goes wrong with it later is no matter to others. */
 export const uploads = new Http.Agent({ keepAlive: true, maxSockets: 16 })
 
-const deadline = "20 seconds"
+const deadline = "60 seconds"
 
 /** Sends a request to 127.0.0.1 and reads the response to its end. The target is sent byte for byte (latin1). */
 export const request = (
