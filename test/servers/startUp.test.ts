@@ -12,6 +12,12 @@ import { call } from "./support/direct.ts"
 // In milliseconds.
 const bound = 2000
 
+// A busy machine slows bare node down as well: how many times as long as that it may take there.
+const ratio = 30
+
+// As a user starts it: nothing compiled beforehand.
+const env = { ...process.env, NODE_COMPILE_CACHE: undefined }
+
 /** Starts node with the arguments on a listening socket, and measures the time until the request has been answered. */
 const timed = <A, E>(args: ReadonlyArray<string>, ask: (port: number) => Effect.Effect<A, E>) =>
   Effect.scoped(Effect.gen(function*() {
@@ -24,7 +30,7 @@ const timed = <A, E>(args: ReadonlyArray<string>, ask: (port: number) => Effect.
     const begin = performance.now()
     const child = yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const child = ChildProcess.spawn(process.execPath, args, { stdio: [fd, "ignore", "inherit"] })
+        const child = ChildProcess.spawn(process.execPath, args, { env, stdio: [fd, "ignore", "inherit"] })
         server.close()
         return child
       }),
@@ -39,16 +45,16 @@ const timed = <A, E>(args: ReadonlyArray<string>, ask: (port: number) => Effect.
     return { answer, time: performance.now() - begin }
   }))
 
-/** The middle of five, so that one that was starved does not count. */
+/** The middle of three, so that one that was starved does not count. */
 const middle = <A, E>(args: ReadonlyArray<string>, ask: (port: number) => Effect.Effect<A, E>, expected: A) =>
   Effect.gen(function*() {
     const times: Array<number> = []
-    for (let i = 0; i < 5; i++) {
+    for (let i = 0; i < 3; i++) {
       const { answer, time } = yield* timed(args, ask)
       assert.deepStrictEqual(answer, expected)
       times.push(time)
     }
-    return times.sort((a, b) => a - b)[2]!
+    return times.sort((a, b) => a - b)[1]!
   })
 
 /** A program of Node alone that answers every connection. */
@@ -81,6 +87,6 @@ describe("an application that is started", () => {
         404
       )
       console.log(`the application ${name} is ${(time / reference).toFixed(1)} times as slow to start as bare node`)
-      assert.isBelow(time, bound)
+      assert.isBelow(time, Math.max(bound, ratio * reference))
     }))
 })

@@ -41,7 +41,7 @@ const differences = (requestBody: Streaming, responseBody: Streaming): Differenc
       responsesArrive: ["at its end", whole],
       silentDuringResponse: whole,
       addsLength: whole,
-      cutLooksComplete: whole
+      cutMayLookComplete: `${whole}, and ends it or breaks it off`
     }
     : { noticesAtNextWrite: "lighttpd takes the end of what a client sends for no more than that" })
 })

@@ -201,11 +201,11 @@ const startLoad = (port: number, method: Options["method"]): Effect.Effect<Load,
         Effect.suspend(() => {
           const goal = good + count
           return Effect.timeoutOrElse(wait(() => good >= goal), {
-            duration: "30 seconds",
+            duration: "60 seconds",
             orElse: () =>
               Effect.fail(
                 new WebServers.ProgramError({
-                  message: `${count} answers: not within 30 seconds; ${failed} of ${requests} requests have failed: ` +
+                  message: `${count} answers: not within 60 seconds; ${failed} of ${requests} requests have failed: ` +
                     JSON.stringify(complaints)
                 })
               )
@@ -246,7 +246,7 @@ const ask = (
     done = true
     answered(complaint)
   }
-  outgoing.setTimeout(10_000, () => outgoing.destroy(new Error("no answer in 10 seconds")))
+  outgoing.setTimeout(30_000, () => outgoing.destroy(new Error("no answer in 30 seconds")))
   outgoing.on("error", (error) => finish((error as NodeJS.ErrnoException).code ?? error.message))
   outgoing.on("response", (response) => {
     let text = ""
