@@ -13,7 +13,7 @@ import { cases } from "./support/cases.ts"
 import { request } from "./support/http.ts"
 import type { Received } from "./support/messages.ts"
 
-const options = { excludeTestServices: true, timeout: "30 seconds" } as const
+const options = { excludeTestServices: true } as const
 
 describeWith(["apache2", Apache.fcgidModule], "Apache", (apache) => {
   const sites = [

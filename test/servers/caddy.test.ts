@@ -9,7 +9,7 @@ import { cases } from "./support/cases.ts"
 const rows = [...Caddy.pages, ...Caddy.matrix]
 
 describeWith(["caddy"], "caddy", (caddy) => {
-  layer(Caddy.layer(caddy!, rows), { excludeTestServices: true, timeout: "30 seconds" })((it) => {
+  layer(Caddy.layer(caddy!, rows), { excludeTestServices: true })((it) => {
     for (const row of rows) describe(row.name, () => cases(it, row))
   })
 })

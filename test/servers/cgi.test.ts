@@ -97,7 +97,7 @@ ScriptAlias / ${file}/
     })
   )
 
-const options = { excludeTestServices: true, timeout: "30 seconds" } as const
+const options = { excludeTestServices: true } as const
 
 const bytes = (size: number): Buffer => {
   const content = Buffer.alloc(size)

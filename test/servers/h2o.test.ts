@@ -9,7 +9,7 @@ import * as H2o from "./support/h2o.ts"
 const rows = [...H2o.pages, ...H2o.matrix]
 
 describeWith(["h2o"], "h2o", (h2o) => {
-  layer(H2o.layer(h2o!, rows), { excludeTestServices: true, timeout: "30 seconds" })((it) => {
+  layer(H2o.layer(h2o!, rows), { excludeTestServices: true })((it) => {
     for (const row of rows) describe(row.name, () => cases(it, row))
   })
 })

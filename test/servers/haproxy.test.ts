@@ -9,7 +9,7 @@ import * as HAProxy from "./support/haproxy.ts"
 const rows = [...HAProxy.pages, ...HAProxy.matrix]
 
 describeWith(["haproxy"], "haproxy", (haproxy) => {
-  layer(HAProxy.layer(haproxy!, rows), { excludeTestServices: true, timeout: "30 seconds" })((it) => {
+  layer(HAProxy.layer(haproxy!, rows), { excludeTestServices: true })((it) => {
     for (const row of rows) describe(row.name, () => cases(it, row))
   })
 })

@@ -6,7 +6,7 @@ import { describeWith } from "../support/requirement.ts"
 import { cases } from "./support/cases.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
 
-const options = { excludeTestServices: true, timeout: "30 seconds" } as const
+const options = { excludeTestServices: true } as const
 
 describeWith(["lighttpd"], "lighttpd", (lighttpd) => {
   for (const backend of ["UNIX", "TCP", "bin-path"] as const) {

@@ -10,7 +10,7 @@ import * as Nginx from "./support/nginx.ts"
 const rows = [...Nginx.pages, ...Nginx.matrix]
 
 describeWith(["nginx"], "nginx", (nginx) => {
-  layer(Nginx.layer(nginx!, rows), { excludeTestServices: true, timeout: "30 seconds" })((it) => {
+  layer(Nginx.layer(nginx!, rows), { excludeTestServices: true })((it) => {
     for (const row of rows) describe(row.name, () => cases(it, row))
   })
 })
