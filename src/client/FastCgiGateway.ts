@@ -24,6 +24,7 @@ import type { FastCgiUpstreamOptions } from "./FastCgiHttpClient.ts"
 import { type ErrorPage, errorPage, RequestRefused } from "./internal/errorPage.ts"
 import { type Exchange, exchange } from "./internal/exchange.ts"
 import * as Gather from "./internal/gather.ts"
+import { printable, requestLine } from "./internal/log.ts"
 import * as Pool from "./internal/pool.ts"
 import { text } from "./internal/request.ts"
 import { setCookies } from "./internal/response.ts"
@@ -60,7 +61,7 @@ export type FastCgiGateway = Effect.Effect<
  * request's `url` (without a prefix that a router took off), its headers but those of one hop, and the addresses of the
  * client's connection as far as the server tells them. Of the response, headers of one hop and `X-Accel-*`, which are
  * for nginx, are dropped; each `Set-Cookie` stays a line of its own. What the application writes to STDERR is logged as
- * warnings.
+ * with `FastCgiHttpClient`.
  *
  * A client that goes away aborts its request, usually by closing the connection to the application. A response that is
  * cut after its head is cut for the client as well.
@@ -323,7 +324,9 @@ const failed = (
   if (error.reason._tag === "BodyFailed" && error.cause instanceof RequestRefused) return refuse(request, error.cause)
   const page = errorPage(error)
   return Effect.as(
-    Effect.logWarning(`${request.method} ${request.url}: ${page.status}: ${error.message}`),
+    Effect.logWarning(
+      `${requestLine(request.method, request.url)}: ${page.status}: ${printable(error.message)}`
+    ),
     respondWith(page)
   )
 }
@@ -336,7 +339,11 @@ const refuse = (
   return error.cause === undefined
     ? Effect.succeed(response)
     : Effect.as(
-      Effect.logError(`${request.method} ${request.url}: ${error.status}: ${error.message}: ${text(error.cause)}`),
+      Effect.logError(
+        `${requestLine(request.method, request.url)}: ${error.status}: ${error.message}: ${
+          printable(text(error.cause))
+        }`
+      ),
       response
     )
 }

@@ -105,7 +105,10 @@ export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiU
  *
  * A response's body is streamed, and read as a whole only up to `MaxBodySize` of `HttpIncomingMessage`, which has no limit
  * by default: beyond it reading fails with `DecodeError`, and the request is given up. Interrupting a request, or stopping to read a response, gives it up: its connection is
- * closed. What the application writes to STDERR is logged as warnings.
+ * closed.
+ *
+ * What the application writes to STDERR is logged as warnings, a line each with the request and its SCRIPT_FILENAME, control
+ * characters in hexadecimal: up to 64 KiB of a request in ten seconds, and then how much was left out.
  *
  * A request without body or with bytes in memory, and a method that may run twice (RFC 9110 §9.2.2), is sent again on a
  * new connection when a kept one was closed before anything came back.

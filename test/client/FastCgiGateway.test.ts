@@ -615,11 +615,14 @@ describe("FastCgiGateway", () => {
 
     it.live("that nothing listens there: 502", () =>
       Effect.gen(function*() {
-        const response = yield* page({ connect: Effect.fail({ message: "Nothing listens on <app>.sock" }) }, close)
+        const response = yield* page(
+          { connect: Effect.fail({ message: "Nothing listens on <app>\n\x1b.sock" }) },
+          close
+        )
         assert.strictEqual(response.status, 502)
         assert.include(response.body, "cannot be reached")
         assert.notInclude(response.body, ".sock")
-        assert.include(response.log, "Warn GET /: 502: Nothing listens on <app>.sock")
+        assert.include(response.log, "Warn GET /: 502: Nothing listens on <app>\\x0a\\x1b.sock")
       }))
 
     it.live("that the application closed the connection: 502", () =>

@@ -11,11 +11,12 @@ import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
-import { answer, bytesOf, concat, textOf } from "./application.ts"
+import { answer, type Application, bytesOf, concat, textOf } from "./application.ts"
 import { applications, errorOf, reasonOf, untilRequest, url } from "./applications.ts"
 
 // What a fault would keep from happening is waited for with a limit, and a message that says what did not come.
@@ -630,25 +631,101 @@ describe("FastCgiHttpClient", () => {
       }))
   })
 
-  it.effect("logs STDERR line by line", () =>
-    Effect.gen(function*() {
-      const lines: Array<string> = []
-      const logger = Logger.make(({ logLevel, message }) => {
-        lines.push(`${logLevel} ${String(message)}`)
+  describe("logs STDERR", () => {
+    // The lines that a request leaves in the log, each with its annotations.
+    const logOf = (
+      act: (app: Application) => Effect.Effect<unknown>,
+      options?: Partial<FastCgiHttpClient.FastCgiHttpClientOptions>,
+      target = url
+    ) =>
+      Effect.gen(function*() {
+        const lines: Array<readonly [string, unknown]> = []
+        const logger = Logger.make(({ fiber, logLevel, message }) => {
+          lines.push([`${logLevel} ${String(message)}`, { ...fiber.getRef(References.CurrentLogAnnotations) }])
+        })
+        yield* Effect.gen(function*() {
+          const { connect, nth } = yield* applications()
+          const client = yield* FastCgiHttpClient.make({ connect, ...options })
+          const fiber = yield* Effect.forkScoped(client.get(target))
+          const app = yield* nth(1)
+          yield* act(app)
+          yield* app.send(...answer(1, "\r\n"))
+          yield* Fiber.join(fiber)
+          yield* app.untilEnd
+        }).pipe(Effect.provide(Logger.layer([logger])))
+        return lines
       })
-      yield* Effect.gen(function*() {
-        const { connect, nth } = yield* applications()
-        const client = yield* FastCgiHttpClient.make({ connect })
-        const fiber = yield* Effect.forkScoped(client.get(url))
-        const app = yield* nth(1)
-        yield* app.send(
-          Record.stderr(1, bytesOf("one\ntw")),
-          Record.stderr(1, bytesOf("o\r\nthree")),
-          ...answer(1, "\r\n")
+
+    const messagesOf = (act: (app: Application) => Effect.Effect<unknown>) =>
+      Effect.map(logOf(act), (lines) => lines.map(([line]) => line))
+
+    it.effect("line by line, as warnings", () =>
+      Effect.gen(function*() {
+        const lines = yield* messagesOf((app) =>
+          app.send(Record.stderr(1, bytesOf("one\ntw")), Record.stderr(1, bytesOf("o\r\n\n\r\nthr\u00fce")))
         )
-        yield* Fiber.join(fiber)
-        yield* app.untilEnd
-      }).pipe(Effect.provide(Logger.layer([logger])))
-      assert.deepStrictEqual(lines, ["Warn one", "Warn two", "Warn three"])
-    }))
+        assert.deepStrictEqual(lines, ["Warn one", "Warn two", "Warn thr\u00fce"])
+      }))
+
+    it.effect("with the request and the script that wrote it", () =>
+      Effect.gen(function*() {
+        const stderr = (app: Application) => app.send(Record.stderr(1, bytesOf("odd\n")))
+        assert.deepStrictEqual(yield* logOf(stderr), [
+          ["Warn odd", { fastcgi: "stderr", request: "GET /path?q=1" }]
+        ])
+        assert.deepStrictEqual(yield* logOf(stderr, { documentRoot: "/srv/www" }), [
+          ["Warn odd", { fastcgi: "stderr", request: "GET /path?q=1", script: "/srv/www/path" }]
+        ])
+        const [[, annotations]] = yield* logOf(
+          stderr,
+          { documentRoot: "/srv/www" },
+          `http://example.test/%0a%1b[2J${"x".repeat(10_000)}`
+        )
+        const { request, script } = annotations as { readonly request: string; readonly script: string }
+        assert.strictEqual(request.length, 257)
+        assert.match(script, /^\/srv\/www\/\\x0a\\x1b\[2Jx+…$/)
+        assert.isBelow(script.length, 300)
+      }))
+
+    it.effect("without the control characters that would forge a line or reach the reader's terminal", () =>
+      Effect.gen(function*() {
+        const lines = yield* messagesOf((app) =>
+          app.send(Record.stderr(
+            1,
+            bytesOf("a\x1b]0;title\x07\x1b[2Jb\rc\0d\te\u009bf\u2028g\u202eh\x7f\n")
+          ))
+        )
+        assert.deepStrictEqual(lines, [
+          "Warn a\\x1b]0;title\\x07\\x1b[2Jb\\x0dc\\x00d\te\\x9bf\\u2028g\\u202eh\\x7f"
+        ])
+      }))
+
+    it.effect("up to 64 KiB of a request in ten seconds, and says how much it has left out", () =>
+      Effect.gen(function*() {
+        const record = Record.stderr(1, bytesOf(`${"x".repeat(99)}\n`.repeat(600)))
+        const written = 100 * record.content.length
+        const lines = yield* messagesOf((app) =>
+          Effect.gen(function*() {
+            for (let i = 0; i < 100; i++) {
+              yield* app.send(record)
+              yield* Effect.yieldNow
+            }
+            yield* TestClock.adjust("10 seconds")
+            yield* app.send(Record.stderr(1, bytesOf("later\n")))
+          })
+        )
+        const shown = lines.filter((line) => line === `Warn ${"x".repeat(99)}`).length
+        assert.isAtLeast(shown, 280)
+        assert.isAtMost(lines.reduce((size, line) => size + line.length, 0), 64 * 1024)
+        assert.strictEqual(lines.at(-1), "Warn later")
+        assert.strictEqual(lines.at(-2), `Warn ${written - shown * 100} bytes of STDERR have been left out`)
+        assert.strictEqual(lines.length, shown + 2)
+      }))
+
+    it.effect("in pieces where a line has no end", () =>
+      Effect.gen(function*() {
+        const lines = yield* messagesOf((app) => app.send(Record.stderr(1, bytesOf("x".repeat(20_000)))))
+        assert.deepStrictEqual(lines.map((line) => line.length - "Warn ".length), [8192, 8192, 20_000 - 2 * 8192])
+      }))
+  })
 })

@@ -13,6 +13,7 @@ import * as CgiResponse from "../../cgi/CgiResponse.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import { fail } from "./connection.ts"
+import { logStderr } from "./log.ts"
 import type { Begun, Pool } from "./pool.ts"
 import type { Chunks } from "./streamBuffer.ts"
 
@@ -53,7 +54,7 @@ export const exchange = <E, R, RP>(
       pool.request(request, fresh),
       (begun) =>
         Effect.withFiber<Exchange, FastCgiClientError, R | Scope.Scope>((fiber) => {
-          pool.fork(logStderr(begun), fiber.context)
+          pool.fork(logStderr(begun.request.stderr, request.params), fiber.context)
           return Effect.catch(head(begun, options), (error) =>
             !fresh && begun.reused && repeatable(request, options.method) && diedIdle(error)
               ? attemptFresh
@@ -259,28 +260,3 @@ const bodyPull = (
   })
   return pull
 }
-
-// A line of STDERR is a warning; what is left without a line end comes last.
-const logStderr = (begun: Begun): Effect.Effect<void> => {
-  const decoder = new TextDecoder()
-  let text = ""
-  const log = (line: string) => Effect.annotateLogs(Effect.logWarning(line), "fastcgi", "stderr")
-  const read: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.matchCauseEffect(begun.request.stderr.pull, {
-      onSuccess: (chunks) => {
-        for (const chunk of chunks) text += decoder.decode(chunk, { stream: true })
-        const lines = text.split(/\r?\n/)
-        text = lines.pop()!
-        if (text.length > maxLine) {
-          lines.push(text)
-          text = ""
-        }
-        return Effect.andThen(Effect.forEach(lines.filter((line) => line !== ""), log, { discard: true }), read)
-      },
-      onFailure: () => text === "" ? Effect.void : log(text)
-    })
-  )
-  return read
-}
-
-const maxLine = 8192
