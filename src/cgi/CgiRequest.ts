@@ -234,6 +234,38 @@ export const headers = (params: FastCgiParams, prototype: object | null = null):
 }
 
 /**
+ * The name of the first variable that holds CR, LF or NUL although nothing that it stands for can: a method, a target, a
+ * header, a host, a user. None of the web servers that are known lets a client's through, but a rewrite rule can make one,
+ * and what an app puts it into, a header, a line of a log, ends there. `FastCgiHttpServer` answers 400.
+ *
+ * **Details**
+ *
+ * These are HTTP_*, CONTENT_TYPE, CONTENT_LENGTH, REQUEST_METHOD, REQUEST_URI, REQUEST_SCHEME, HTTPS, SERVER_NAME,
+ * SERVER_PORT, SERVER_PROTOCOL, REMOTE_ADDR, REMOTE_HOST, REMOTE_IDENT, REMOTE_PORT, REMOTE_USER, AUTH_TYPE and
+ * REDIRECT_HTTP_AUTHORIZATION. Others may hold anything: SCRIPT_NAME and its like are percent-decoded, SSL_CLIENT_CERT has
+ * lines.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const invalidVariable = (params: FastCgiParams): string | undefined => {
+  // Where the next of each is in the text of all pairs. The lengths between the pairs have these bytes too.
+  let nul = -1
+  let lf = -1
+  let cr = -1
+  let found: string | undefined
+  params.scanLatin1((text, nameStart, valueStart, end) => {
+    if (nul < valueStart) nul = next(text, "\0", valueStart)
+    if (lf < valueStart) lf = next(text, "\n", valueStart)
+    if (cr < valueStart) cr = next(text, "\r", valueStart)
+    if (found !== undefined || (nul >= end && lf >= end && cr >= end)) return
+    const name = text.substring(nameStart, valueStart)
+    if (name.startsWith("HTTP_") || oneLine.has(name)) found = copy(name)
+  })
+  return found
+}
+
+/**
  * What the web server says about TLS and the client's certificate, under the names that Apache's mod_ssl and lighttpd use
  * and that configurations of nginx, HAProxy and Caddy commonly set. Which certificates are accepted, and whether one is
  * asked for at all, is the web server's business: where access depends on one, `clientVerified` has to be looked at.
@@ -449,6 +481,30 @@ const firstOf = (params: FastCgiParams, wanted: string): string | undefined => {
   })
   return first
 }
+
+const next = (text: string, character: string, from: number): number => {
+  const at = text.indexOf(character, from)
+  return at === -1 ? Infinity : at
+}
+
+const oneLine: ReadonlySet<string> = new Set([
+  "AUTH_TYPE",
+  "CONTENT_LENGTH",
+  "CONTENT_TYPE",
+  "HTTPS",
+  "REDIRECT_HTTP_AUTHORIZATION",
+  "REMOTE_ADDR",
+  "REMOTE_HOST",
+  "REMOTE_IDENT",
+  "REMOTE_PORT",
+  "REMOTE_USER",
+  "REQUEST_METHOD",
+  "REQUEST_SCHEME",
+  "REQUEST_URI",
+  "SERVER_NAME",
+  "SERVER_PORT",
+  "SERVER_PROTOCOL"
+])
 
 const digits = /^[0-9]+$/
 

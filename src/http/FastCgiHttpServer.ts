@@ -16,8 +16,10 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { type CgiVariables, variables } from "../cgi/CgiRequest.ts"
+import * as CgiRequest from "../cgi/CgiRequest.ts"
+import { encodeTarget } from "../cgi/internal/percent.ts"
 import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
+import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
 import { FastCgiAdmission } from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
@@ -45,7 +47,8 @@ export interface FastCgiHttpServerOptions extends FastCgiServerOptions {
  *
  * **Details**
  *
- * Requests with another role than Responder are answered with UNKNOWN_ROLE. A client that goes away interrupts its
+ * Requests with another role than Responder are answered with UNKNOWN_ROLE, those with CR, LF or NUL in a header or in a
+ * variable that an app takes for one line (`CgiRequest.invalidVariable`) with 400. A client that goes away interrupts its
  * request's fiber with `ClientAbort`. Closing the scope of `serve` stops accepting, waits for running requests for at
  * most `gracefulShutdownTimeout` (default 20 seconds) and interrupts the rest, which are answered with 503.
  *
@@ -75,6 +78,7 @@ export const make = (
               Context.add(context, HttpServerRequest, new ServerRequest(request, options?.basePath))
             )(handled),
           failureOf,
+          invalid,
           abortAnnotations: ClientAbort.annotation
         }).pipe(Effect.provideContext(services))
       }
@@ -105,7 +109,7 @@ export const layerServer = (
  */
 export interface FastCgiOrigin {
   readonly request: Responder
-  readonly variables: CgiVariables
+  readonly variables: CgiRequest.CgiVariables
 }
 
 /**
@@ -133,13 +137,19 @@ export const origin: Effect.Effect<Option.Option<FastCgiOrigin>, never, HttpServ
     const source = request instanceof ServerRequest ? request.source : undefined
     return source === undefined
       ? Option.none()
-      : Option.some({ request: source, variables: variables(source.params) })
+      : Option.some({ request: source, variables: CgiRequest.variables(source.params) })
   }
 )
 
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const invalid = (params: FastCgiParams): string | undefined => {
+  const name = CgiRequest.invalidVariable(params)
+  // A name is what somebody has sent as well.
+  return name === undefined ? undefined : `${encodeTarget(name)} holds CR, LF or NUL`
+}
 
 // What an app fails with has the response in it that it was answered with: of a missing route 404, which is no failure. A
 // response that broke off is one whatever its status.

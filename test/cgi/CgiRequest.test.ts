@@ -609,3 +609,49 @@ describe("variables", () => {
     assert.isFalse(variables.https)
   })
 })
+
+describe("invalidVariable", () => {
+  const invalid = (...entries: ReadonlyArray<readonly [string, string]>) =>
+    CgiRequest.invalidVariable(FastCgiParams.fromEntries(entries))
+  const names = [
+    "REQUEST_METHOD",
+    "REQUEST_URI",
+    "CONTENT_TYPE",
+    "SERVER_NAME",
+    "REMOTE_ADDR",
+    "REMOTE_USER",
+    "REDIRECT_HTTP_AUTHORIZATION",
+    "HTTP_HOST",
+    "HTTP_X"
+  ]
+
+  it("names the variable that holds CR, LF or NUL, wherever it is", () => {
+    for (const name of names) {
+      for (const bad of ["\r", "\n", "\0", "\r\n"]) {
+        for (const value of [bad, `a${bad}`, `${bad}b`, `a${bad}b`]) {
+          assert.strictEqual(invalid([name, value]), name)
+          assert.strictEqual(
+            invalid(["SERVER_SOFTWARE", ""], ["QUERY_STRING", "a"], [name, value], ["HTTP_Z", ""]),
+            name
+          )
+        }
+      }
+    }
+  })
+
+  it("takes no length of a pair for a part of a value", () => {
+    // Names and values of 0, 10 and 13 bytes, and of 256 times as many, whose lengths have those bytes.
+    for (const length of [0, 10, 13, 2560, 3328, 256]) {
+      for (const other of [0, 10, 13, 2560, 3328, 256]) {
+        const name = length < 5 ? "" : "HTTP_".padEnd(length, "X")
+        assert.isUndefined(invalid([name, "v".repeat(other)], ["HTTP_A", ""], [name, "v".repeat(other)]))
+      }
+    }
+  })
+
+  it("leaves alone what may hold any byte", () => {
+    for (const name of ["SCRIPT_NAME", "PATH_INFO", "PATH_TRANSLATED", "SSL_CLIENT_CERT", "PHP_VALUE", "X\nY"]) {
+      assert.isUndefined(invalid(["HTTP_A", "a"], [name, "a\r\n\0b"], ["HTTP_B", "b\t\x01\x7f\xff"]))
+    }
+  })
+})

@@ -9,6 +9,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import { serve } from "./suite/support.ts"
 
@@ -109,3 +110,43 @@ it.effect("tells what the web server says apart from what the client says", () =
     })
     assert.deepStrictEqual(spoofed, { method: "GET", url: "/who", originalUrl: "http://example.test/who" })
   }).pipe(Effect.scoped, Effect.provide(FastCgiTest.layerTest)))
+
+it.effect("answers 400 where a variable holds CR, LF or NUL, before the app sees it, and logs its name alone", () => {
+  const lines: Array<string> = []
+  const reached: Array<string> = []
+  const log = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+  return Effect.gen(function*() {
+    yield* serve(HttpRouter.add(
+      "*",
+      "/*",
+      Effect.map(HttpServerRequest.HttpServerRequest, (request) => {
+        reached.push(request.url)
+        return HttpServerResponse.text("seen")
+      })
+    ))
+    const memory = yield* FastCgiTest.FastCgiMemory
+    const peer = yield* memory.peer
+    for (
+      const name of [
+        "REQUEST_METHOD",
+        "REQUEST_URI",
+        "HTTP_X_NAME",
+        "HTTP_HOST",
+        "CONTENT_TYPE",
+        "SERVER_NAME",
+        "REMOTE_USER"
+      ]
+    ) {
+      for (const bad of ["\r", "\n", "\0"]) {
+        yield* peer.request({ params: { REQUEST_METHOD: "GET", REQUEST_URI: "/", [name]: `/a${bad}secret: b` } })
+        assert.match((yield* peer.reply()).stdout, /^Status: 400 Bad Request\r\n/, name)
+      }
+    }
+    assert.deepStrictEqual(reached, [])
+    assert.match(lines.join("\n"), /^refused FastCGI request 1: REQUEST_METHOD holds CR, LF or NUL$/)
+    // The connection goes on.
+    yield* peer.request({ params: { REQUEST_URI: "/next", SCRIPT_NAME: "/a\r\nb" } })
+    assert.match((yield* peer.reply()).stdout, /seen$/)
+    assert.deepStrictEqual(reached, ["/next"])
+  }).pipe(Effect.scoped, Effect.provide(FastCgiTest.layerTest), Effect.provide(log))
+})

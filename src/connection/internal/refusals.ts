@@ -23,6 +23,9 @@ export const badRequest = refusal("400 Bad Request", "the web server sent FastCG
 /** The params are no name-value pairs. */
 export const truncatedParams = refusal("400 Bad Request", "the FastCGI params end inside a name-value pair")
 
+/** A param holds what nothing that it stands for can. */
+export const badParams = refusal("400 Bad Request", "a header or a CGI variable holds CR, LF or NUL")
+
 /** Nobody decides. */
 export const forbidden = refusal("403 Forbidden")
 

@@ -13,11 +13,18 @@ import type * as Metric from "effect/Metric"
 import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
+import { encodeTarget } from "../../cgi/internal/percent.ts"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Connection } from "../../connection/internal/connection.ts"
 import type { ConnectionEvent, ConnectionHandler } from "../../connection/internal/connectionHandler.ts"
 import type { AbortReason, ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
-import { forbidden, internalServerError, type Refusal, serviceUnavailable } from "../../connection/internal/refusals.ts"
+import {
+  badParams,
+  forbidden,
+  internalServerError,
+  type Refusal,
+  serviceUnavailable
+} from "../../connection/internal/refusals.ts"
 import type { Fork } from "../../connection/internal/timers.ts"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import { ProtocolStatus, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
@@ -45,6 +52,8 @@ export interface EngineOptions<R> extends FastCgiServerOptions {
   readonly failureOf?:
     | ((cause: Cause.Cause<unknown>, request: ConnectionRequest) => Cause.Cause<unknown> | undefined)
     | undefined
+  /** What is wrong with the params of a request, which is answered with 400 then. Default nothing. */
+  readonly invalid?: ((params: FastCgiParams) => string | undefined) | undefined
   /** Annotations of the interruption of a request that the web server has given up. */
   readonly abortAnnotations?: Context.Context<never> | undefined
 }
@@ -202,6 +211,12 @@ class Engine<R> implements ConnectionHandler {
   }
 
   start(request: ConnectionRequest): void {
+    const invalid = this.options.invalid?.(request.params!)
+    if (invalid !== undefined) {
+      this.reached(undefined, `refused FastCGI request ${request.requestId}`, invalid)
+      this.answer(request, badParams)
+      return
+    }
     if (this.admission.concurrency === "unbounded") {
       this.run(request, undefined)
       return
@@ -436,7 +451,7 @@ const refuse = (role: number, protocolStatus: ProtocolStatus, { body, head }: Re
 // The names that Effect's own HTTP logger uses. A query may hold a secret.
 const annotationsOf = (params: FastCgiParams): Record<string, unknown> => {
   const [path] = CgiRequest.url(params).split(/[?#]/, 1)
-  return { "http.method": CgiRequest.method(params), "http.url": path }
+  return { "http.method": encodeTarget(CgiRequest.method(params)), "http.url": path }
 }
 
 const encoder = new TextEncoder()
