@@ -10,6 +10,7 @@ import * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import { errorCode, errorText, formatHost, formatPath } from "./internal/listenerError.ts"
+import { pathProblem } from "./internal/socketPath.ts"
 import { fromSocket } from "./internal/socketTransport.ts"
 
 /**
@@ -20,6 +21,7 @@ import { fromSocket } from "./internal/socketTransport.ts"
  * - `PermissionDenied`: the socket's mode, or its directory's, keeps this process out
  * - `Unreachable`: the network says that there is no way to the host
  * - `Timeout`: no answer within `connectTimeout`
+ * - `InvalidPath`: the socket path is longer than the operating system takes, empty, or holds a NUL
  * - `Unknown`: anything else; see `cause`
  *
  * @category errors
@@ -31,6 +33,7 @@ export type FastCgiConnectErrorReason =
   | "PermissionDenied"
   | "Unreachable"
   | "Timeout"
+  | "InvalidPath"
   | "Unknown"
 
 /**
@@ -54,7 +57,7 @@ export class FastCgiConnectError extends Data.TaggedError("FastCgiConnectError")
 export type NodeFastCgiConnectorOptions =
   & (
     | {
-      /** A UNIX socket path; on Linux a path that begins with "\0" is an abstract name. */
+      /** A UNIX socket path of at most 107 bytes (103 on macOS and the BSDs); on Linux a path that begins with "\0" is an abstract name. */
       readonly path: string
     }
     | {
@@ -99,6 +102,11 @@ export const connect = (
       message: `Cannot connect to ${name}: no answer within ${Duration.format(timeout)}. ` +
         "Check the address and the firewall, and whether the application hangs."
     })
+  const problem = isPath ? pathProblem(options.path) : undefined
+  if (problem !== undefined) {
+    const where = problem.reason === "Empty" ? "Cannot connect" : `Cannot connect to ${name}`
+    return Effect.fail(new FastCgiConnectError({ reason: "InvalidPath", message: `${where}: ${problem.message}` }))
+  }
   return Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const scope = yield* Effect.scope

@@ -76,6 +76,24 @@ describe("a connector", () => {
       })
     }))
 
+  it.live("says that the path is none that a socket can have", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const long = `${directory}/${"s".repeat(108 - directory.length - 1)}`
+      assert.deepStrictEqual(yield* failure({ path: long }), {
+        reason: "InvalidPath",
+        message: `Cannot connect to ${long}: the path has 108 bytes, and a UNIX socket's may have at most 107.`
+      })
+      const multibyte = `${directory}/${"ü".repeat(54)}`
+      assert.include((yield* failure({ path: multibyte })).message, "may have at most 107")
+      assert.strictEqual((yield* failure({ path: long.slice(0, 107) })).reason, "NotFound")
+      assert.deepStrictEqual(yield* failure({ path: "" }), {
+        reason: "InvalidPath",
+        message: "Cannot connect: the socket path is empty."
+      })
+      assert.include((yield* failure({ path: "/run/a\0b.sock" })).message, "the path contains a NUL byte.")
+    }))
+
   it.live("says that there is no such socket", () =>
     Effect.gen(function*() {
       const path = `${yield* temporaryDirectory}/app.sock`

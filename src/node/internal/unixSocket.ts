@@ -16,6 +16,7 @@ import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
 import type { Bound } from "./acceptor.ts"
 import { listen } from "./acceptor.ts"
 import { errorCode, formatPath, listenerError, pathError } from "./listenerError.ts"
+import { maxPathSize, pathProblem } from "./socketPath.ts"
 
 /** What `bindUnix` takes. */
 export interface BindUnixOptions {
@@ -37,9 +38,6 @@ export const bindUnix = (
 // Internal
 // -----------------------------------------------------------------------------
 
-// sun_path holds this many bytes beside its NUL: 108 on Linux, 104 on macOS and the BSDs.
-const maxPathSize = process.platform === "linux" || process.platform === "android" ? 107 : 103
-
 // How often to look again when somebody else takes and leaves the path at the same time.
 const maxAttempts = 5
 
@@ -48,7 +46,7 @@ const bindAbstract = Effect.fnUntraced(function*(
   options: BindUnixOptions
 ): Effect.fn.Return<Bound, FastCgiListenerError> {
   const { backlog, path } = options
-  yield* checkSize(path)
+  yield* checkPath(path)
   if (process.platform !== "linux") {
     return yield* listenerError(
       "AddressNotAvailable",
@@ -64,7 +62,7 @@ const bindPath = Effect.fnUntraced(function*(
   options: BindUnixOptions
 ): Effect.fn.Return<Bound, FastCgiListenerError> {
   const { backlog, mode, owner, path } = options
-  yield* checkSize(path)
+  yield* checkPath(path)
   const failed = (cause: unknown) => pathError(path, cause)
   const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: failed })
 
@@ -113,23 +111,15 @@ const unchanged = -1
 const formatOwner = ({ gid, uid }: NonNullable<BindUnixOptions["owner"]>): string =>
   [uid === undefined ? [] : `user ${uid}`, gid === undefined ? [] : `group ${gid}`].flat().join(" and ")
 
-const checkSize = (path: string): Effect.Effect<void, FastCgiListenerError> => {
-  const where = `Cannot listen on ${formatPath(path)}: `
-  const size = Buffer.byteLength(path)
-  if (size > maxPathSize) {
-    return Effect.fail(listenerError(
-      "PathTooLong",
-      `${where}the path has ${size} bytes, and a UNIX socket's may have at most ${maxPathSize}. Choose a shorter one, ` +
-        "below /run for instance."
-    ))
-  }
-  if (path === "" || path.indexOf("\0", 1) !== -1) {
-    return Effect.fail(listenerError(
-      "AddressNotAvailable",
-      path === "" ? "Cannot listen: the socket path is empty." : `${where}the path contains a NUL byte.`
-    ))
-  }
-  return Effect.void
+const checkPath = (path: string): Effect.Effect<void, FastCgiListenerError> => {
+  const problem = pathProblem(path)
+  if (problem === undefined) return Effect.void
+  const where = problem.reason === "Empty" ? "Cannot listen" : `Cannot listen on ${formatPath(path)}`
+  return Effect.fail(
+    problem.reason === "TooLong"
+      ? listenerError("PathTooLong", `${where}: ${problem.message} Choose a shorter one, below /run for instance.`)
+      : listenerError("AddressNotAvailable", `${where}: ${problem.message}`)
+  )
 }
 
 // A new directory beside the socket that only this user may enter, and the name to bind in it. The socket keeps its own
