@@ -46,6 +46,8 @@ export interface FastCgiLoggerOptions {
  * behind it. nginx puts what is in front of the head into the buffer for the head (`fastcgi_buffer_size`), and answers
  * 502 when that is full. Lines from while the body is being sent go out at once.
  *
+ * Several of them, one for each level for instance, share the 4 KiB, and their lines stay in order; `maxLines` is each one's own.
+ *
  * Nothing is written outside of a request, over another HTTP server than `FastCgiHttpServer`, and when the request has
  * been answered. The response is the same with and without the logger.
  *
@@ -62,18 +64,16 @@ export const make = (options?: FastCgiLoggerOptions): Logger.Logger<unknown, voi
   const minimum = options?.minimumLogLevel
   const maxLines = options?.maxLines ?? 50
   const buffer = new Uint8Array(options?.maxLineSize ?? 1024)
-  const logs = new WeakMap<ConnectionRequest, RequestLog>()
+  // How many lines of a request there have been.
+  const counts = new WeakMap<ConnectionRequest, number>()
   return Logger.make((entry) => {
     const request = requestOf(entry.fiber.context)
     if (request === undefined || !request.open) return
     if (minimum !== undefined && !LogLevel.isGreaterThanOrEqualTo(entry.logLevel, minimum)) return
-    let log = logs.get(request)
-    if (log === undefined) {
-      log = new RequestLog(request)
-      logs.set(request, log)
-    }
-    if (log.lines > maxLines) return
-    log.write(log.lines === maxLines ? leftOut : encode(format.log(entry), buffer))
+    const count = counts.get(request) ?? 0
+    if (count > maxLines) return
+    counts.set(request, count + 1)
+    logOf(request).write(count === maxLines ? leftOut : encode(format.log(entry), buffer))
   })
 }
 
@@ -125,9 +125,17 @@ const maxBeforeBody = 3900
 // A header, and padding to a multiple of 8 that is never empty.
 const maxRecordOverhead = 16
 
+// One for all loggers of a request: what is in front of its head is in one buffer of nginx's.
+const logs = new WeakMap<ConnectionRequest, RequestLog>()
+
+const logOf = (request: ConnectionRequest): RequestLog => {
+  let log = logs.get(request)
+  if (log === undefined) logs.set(request, log = new RequestLog(request))
+  return log
+}
+
 // The lines of one request.
 class RequestLog {
-  lines = 0
   private readonly request: ConnectionRequest
   private held: Array<Uint8Array> = []
   private heldSize = 0
@@ -141,7 +149,6 @@ class RequestLog {
   }
 
   write(line: Uint8Array): void {
-    this.lines++
     if (this.request.headSent) {
       this.request.stderr(line)
     } else {

@@ -227,3 +227,50 @@ test(
     assert.notInclude((yield* gone.drain).map((record) => record._tag), "Stderr")
   })
 )
+
+const named = (name: string) => Logger.map(plain, (line) => `${name} ${line}`)
+
+test(
+  "two of them, of two levels say, lose nothing: their lines stay in order",
+  Effect.gen(function*() {
+    const handler = Effect.gen(function*() {
+      yield* Effect.logInfo("one")
+      yield* Effect.logError("two")
+      yield* Effect.logInfo("three")
+      return HttpServerResponse.text("hello")
+    })
+    yield* serve(HttpRouter.add("*", "/*", handler)).pipe(
+      Effect.provide(FastCgiLogger.layer({ format: named("all") })),
+      Effect.provide(FastCgiLogger.layer({ format: named("errors"), minimumLogLevel: "Error" })),
+      // Of each only so many.
+      Effect.provide(FastCgiLogger.layer({ format: named("first"), maxLines: 1 }))
+    )
+    const peer = yield* (yield* FastCgiTest.FastCgiMemory).peer
+    yield* peer.request()
+    const lines = (yield* records(peer)).filter(([kind]) => kind === "Stderr").map(([, line]) => line.trimEnd())
+    for (const [name, expected] of [["all", 3], ["errors", 1], ["first", 1]] as const) {
+      assert.strictEqual(lines.filter((line) => line.startsWith(name)).length, expected, name)
+    }
+    const all = lines.filter((line) => line.startsWith("all"))
+    assert.deepStrictEqual(all, ["all one", "all two", "all three"])
+    assert.isBelow(lines.indexOf("all one"), lines.indexOf("errors two"))
+    assert.isBelow(lines.indexOf("errors two"), lines.indexOf("all three"))
+  })
+)
+
+test(
+  "two of them do not put more in front of the head than one may",
+  Effect.gen(function*() {
+    const handler = Effect.as(Effect.logInfo("l".repeat(900)), HttpServerResponse.text("hello"))
+    yield* serve(HttpRouter.add("*", "/*", Effect.andThen(Effect.logInfo("l".repeat(900)), handler))).pipe(
+      Effect.provide(FastCgiLogger.layer({ format: plain })),
+      Effect.provide(FastCgiLogger.layer({ format: plain, maxLineSize: 1000 })),
+      Effect.provide(FastCgiLogger.layer({ format: plain, maxLineSize: 1001 }))
+    )
+    const peer = yield* (yield* FastCgiTest.FastCgiMemory).peer
+    yield* peer.request()
+    const all = kinds(yield* records(peer))
+    assert.strictEqual(all[0], "Stdout")
+    assert.strictEqual(all.filter((kind) => kind === "Stderr").length, 6)
+  })
+)
