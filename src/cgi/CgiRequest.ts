@@ -87,7 +87,8 @@ export const scheme = (params: FastCgiParams): "http" | "https" => {
 
 /**
  * The host, with the port if one was given: the authority of an absolute-form target, which takes precedence
- * (RFC 9112 §3.2.2), or the Host header, or `SERVER_NAME` with `SERVER_PORT` unless it is the scheme's default.
+ * (RFC 9112 §3.2.2), or the Host header, or `SERVER_NAME` with `SERVER_PORT` unless it is the scheme's default. Where the
+ * name is none, such as nginx's "_" and what its patterns begin with, `SERVER_ADDR` takes its place.
  *
  * @category accessors
  * @since 0.1.0
@@ -101,15 +102,7 @@ export const host = (params: FastCgiParams): string | undefined => {
   }
   const header = firstOf(params, "HTTP_HOST")
   if (header !== undefined && header !== "") return header
-  const name = params.getLatin1("SERVER_NAME")
-  if (name === undefined || name === "") return undefined
-  // HAProxy's SERVER_NAME is the Host header, port included.
-  if (hasPort.test(name)) return name
-  const bracketed = name.includes(":") && !name.startsWith("[") ? `[${name}]` : name
-  const port = params.getLatin1("SERVER_PORT")
-  return port === undefined || port === "" || port === (scheme(params) === "https" ? "443" : "80")
-    ? bracketed
-    : `${bracketed}:${port}`
+  return serverHost(params)
 }
 
 /**
@@ -154,6 +147,7 @@ export const contentLength = (params: FastCgiParams): number | undefined => {
  * - `Proxy` is dropped: it would become the proxy of CGI programs ("httpoxy"), and no client has a reason to send it.
  * - `Transfer-Encoding` is dropped: the web server has decoded the body already. The other hop-by-hop headers tell about
  *   the connection between client and web server and stay, as Node leaves them; nothing here acts on them.
+ * - `Host`, where the client has sent none or an empty one, is what `host` makes of `SERVER_NAME` and `SERVER_PORT`.
  * - `Authorization`, which Apache hides, is also taken from `REDIRECT_HTTP_AUTHORIZATION`, where its rewrite rules put it.
  * - Apache and Caddy join two Cookie lines with ", ". That is left as it is: a comma may also stand inside a value that
  *   a browser stored, so that splitting at it would let the text of one cookie become another cookie. Browsers send
@@ -224,6 +218,11 @@ export const headers = (params: FastCgiParams, prototype: object | null = null):
   })
   if (authorization === undefined && redirectedAuthorization !== undefined && redirectedAuthorization !== "") {
     collected["authorization"] = redirectedAuthorization
+  }
+  if (collected["host"] === undefined || collected["host"] === "") {
+    const host = serverHost(params)
+    if (host !== undefined) collected["host"] = host
+    else if (collected["host"] === "") delete collected["host"]
   }
   contentType ??= contentTypeHeader
   if (contentType !== undefined && contentType !== "") collected["content-type"] = contentType
@@ -402,6 +401,25 @@ const absoluteForm = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
 
 // A port after a name or a bracketed address; the colons of a bare IPv6 address are none.
 const hasPort = /^(?:[^:]*|\[.*\]):\d+$/
+
+// What nginx has for a server without a name, "_" or nothing, with several, "*.a.test" and ".a.test", or with a pattern.
+const noName = /^(?:_$|$|[~*.])/
+
+const serverHost = (params: FastCgiParams): string | undefined => {
+  let name = params.getLatin1("SERVER_NAME")
+  if (name === undefined || noName.test(name)) {
+    name = params.getLatin1("SERVER_ADDR")
+    // On a UNIX socket nginx has its path.
+    if (name === undefined || name === "" || name.includes("/") || name === "unix:") return undefined
+  }
+  // HAProxy's SERVER_NAME is the Host header, port included.
+  if (hasPort.test(name)) return name
+  const bracketed = name.includes(":") && !name.startsWith("[") ? `[${name}]` : name
+  const port = params.getLatin1("SERVER_PORT")
+  return port === undefined || port === "" || port === (scheme(params) === "https" ? "443" : "80")
+    ? bracketed
+    : `${bracketed}:${port}`
+}
 
 const targetOf = (params: FastCgiParams): string => {
   const uri = params.getLatin1("REQUEST_URI")

@@ -160,7 +160,21 @@ describe("scheme, host and originalUrl", () => {
     ["with its port", { SERVER_NAME: "[::1]:8080", SERVER_PORT: "8080" }, "[::1]:8080"],
     ["one without brackets", { SERVER_NAME: "::1", SERVER_PORT: "8080" }, "[::1]:8080"],
     ["no port", { SERVER_NAME: "b.test" }, "b.test"],
-    ["nothing", { SERVER_PORT: "80" }, undefined]
+    ["nothing", { SERVER_PORT: "80" }, undefined],
+    ["nginx's name for no name", { SERVER_NAME: "_", SERVER_PORT: "8080" }, undefined],
+    ["the address, where the name is nginx's for no name", {
+      SERVER_NAME: "_",
+      SERVER_ADDR: "192.0.2.1",
+      SERVER_PORT: "8080"
+    }, "192.0.2.1:8080"],
+    [
+      "the address, where the name is a pattern of nginx's",
+      { SERVER_NAME: "~^(www\\.)?a$", SERVER_ADDR: "::1" },
+      "[::1]"
+    ],
+    ["the address, where the name is a wildcard", { SERVER_NAME: "*.a.test", SERVER_ADDR: "[::1]" }, "[::1]"],
+    ["the address, where there is no name", { SERVER_NAME: "", SERVER_ADDR: "192.0.2.1" }, "192.0.2.1"],
+    ["no address that is a socket's path", { SERVER_NAME: "", SERVER_ADDR: "unix:/run/http.sock" }, undefined]
   ]
   for (const [name, record, host] of hosts) {
     it(`host: ${name}`, () => assert.strictEqual(CgiRequest.host(from(record)), host))
@@ -170,6 +184,16 @@ describe("scheme, host and originalUrl", () => {
     const twice = params(["HTTP_HOST", "a.test"], ["HTTP_HOST", "b.test"])
     assert.strictEqual(CgiRequest.host(twice), "a.test")
     assert.strictEqual(CgiRequest.headers(twice)["host"], "a.test")
+  })
+
+  it("the header is that host where the client has sent none, or an empty one", () => {
+    const server = { SERVER_NAME: "a.test", SERVER_PORT: "8080" }
+    assert.strictEqual(CgiRequest.headers(from(server))["host"], "a.test:8080")
+    assert.strictEqual(CgiRequest.headers(from({ ...server, HTTP_HOST: "" }))["host"], "a.test:8080")
+    assert.strictEqual(CgiRequest.headers(from({ ...server, HTTPS: "on", SERVER_PORT: "443" }))["host"], "a.test")
+    assert.strictEqual(CgiRequest.headers(from({ ...server, HTTP_HOST: "b.test" }))["host"], "b.test")
+    assert.notProperty(CgiRequest.headers(from({ SERVER_PORT: "80" })), "host")
+    assert.notProperty(CgiRequest.headers(from({ HTTP_HOST: "" })), "host")
   })
 
   it("originalUrl is absolute where there is a host", () => {

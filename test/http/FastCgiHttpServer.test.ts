@@ -75,6 +75,31 @@ it.effect("takes the base path off url, and leaves it in originalUrl", () =>
     assert.strictEqual(url, "/a%20b?q")
   }).pipe(Effect.scoped, Effect.provide(mounted)))
 
+it.effect("makes an absolute URL of a request without a Host header", () =>
+  Effect.gen(function*() {
+    yield* serve(HttpRouter.add(
+      "*",
+      "/*",
+      Effect.map(HttpServerRequest.HttpServerRequest, (request) =>
+        HttpServerResponse.jsonUnsafe([
+          request.originalUrl,
+          Option.getOrUndefined(HttpServerRequest.toURL(request))?.href,
+          request.headers["host"]
+        ]))
+    ))
+    const server = { SERVER_NAME: "a.test", SERVER_PORT: "8443", HTTPS: "on", REQUEST_URI: "/x?y" }
+    for (const params of [server, { ...server, HTTP_HOST: "" }]) {
+      const peer = yield* (yield* FastCgiTest.FastCgiMemory).peer
+      yield* peer.request({ params })
+      const { stdout } = yield* peer.reply()
+      assert.deepStrictEqual(JSON.parse(stdout.slice(stdout.indexOf("\r\n\r\n"))), [
+        "https://a.test:8443/x?y",
+        "https://a.test:8443/x?y",
+        "a.test:8443"
+      ])
+    }
+  }).pipe(Effect.scoped, Effect.provide(FastCgiTest.layerTest)))
+
 it.effect("tells what the web server says apart from what the client says", () =>
   Effect.gen(function*() {
     yield* serve(Routes)
