@@ -5,7 +5,7 @@
  */
 import * as Data from "effect/Data"
 import { latin1Bytes, utf8ToLatin1 } from "../protocol/internal/text.ts"
-import { hopByHop, isFieldName, namedByConnection, parseHost } from "./internal/fields.ts"
+import { hopByHopWith, isFieldName, parseHost } from "./internal/fields.ts"
 import { resolvePath, staysBelow } from "./internal/path.ts"
 
 /**
@@ -206,10 +206,9 @@ interface Fields {
 const collect = (headers: CgiParamsRequest["headers"]): Fields => {
   const fields: Fields = { host: undefined, contentType: undefined, contentLength: undefined, others: [] }
   if (headers === undefined) return fields
-  const pairs = Symbol.iterator in headers ? Array.from(headers) : Object.entries(headers)
-  const oneHop = new Set<string>()
-  for (const [name, value] of pairs) if (name.toLowerCase() === "connection") namedByConnection(value, oneHop)
-  for (const [name, value] of pairs) {
+  const connection: Array<string> = []
+  const others: Array<readonly [lower: string, value: string]> = []
+  for (const [name, value] of Symbol.iterator in headers ? headers : Object.entries(headers)) {
     const lower = name.toLowerCase()
     switch (lower) {
       case "host":
@@ -221,13 +220,19 @@ const collect = (headers: CgiParamsRequest["headers"]): Fields => {
       case "content-length":
         fields.contentLength ??= value
         break
+      case "connection":
+        connection.push(value)
+        break
       case "proxy":
         break
       default:
-        if (!hopByHop.has(lower) && !oneHop.has(lower) && !lower.includes("_") && isFieldName(lower)) {
-          fields.others.push(["HTTP_" + lower.toUpperCase().replaceAll("-", "_"), fieldBytes(value)])
-        }
+        if (!lower.includes("_") && isFieldName(lower)) others.push([lower, value])
     }
+  }
+  const oneHop = hopByHopWith(connection)
+  for (const [lower, value] of others) {
+    if (oneHop.has(lower)) continue
+    fields.others.push(["HTTP_" + lower.toUpperCase().replaceAll("-", "_"), fieldBytes(value)])
   }
   return fields
 }

@@ -8,7 +8,7 @@
  */
 import * as Data from "effect/Data"
 import { latin1 } from "../protocol/internal/text.ts"
-import { hopByHop, isFieldName, isFieldValue, namedByConnection } from "./internal/fields.ts"
+import { hopByHop, hopByHopWith, isFieldName, isFieldValue } from "./internal/fields.ts"
 import { reasonOf } from "./internal/reasons.ts"
 
 /**
@@ -62,8 +62,9 @@ export const isHopByHop = (name: string): boolean => hopByHop.has(name)
 export const endToEndHeaders = (
   headers: ReadonlyArray<readonly [name: string, value: string]>
 ): ReadonlyArray<readonly [name: string, value: string]> => {
-  const oneHop = new Set(hopByHop)
-  for (const [name, value] of headers) if (name.toLowerCase() === "connection") namedByConnection(value, oneHop)
+  const connection: Array<string> = []
+  for (const [name, value] of headers) if (name.toLowerCase() === "connection") connection.push(value)
+  const oneHop = hopByHopWith(connection)
   return headers.filter(([name]) => !oneHop.has(name.toLowerCase()))
 }
 

@@ -87,38 +87,32 @@ export const make = <E = never, R = never>(
 ): Effect.Effect<FastCgiGateway, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
-  return Effect.zipWith(
-    Pool.make(options),
-    Effect.serviceOption(FileSystem),
-    (pool, fileSystem) =>
-      Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-        const { method } = request
-        return Effect.flatMap(params(request, options), (params) =>
-          Effect.flatMap(body(request, options, bodyTimeout, fileSystem), ({ contentLength, stdin }) =>
-            exchange(pool, {
-              params: contentLength === undefined ? params : withLength(params, contentLength),
-              stdin,
-              endAtClose: options.endAtClose,
-              sendTimeout: bodyTimeout
-            }, {
-              method,
-              endAtClose: options.endAtClose ?? false,
-              headTimeout,
-              bodyTimeout,
-              maxHeadSize: options.maxHeadSize
-            }))).pipe(
-            Effect.map(toResponse),
-            Effect.catchTags({
-              FastCgiClientError: (error) =>
-                failed(request, error),
-              RequestRefused: (error) =>
-                refuse(request, error)
-            }),
-            // A client that goes away interrupts, which HttpServer.serve does not let through by itself.
-            Effect.interruptible
-          )
-      })
-  )
+  const { endAtClose = false, maxHeadSize } = options
+  return Effect.gen(function*() {
+    const pool = yield* Pool.make(options)
+    const fileSystem = yield* Effect.serviceOption(FileSystem)
+    const forward = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
+      // What is refused for its head is refused before its body is read.
+      const head = yield* params(request, options)
+      const { contentLength, stdin } = yield* body(request, options, bodyTimeout, fileSystem)
+      const answer = yield* exchange(pool, {
+        params: contentLength === undefined ? head : withLength(head, contentLength),
+        stdin,
+        endAtClose,
+        sendTimeout: bodyTimeout
+      }, { method: request.method, endAtClose, headTimeout, bodyTimeout, maxHeadSize })
+      return toResponse(answer)
+    })
+    return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
+      forward(request).pipe(
+        Effect.catchTags({
+          FastCgiClientError: (error) => failed(request, error),
+          RequestRefused: (error) => refuse(request, error)
+        }),
+        // A client that goes away interrupts, which HttpServer.serve does not let through by itself.
+        Effect.interruptible
+      ))
+  })
 }
 
 /**
@@ -240,12 +234,17 @@ const body = (
       : Effect.succeed({ stdin })
   })
 
-// Over HTTP/1.1 a body without a length is sent in chunks. An HTTP/2 stream says whether its head is all there is.
+// Over HTTP/1.1 a body without a length is sent in chunks. An HTTP/2 stream says whether its head is all there is, and so does
+// a web Request. Of other servers nothing is known, and a body that is not there is read as an empty one.
 const mayHaveBody = (request: HttpServerRequest.HttpServerRequest): boolean => {
   if (request.headers["transfer-encoding"] !== undefined) return true
-  const { httpVersionMajor, stream } = request.source as NodeSource
-  return httpVersionMajor === 2 && stream?.endAfterHeaders !== true
+  const { body, httpVersionMajor, stream } = request.source as NodeSource & { readonly body?: unknown }
+  return httpVersionMajor === undefined
+    ? body !== null && !bodiless.has(request.method)
+    : httpVersionMajor === 2 && stream?.endAfterHeaders !== true
 }
+
+const bodiless: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"])
 
 // Counts while the next part is waited for, not while the application takes the last one.
 const timed = (

@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServer from "effect/http/HttpServer"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
@@ -19,6 +20,7 @@ import { connect as connectNet } from "node:net"
 import * as FastCgiGateway from "../../src/client/FastCgiGateway.ts"
 import type { FastCgiTransport } from "../../src/connection/FastCgiTransport.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
+import { within } from "../support/within.ts"
 import * as Application from "./application.ts"
 import { answer, bytesOf, textOf } from "./application.ts"
 
@@ -100,10 +102,6 @@ const reply = (stdout: string, options?: Parameters<typeof raw>[1]) =>
   })
 
 const silent = Logger.layer([])
-
-// What a fault would keep from happening is waited for with a limit, and a message that says what did not come.
-const within = <A, E, R>(effect: Effect.Effect<A, E, R>, message: string) =>
-  Effect.timeoutOrElse(effect, { duration: "10 seconds", orElse: () => Effect.die(new Error(message)) })
 
 describe("FastCgiGateway", () => {
   it.live("passes on status, reason and headers, and adds nothing that the application did not send", () =>
@@ -424,7 +422,7 @@ describe("FastCgiGateway", () => {
           assert.deepStrictEqual(got, { length: String(body.length), body }, String(sizes))
           assert.strictEqual(made.length, files, String(sizes))
           if (files === 0) continue
-          yield* within(removed, "the temporary file has not been removed")
+          yield* within("the removal of the temporary file")(removed)
           assert.isFalse(existsSync(made[0]))
         }
       }))
@@ -461,6 +459,28 @@ describe("FastCgiGateway", () => {
         yield* running.send(...answer(1, "\r\n"))
       }))
 
+    it.live("of a server that is not node:http, and that tells no more than the method", () =>
+      Effect.gen(function*() {
+        for (const [method, body] of [["POST", "first second"], ["PUT", undefined], ["GET", undefined]] as const) {
+          const app = yield* Application.make()
+          const gateway = yield* FastCgiGateway.make({ connect: app.connect, documentRoot: "/srv/www" })
+          const request = new Request("http://a.test/a", {
+            method,
+            ...body === undefined ? undefined : { body: new Blob([body]).stream(), duplex: "half" }
+          })
+          yield* gateway.pipe(
+            Effect.provideService(HttpServerRequest.HttpServerRequest, HttpServerRequest.fromWeb(request)),
+            Effect.forkScoped
+          )
+          yield* app.until((record) => record._tag === "Stdin" && record.content.length === 0)
+          assert.strictEqual(textOf(app.stdin(1)), body ?? "")
+          assert.strictEqual(
+            app.params(1).get("CONTENT_LENGTH"),
+            body === undefined ? undefined : String(body.length)
+          )
+        }
+      }))
+
     it.live("and takes no more than MaxBodySize, whether or not the length is declared or gathered: 413", () =>
       Effect.gen(function*() {
         let connects = 0
@@ -471,7 +491,7 @@ describe("FastCgiGateway", () => {
         assert.strictEqual(connects, 0)
         const streamed = yield* Effect.forkScoped(post(port, [pattern(60), pattern(41)]), { startImmediately: true })
         yield* app
-        assert.strictEqual(yield* within(Fiber.join(streamed), "no answer to a streamed body that is too long"), 413)
+        assert.strictEqual(yield* within("an answer to a streamed body that is too long")(Fiber.join(streamed)), 413)
         const { port: gathering } = yield* start({ documentRoot: "/srv/www" }).pipe(
           Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(100))
         )
@@ -482,15 +502,14 @@ describe("FastCgiGateway", () => {
       Effect.gen(function*() {
         const { port } = yield* start()
         for (const length of ["1073741825", "1000000000000000", "9007199254740993"]) {
-          const head = yield* within(
+          const head = yield* within(`an answer to a declared length of ${length}`)(
             Effect.callback<string>((resume) => {
               const socket = connectNet(port, "127.0.0.1", () => {
                 socket.write(`POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: ${length}\r\n\r\nabc`)
               })
               socket.once("data", (data) => resume(Effect.succeed(String(data))))
               return Effect.sync(() => socket.destroy())
-            }),
-            `no answer to a declared length of ${length}`
+            })
           )
           assert.match(head, /^HTTP\/1\.1 413 /)
         }
@@ -503,15 +522,14 @@ describe("FastCgiGateway", () => {
         for (const options of [{ gatherBody: true }, { gatherBody: false }]) {
           const { port } = yield* start({ bodyTimeout: 50, ...options })
           for (const head of ["Content-Length: 100", "Transfer-Encoding: chunked"]) {
-            const answer = yield* within(
+            const answer = yield* within(`an answer to a request whose body stops (${head})`)(
               Effect.callback<string>((resume) => {
                 const socket = connectNet(port, "127.0.0.1", () => {
                   socket.write(`POST /a HTTP/1.1\r\nHost: a.test\r\n${head}\r\n\r\n3\r\nabc\r\n`)
                 })
                 socket.once("data", (data) => resume(Effect.succeed(String(data))))
                 return Effect.sync(() => socket.destroy())
-              }),
-              `no answer to a request whose body stops (${head})`
+              })
             )
             assert.match(answer, /^HTTP\/1\.1 408 /)
           }
@@ -528,11 +546,10 @@ describe("FastCgiGateway", () => {
           const request = nodeRequest({ host: "127.0.0.1", port, agent: false, method: "POST", headers })
           request.on("error", () => {})
           request.end(new Uint8Array(4_000_000))
-          const response = yield* within(
+          const response = yield* within("an answer to a request whose body the application does not take")(
             Effect.callback<IncomingMessage>((resume) => {
               request.on("response", (response) => resume(Effect.succeed(response)))
-            }),
-            "no answer to a request whose body the application does not take"
+            })
           )
           assert.strictEqual(response.statusCode, 504)
           response.resume()
@@ -545,11 +562,11 @@ describe("FastCgiGateway", () => {
         for (const head of ["", "Content-Length: 100\r\n"]) {
           const { app, port } = yield* start({ bodyTimeout: 50 })
           const [error] = yield* Effect.all([
-            within(Effect.flip(raw(port)), "the response has not been cut"),
+            within("the end of the response")(Effect.flip(raw(port))),
             Effect.flatMap(app, (app) => app.send(Record.stdout(1, bytesOf(`${head}\r\nhalf`))))
           ], { concurrency: "unbounded" })
           assert.match(error.message, /aborted|hang up|reset/)
-          yield* within((yield* app).untilEnd, "the application's connection has not been closed")
+          yield* within("the end of the connection to the application")((yield* app).untilEnd)
         }
       }).pipe(Effect.provide(silent)))
   })

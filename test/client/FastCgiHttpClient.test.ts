@@ -16,14 +16,9 @@ import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
+import { within } from "../support/within.ts"
 import { answer, type Application, bytesOf, concat, textOf } from "./application.ts"
 import { applications, errorOf, reasonOf, untilRequest, url } from "./applications.ts"
-
-// What a fault would keep from happening is waited for with a limit, and a message that says what did not come.
-const within = <A, E, R>(effect: Effect.Effect<A, E, R>, message: string) =>
-  TestClock.withLive(
-    Effect.timeoutOrElse(effect, { duration: "10 seconds", orElse: () => Effect.die(new Error(message)) })
-  )
 
 // What a client makes of one answer.
 const respond = (stdout: string | ReadonlyArray<Uint8Array>, request = HttpClientRequest.get(url)) =>
@@ -484,8 +479,8 @@ describe("FastCgiHttpClient", () => {
         yield* TestClock.adjust("4 seconds")
         assert.isUndefined(reading.pollUnsafe())
         yield* TestClock.adjust("1 second")
-        assert.strictEqual(reasonOf(yield* within(Fiber.join(reading), "reading goes on")), "DecodeError Timeout")
-        yield* within(app.untilEnd, "the request has not been given up")
+        assert.strictEqual(reasonOf(yield* within("the end of reading")(Fiber.join(reading))), "DecodeError Timeout")
+        yield* within("the end of the connection to the application")(app.untilEnd)
       }))
 
     it.effect("after bodyTimeout, where the application takes nothing of the request's body", () =>
@@ -503,7 +498,7 @@ describe("FastCgiHttpClient", () => {
           assert.isUndefined(fiber.pollUnsafe())
           yield* TestClock.adjust("1 second")
           assert.strictEqual(
-            reasonOf(yield* within(Fiber.join(fiber), "the request goes on")),
+            reasonOf(yield* within("the end of the request")(Fiber.join(fiber))),
             "TransportError Timeout"
           )
           assert.isTrue(opened[0].client.closedUnsafe())
@@ -560,10 +555,10 @@ describe("FastCgiHttpClient", () => {
             )
             // No END_REQUEST ever comes.
             yield* app.send(Record.stdout(1, bytesOf("78901")))
-            const error = errorOf(yield* within(Fiber.join(reading), `${name} goes on reading without end`))
+            const error = errorOf(yield* within(`the end of ${name}`)(Fiber.join(reading)))
             assert.strictEqual(error?.reason._tag, "DecodeError", name)
             assert.include(error?.message, "longer than 10 bytes", name)
-            yield* within(app.untilEnd, `the request has not been given up (${name})`)
+            yield* within(`the end of the connection to the application (${name})`)(app.untilEnd)
           }
         }
         const whole = yield* respond("Content-Length: 10\r\n\r\n1234567890")

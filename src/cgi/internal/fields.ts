@@ -18,15 +18,20 @@ export const hopByHop: ReadonlySet<string> = new Set([
 ])
 
 /**
- * The fields that a Connection field names, in lower case: they belong to one hop as well (RFC 9110 §7.6.1). Content-Length
- * and Host stay, whatever a peer says: the body's end and the server's name hang on them.
+ * The fields of one hop where a message has these Connection fields, which may name further ones (RFC 9110 §7.6.1).
+ * Content-Length and Host cross the gateway, whatever a peer says: the body's end and the server's name hang on them.
  */
-export const namedByConnection = (value: string, named: Set<string> = new Set()): Set<string> => {
-  for (const option of value.split(",")) {
-    const name = option.trim().toLowerCase()
-    if (name !== "" && name !== "content-length" && name !== "host") named.add(name)
+export const hopByHopWith = (connection: ReadonlyArray<string>): ReadonlySet<string> => {
+  let fields: Set<string> | undefined
+  for (const value of connection) {
+    for (const option of value.split(",")) {
+      const name = option.trim().toLowerCase()
+      if (name === "close" || name === "content-length" || name === "host" || hopByHop.has(name)) continue
+      fields ??= new Set(hopByHop)
+      fields.add(name)
+    }
   }
-  return named
+  return fields ?? hopByHop
 }
 
 // A registered name or an IPv4 address, or an IPv6 address in brackets, and a port (RFC 3986 §3.2.2). What else the grammar
