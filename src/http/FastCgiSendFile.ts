@@ -6,6 +6,8 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpEffect from "effect/http/HttpEffect"
 import * as HttpPlatform from "effect/http/HttpPlatform"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -78,10 +80,12 @@ export const make = (
         return Effect.withFiber((fiber) => {
           const request = Option.getOrUndefined(Context.getOption(fiber.context, HttpServerRequest))
           // Over another server nobody would look at the header, or everybody.
-          return request instanceof ServerRequest
-            // The platform's own response knows whether there is such a file, its type, its date and its tag.
-            ? Effect.map(response, (response) => named(response, header, value))
-            : response
+          if (!(request instanceof ServerRequest)) return response
+          // The platform's own response knows whether there is such a file, its type, its date and its tag.
+          return Effect.map(response, (response) => {
+            HttpEffect.appendPreResponseHandlerUnsafe(fiber.context, withoutRanges(header, value))
+            return named(response, header, value)
+          })
         })
       }
     })
@@ -93,8 +97,8 @@ export const make = (
  * **Details**
  *
  * `HttpServerResponse.file` and `HttpStaticServer` use it; handlers stay as they are. A whole file below one of the roots
- * is answered with the header and without a body; the web server adds the length and answers `Range`, `If-None-Match` and
- * the like itself. What the app sends itself, as without this layer:
+ * is answered with the header and without a body; the web server adds the length and `Accept-Ranges`, and answers `Range`,
+ * `If-None-Match` and the like itself. What the app sends itself, as without this layer:
  *
  * - files below none of the roots, after `.`, `..` and relative paths have been resolved;
  * - a part of a file (`offset`, `bytesToRead`), which is what `HttpStaticServer` answers to a `Range`, and any status but
@@ -187,6 +191,12 @@ const nameOf = (roots: ReadonlyArray<Root>, file: string): string | undefined =>
 
 // nginx, lighttpd and mod_xsendfile decode the value.
 const encodePath = (path: string): string => encodeURIComponent(path).replaceAll("%2F", "/")
+
+// Whoever sends the file says whether it sends parts of it. nginx would say it twice; `HttpStaticServer` adds it afterwards.
+const withoutRanges = (header: string, value: string): HttpEffect.PreResponseHandler => (_, response) =>
+  Exit.succeed(
+    response.headers[header] === value ? HttpServerResponse.removeHeader(response, "accept-ranges") : response
+  )
 
 const named = (
   response: HttpServerResponse.HttpServerResponse,

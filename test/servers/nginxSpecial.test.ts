@@ -131,6 +131,8 @@ describeWith(["nginx"], "nginx", (nginx) => {
       const whole = yield* get()
       assert.strictEqual(whole.text, "content of what?is#this.txt")
       assert.strictEqual(whole.headers["content-type"], "text/plain; charset=utf-8")
+      // HttpStaticServer says it as well; twice it would be "bytes, bytes".
+      assert.strictEqual(whole.headers["accept-ranges"], "bytes")
       const etag = whole.headers["etag"]!
       assert.match(etag, /^"[0-9a-f]+-1b"$/)
       assert.strictEqual((yield* get({ "if-none-match": etag })).status, 304)
