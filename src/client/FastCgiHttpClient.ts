@@ -51,8 +51,8 @@ export interface FastCgiUpstreamOptions<E = never, R = never> {
   readonly headTimeout?: Duration.Input | undefined
   /**
    * How long the application may take nothing of a request's body, or send nothing of a response's, while that is what is
-   * waited for; for the gateway also how long its client may send nothing of the request's body. Default 60 seconds for the
-   * gateway, else for ever.
+   * waited for; for the gateway also how long its client may send nothing of the request's body. An event stream needs a comment line
+   * more often than that. Default 60 seconds for the gateway, else for ever.
    */
   readonly bodyTimeout?: Duration.Input | undefined
   /** The longest response head, in bytes. Default 64 KiB. */

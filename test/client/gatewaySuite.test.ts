@@ -21,7 +21,7 @@ const gateway = (keepConnection: boolean) => (options: ShutdownOptions) =>
     Effect.gen(function*() {
       const { connect } = yield* FastCgiTest.FastCgiMemory
       const context = yield* Layer.build(
-        FastCgiGateway.layer({ connect, keepConnection, headTimeout: "1 hour" }).pipe(
+        FastCgiGateway.layer({ connect, keepConnection, headTimeout: "1 hour", bodyTimeout: "1 hour" }).pipe(
           Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
           Layer.provideMerge(FetchHttpClient.layer)
         )
