@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { FastCgiTransport } from "effect-fastcgi"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
@@ -433,6 +434,8 @@ describe("a transport over a tcp socket", () => {
   it.live("resets at once, whatever is pending", () =>
     Effect.gen(function*() {
       const { client, closed, told, transport } = yield* makePair("tcp", { paused: true })
+      // Node 22 takes the reset of a paused socket for an end, until something is written.
+      client.socket.on("end", () => client.socket.write(""))
       transport.writeUnsafe([pattern(8 * mebibyte)])
       transport.resetUnsafe()
       transport.resetUnsafe()
@@ -441,6 +444,19 @@ describe("a transport over a tcp socket", () => {
       yield* client.closed
       assert.deepStrictEqual(client.errors, ["ECONNRESET"])
       assert.strictEqual(told.closes, 1)
+    }))
+
+  it.live("takes a reset for no end, although it reads late what came before", () =>
+    Effect.gen(function*() {
+      const { client, socket, transport } = yield* makePair("tcp", { observe: false })
+      client.socket.write(pattern(mebibyte))
+      // Nobody pulls.
+      yield* eventually(() => socket.isPaused())
+      client.socket.resetAndDestroy()
+      yield* client.closed
+      const exit = yield* Effect.exit(pullAll(transport))
+      assert.isTrue(Exit.isFailure(exit))
+      assert.include(String(exit), "The peer reset the connection")
     }))
 
   it.live("knows the peer's address", () =>

@@ -219,13 +219,22 @@ class SocketTransport implements FastCgiTransport {
   }
 
   private ended(): void {
+    // Node stops polling a socket that has been read to its end, so nothing would tell that the peer, a web server whose
+    // client has gone away for instance, has closed the other direction as well. Writing nothing fails with EPIPE in that
+    // case on a UNIX socket, and has no effect in every other. Node 22 also takes a reset for the end when the socket was
+    // paused: the write fails with ECONNRESET, so that the end is told when it is known to be one.
+    if (this.writeEnded || this.socket.destroyed || this.socket.writableLength > 0) this.endedInOrder()
+    else this.socket.write(nothing, this.endIsKnown)
+  }
+
+  private readonly endIsKnown = (error?: Error | null): void => {
+    if ((error as NodeJS.ErrnoException | null | undefined)?.code !== "ECONNRESET") this.endedInOrder()
+  }
+
+  private endedInOrder(): void {
     this.peerEnded = true
     this.wake()
     this.flowEnd()
-    // Node stops polling a socket that has been read to its end, so nothing would tell that the peer, a web server whose
-    // client has gone away for instance, has closed the other direction as well. Writing nothing fails with EPIPE in that
-    // case on a UNIX socket, and has no effect in every other.
-    if (!this.writeEnded && !this.socket.destroyed) this.socket.write(nothing)
   }
 
   private lost(): void {
