@@ -9,9 +9,15 @@ import { suite } from "./suite.ts"
 const memory = (client: FastCgiTest.FastCgiTestOptions["client"]) => (server: ShutdownOptions) =>
   Layer.mergeAll(FastCgiTest.layerTestWith({ server, client }), NodeHttpServer.layerHttpServices)
 
+const pathsOutRefused = "FastCgiHttpClient sends no such path"
+
 suite("FastCgiTest.layerTest", Layer.mergeAll(FastCgiTest.layerTest, NodeHttpServer.layerHttpServices), {
-  layerWith: memory({})
+  layerWith: memory({}),
+  pathsOutRefused
 })
 
 const multiplexed = memory({ maxRequests: 64 })
-suite("FastCgiTest.layerTestWith, 64 requests to a connection", multiplexed({}), { layerWith: multiplexed })
+suite("FastCgiTest.layerTestWith, 64 requests to a connection", multiplexed({}), {
+  layerWith: multiplexed,
+  pathsOutRefused
+})

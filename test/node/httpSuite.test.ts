@@ -39,7 +39,12 @@ const unix = (keepConnection: boolean) => (options: ShutdownOptions) =>
     ).pipe(Layer.provideMerge(NodeFastCgi.layer({ path, ...options })))
   })).pipe(Layer.provide(NodeFastCgi.layerServices))
 
-suite("NodeFastCgi.layer on a UNIX socket", unix(true)({}), { layerWith: unix(true) })
+const pathsOutRefused = "FastCgiHttpClient sends no such path"
+
+suite("NodeFastCgi.layer on a UNIX socket", unix(true)({}), { layerWith: unix(true), pathsOutRefused })
 
 // What nginx does by default: the connection that closes is the end of the response.
-suite("NodeFastCgi.layer on a UNIX socket, a connection a request", unix(false)({}), { layerWith: unix(false) })
+suite("NodeFastCgi.layer on a UNIX socket, a connection a request", unix(false)({}), {
+  layerWith: unix(false),
+  pathsOutRefused
+})

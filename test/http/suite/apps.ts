@@ -244,7 +244,10 @@ export const apps: Cases = (test, capabilities) => {
       }
       const out = capabilities.pathsOutRefused === undefined ? 404 : 400
       for (const url of ["/..%2fsecret.txt", "/guide/..%2f..%2fsecret.txt", "/%00"]) {
-        assert.strictEqual(yield* status(get(url)), out, url)
+        // A client of FastCGI says so itself.
+        const refused = Effect.catch(status(get(url)), (error) =>
+          error.reason._tag === "InvalidUrlError" ? Effect.succeed(400) : Effect.fail(error))
+        assert.strictEqual(yield* refused, out, url)
       }
     }))
 

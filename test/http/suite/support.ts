@@ -109,8 +109,12 @@ export const send = HttpClient.execute
 export const sendText = (request: HttpClientRequest.HttpClientRequest) =>
   Effect.flatMap(HttpClient.execute(request), (response) => response.text)
 
+/** The status, when all of the response has come. The body that a 204 has not is not read: `fetch` of Node 22 fails then. */
 export const status = <E, R>(response: Effect.Effect<HttpClientResponse.HttpClientResponse, E, R>) =>
-  Effect.flatMap(response, (response) => Effect.as(response.text, response.status))
+  Effect.flatMap(
+    response,
+    (response) => response.status === 204 ? Effect.succeed(204) : Effect.as(response.text, response.status)
+  )
 
 /** A request whose method is not one of those Effect names. */
 export const method = (method: string, url: string): HttpClientRequest.HttpClientRequest =>
