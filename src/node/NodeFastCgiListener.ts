@@ -13,7 +13,7 @@ import type * as Scope from "effect/Scope"
 import * as CgiProgram from "../server/CgiProgram.ts"
 import * as FastCgiAccess from "../server/FastCgiAccess.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
-import { count, isSetToNothing, setting } from "../server/internal/settings.ts"
+import { count, isSetToNothing, setting, warnOfUnknown } from "../server/internal/settings.ts"
 import { acceptor } from "./internal/acceptor.ts"
 import { listenForms, parseListenAddress } from "./internal/address.ts"
 import { cgiProcess } from "./internal/cgiProcess.ts"
@@ -329,6 +329,8 @@ export const layerSystemd = (
  * | `FASTCGI_BACKLOG`     | a whole number                                                                                |
  * | `FASTCGI_ALLOW`       | who may connect over TCP: addresses and networks, with commas between                         |
  *
+ * Logs a warning for each variable that begins with `FASTCGI_` and is no setting of this package.
+ *
  * @category configuration
  * @since 0.1.0
  */
@@ -350,6 +352,7 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
     })
   }),
   Effect.fnUntraced(function*({ allow, backlog, listen, mode }) {
+    yield* warnOfUnknown
     // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
     const more = { backlog, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
     return (listen ?? [{ fd: 0 }]).map((options): NodeFastCgiListenerOptions =>

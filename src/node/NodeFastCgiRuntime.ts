@@ -5,13 +5,18 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import { Console } from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { LogToStderr } from "effect/References"
 import * as Runtime from "effect/Runtime"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as NodeConsole from "node:console"
 import * as Os from "node:os"
 import { FastCgiListenerError } from "../server/FastCgiListener.ts"
+import { isOutputLost } from "./internal/stdio.ts"
 
 /**
  * Options of `runMain`.
@@ -50,7 +55,8 @@ export interface RunMainOptions {
  * - A failure is reported in one message on stderr, without a stack trace unless it is a defect, and the exit code is 1,
  *   or what `Runtime.errorExitCode` of the error says.
  * - Logs go to stderr (`References.LogToStderr`): where a web server starts an application, stdout is /dev/null, or even
- *   the listening socket. A stdout or stderr that nobody reads any more ends nothing.
+ *   the listening socket. There Effect's `Console` is stderr as well, and with it loggers that do not look at that setting,
+ *   such as `Logger.consoleJson`; `console.log` is not. A stdout or stderr that nobody reads any more ends nothing.
  *
  * **Gotchas**
  *
@@ -88,10 +94,14 @@ export const runMain: {
   <A, E>(effect: Effect.Effect<A, E>, options: RunMainOptions = {}): void => {
     ignoreErrors()
     const main = options.disableErrorReporting === true ? effect : Effect.onError(effect, report)
-    withSignals(options.shutdownTimeout)(Effect.provideService(main, LogToStderr, true), {
-      disableErrorReporting: true,
-      teardown: options.teardown
-    })
+    const logging = Effect.provideService(main, LogToStderr, true)
+    withSignals(options.shutdownTimeout)(
+      isOutputLost() ? Effect.provideService(logging, Console, onStderr()) : logging,
+      {
+        disableErrorReporting: true,
+        teardown: options.teardown
+      }
+    )
   }
 )
 
@@ -154,6 +164,8 @@ const isDebuggerWanted = (): boolean =>
   process.execArgv.some((option) => /^--inspect(-brk|-wait)?(=|$)/.test(option)) ||
   (process.env["NODE_OPTIONS"] ?? "") !== ""
 
+const onStderr = (): Console => new NodeConsole.Console(process.stderr, process.stderr)
+
 // A pipe whose reader has gone away, a terminal that was closed, a listening socket: what is written to it is lost, and
 // nothing else.
 const ignoreErrors = (): void => {
@@ -184,6 +196,7 @@ const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
 const describeFailure = (error: unknown): string => {
   // Says by itself what was tried.
   if (error instanceof FastCgiListenerError) return error.message
+  if (error instanceof Config.ConfigError) return describeConfigError(error)
   const parts: Array<string> = []
   for (const pretty of chain(Cause.prettyErrors(Cause.fail(error))[0])) {
     const text = pretty.message === "" ? pretty.name : pretty.message
@@ -195,6 +208,16 @@ const describeFailure = (error: unknown): string => {
   }
   return parts.join(": ")
 }
+
+// Which variable, and what it has to be.
+const describeConfigError = ({ cause }: Config.ConfigError): string =>
+  cause._tag === "SourceError"
+    ? cause.message
+    : configIssues(cause.issue).issues.map(({ message, path = [] }) =>
+      `${path.map((part) => typeof part === "object" ? part.key : part).map(String).join("_")}: ${message}`
+    ).join("\n")
+
+const configIssues = SchemaIssue.makeFormatterStandardSchemaV1()
 
 function* chain(error: unknown): Generator<Error> {
   while (error instanceof Error) {

@@ -6,6 +6,7 @@ import { NodeFastCgi, NodeFastCgiListener } from "effect-fastcgi/node"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as HttpServer from "effect/http/HttpServer"
+import * as Logger from "effect/Logger"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { projectRoot } from "../support/files.ts"
@@ -52,9 +53,55 @@ describe("NodeFastCgiListener.config", () => {
     it.effect(`fails for ${JSON.stringify(env)}, and names the setting`, () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(NodeFastCgiListener.config)
-        assert.include(error.message, Object.keys(env)[0]!.slice("FASTCGI_".length))
+        const [[name, value]] = Object.entries(env) as [[string, string]]
+        assert.isTrue(error.message.startsWith(`${name}=${JSON.stringify(value)}: expected `), error.message)
       }).pipe(provider(env)))
   }
+})
+
+describe("a variable that is no setting", () => {
+  const warnings = (config: ConfigProvider.ConfigProvider) => {
+    const lines: Array<string> = []
+    const logger = Logger.make(({ logLevel, message }) => void lines.push(`${logLevel} ${String(message)}`))
+    return Effect.as(NodeFastCgi.config, lines).pipe(
+      Effect.provideService(ConfigProvider.ConfigProvider, config),
+      Effect.provide(Logger.layer([logger]))
+    )
+  }
+
+  it.effect("is warned of where it begins like one", () =>
+    Effect.gen(function*() {
+      const env = { FASTCGI_LISTN: "9000", FASTCGI_IDLE_TIMEOUT_: "x", FASTCGI: "1", FASTCGI_MAX: "2", FASTCGIX: "3" }
+      const known = {
+        FASTCGI_MAX_REQUESTS: "7",
+        FASTCGI_LISTEN: "9000",
+        FCGI_WEB_SERVER_ADDRS: "127.0.0.1",
+        PATH: "/bin"
+      }
+      const names = ["FASTCGI", "FASTCGI_IDLE_TIMEOUT_", "FASTCGI_LISTN", "FASTCGI_MAX"]
+      for (
+        const from of [
+          ConfigProvider.fromEnv({ env: { ...env, ...known } }),
+          ConfigProvider.fromUnknown({ ...env, ...known })
+        ]
+      ) {
+        const lines = yield* warnings(from)
+        assert.deepStrictEqual(
+          lines.map((line) => line.split(" ", 2).join(" ")).sort(),
+          names.map((name) => `Warn ${name}`)
+        )
+        assert.include(lines[0], "FASTCGI_LISTEN")
+      }
+      assert.deepStrictEqual(yield* warnings(ConfigProvider.fromEnv({ env: known })), [])
+    }))
+
+  it.effect("is none of those that are read", () =>
+    Effect.gen(function*() {
+      const page = Fs.readFileSync(Path.join(projectRoot, "docs/operations.md"), "utf8")
+      const env = Object.fromEntries([...new Set(page.match(/\bFASTCGI_[A-Z_]+/g))].map((name) => [name, ""]))
+      assert.deepStrictEqual(yield* warnings(ConfigProvider.fromEnv({ env })), [])
+      assert.isAbove(Object.keys(env).length, 20)
+    }))
 })
 
 describe("NodeFastCgi.config", () => {

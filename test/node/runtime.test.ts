@@ -21,20 +21,28 @@ interface Life {
 }
 
 const lead = (life: string, ...nodeOptions: ReadonlyArray<string>): Effect.Effect<Life, never, Scope.Scope> =>
+  leadWith({}, life, ...nodeOptions)
+
+const leadWith = (
+  options: { readonly stdout?: "ignore"; readonly env?: Readonly<Record<string, string>> },
+  life: string,
+  ...nodeOptions: ReadonlyArray<string>
+): Effect.Effect<Life, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const child = ChildProcess.spawn(process.execPath, [...nodeOptions, fixture, life], {
-        stdio: ["ignore", "pipe", "pipe", "pipe"]
+        env: { ...process.env, ...options.env },
+        stdio: ["ignore", options.stdout ?? "pipe", "pipe", "pipe"]
       })
-      const read = (stream: Readable) => {
+      const read = (stream: Readable | null) => {
         let text = ""
-        stream.setEncoding("utf8").on("data", (chunk: string) => {
+        stream?.setEncoding("utf8").on("data", (chunk: string) => {
           text += chunk
         })
         return () => text
       }
-      const stdout = read(child.stdout!)
-      const stderr = read(child.stderr!)
+      const stdout = read(child.stdout)
+      const stderr = read(child.stderr)
       const said = child.stdio[3] as Readable
       const text = read(said)
       const words = () => text().split("\n").filter((word) => word !== "")
@@ -205,4 +213,48 @@ describe("a program that NodeFastCgiRuntime runs", () => {
       assert.strictEqual(yield* life.ended, 0)
       assert.include(life.stderr(), "Debugger listening")
     }))
+})
+
+describe("a program whose stdout is /dev/null, as lighttpd starts it", () => {
+  it.live("has the lines of every logger on stderr", () =>
+    Effect.gen(function*() {
+      const life = yield* leadWith({ stdout: "ignore" }, "logs JSON")
+      assert.strictEqual(yield* life.ended, 0)
+      const [line, word] = life.stderr().trimEnd().split("\n")
+      assert.strictEqual((JSON.parse(line!) as { readonly message: string }).message, "a line")
+      assert.strictEqual(word, "a word")
+    }))
+
+  it.live("has them on stdout where somebody reads that", () =>
+    Effect.gen(function*() {
+      const life = yield* lead("logs JSON")
+      assert.strictEqual(yield* life.ended, 0)
+      assert.strictEqual(life.stderr(), "")
+      assert.match(life.stdout(), /"a line".*\na word\n$/)
+    }))
+})
+
+describe("a setting that is wrong", () => {
+  for (
+    const [life, env, message] of [
+      ["reads a setting", { FASTCGI_BACKLOG: "many" }, "FASTCGI_BACKLOG=\"many\": expected a whole number from 1"],
+      [
+        "reads a setting",
+        { FASTCGI_IDLE_TIMEOUT: "30" },
+        "FASTCGI_IDLE_TIMEOUT=\"30\": expected a duration with its unit, such as \"30 seconds\" or \"500 millis\", or \"unbounded\""
+      ],
+      ["reads a setting of its own", { APP_PORT: "http" }, "APP_PORT: Expected "],
+      ["reads a setting of its own", { APP_PORT: "1" }, "APP_NAME: Expected "]
+    ] as const
+  ) {
+    it.live(`is reported by its name, and nothing else is said: ${message}`, () =>
+      Effect.gen(function*() {
+        const said = yield* leadWith({ env }, life)
+        assert.strictEqual(yield* said.ended, 1)
+        assert.strictEqual(said.stdout(), "")
+        assert.include(said.stderr(), message)
+        assert.notMatch(said.stderr(), /SchemaError|SourceError|ConfigError|\n\s+at /)
+        assert.strictEqual(said.stderr().trimEnd().split("\n").length, 1, said.stderr())
+      }))
+  }
 })

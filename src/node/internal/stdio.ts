@@ -34,6 +34,20 @@ export const detachOutput = (fd: number): void => {
   }
 }
 
+/** Whether nobody gets what is written to stdout: it is the null device, or will be when `detachOutput` has looked at it. */
+export const isOutputLost = (): boolean => {
+  try {
+    const stdout = Fs.fstatSync(1, { bigint: true })
+    if (stdout.isCharacterDevice()) return stdout.rdev === Fs.statSync("/dev/null", { bigint: true }).rdev
+    if (!stdout.isSocket() || CgiProgram.isCgi(process.env)) return false
+    const stdin = statSocket(0)
+    return stdin !== undefined && stdin.ino === stdout.ino && stdin.dev === stdout.dev
+  } catch {
+    // No such descriptor, or no null device.
+    return false
+  }
+}
+
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
