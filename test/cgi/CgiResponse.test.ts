@@ -510,7 +510,9 @@ describe("both", () => {
       assert.strictEqual(parsed.status, status)
       assert.strictEqual(parsed.rest.length, 0)
       assert.deepStrictEqual(parsed.headers, [
-        ...Object.entries(record).map(([name, value]) => [name, trimmed(value)] as const),
+        // Of the names that chance makes, "te" and "status" may not pass.
+        ...Object.entries(record).filter(([name]) => name.toLowerCase() !== "te" && name.toLowerCase() !== "status")
+          .map(([name, value]) => [name, trimmed(value)] as const),
         ...cookies.map((cookie) => ["Set-Cookie", trimmed(cookie)] as const)
       ])
     },
