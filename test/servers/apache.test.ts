@@ -12,6 +12,7 @@ import * as Application from "./support/application.ts"
 import { cases } from "./support/cases.ts"
 import { request } from "./support/http.ts"
 import type { Received } from "./support/messages.ts"
+import { Site } from "./support/site.ts"
 
 const options = { excludeTestServices: true } as const
 
@@ -25,6 +26,18 @@ describeWith(["apache2", Apache.fcgidModule], "Apache", (apache) => {
       for (const row of rows) describe(row.name, () => cases(it, row))
     })
   }
+
+  layer(Apache.layer(apache!, "mod_fcgid", [Apache.fcgidPages[0]!]), options)((it) => {
+    it.effect("mod_fcgid runs the application again and again for a 200 with a Location, as docs/apache.md says", () =>
+      Effect.gen(function*() {
+        const { application, port } = yield* Site
+        const id = application.id()
+        const response = yield* request(port(Apache.fcgidPages[0]!), `/redirect?code=200&to=%2Felse&id=${id}`)
+        assert.strictEqual(response.status, 500)
+        yield* application.hears("Begun", id)
+        assert.isAtLeast(application.begun().filter((begun) => begun === id).length, 10)
+      }))
+  })
 
   // As people write it: one argument in a section, and no slash at the end.
   for (

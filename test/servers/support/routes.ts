@@ -257,10 +257,12 @@ const status = HttpRouter.add(
 const redirect = HttpRouter.add(
   "*",
   "/redirect",
-  Effect.map(
-    parameters,
-    (query) => HttpServerResponse.redirect(query.get("to") ?? "/", { status: number(query, "code", 302) })
-  )
+  Effect.gen(function*() {
+    const query = yield* parameters
+    const id = query.get("id")
+    if (id !== null) yield* (yield* Control).send({ _tag: "Begun", id })
+    return HttpServerResponse.redirect(query.get("to") ?? "/", { status: number(query, "code", 302) })
+  })
 )
 
 /** As many cookies as asked for. */
