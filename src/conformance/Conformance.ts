@@ -1,5 +1,5 @@
 /**
- * The conformance suite: plays the web server against any FastCGI server, a case for every row of the specification's
+ * The conformance suite: plays the web server against a FastCGI server, a case for every row of the specification's
  * checklist that can be seen from outside, and says what came.
  *
  * It depends on bytes and time only: whatever makes a `FastCgiTransport` can be tried, a socket or a pair in memory. The
@@ -227,7 +227,13 @@ const probe = (connect: Connect): Effect.Effect<void, Unmet> =>
     const peer = yield* connect
     yield* peer.send(Wire.request({ uri: "/echo", keep: false, stdin: Wire.utf8("probe") }))
     const reply = yield* peer.reply(1)
-    if (reply.status === 404) return yield* new Unmet({ message: "the application has no /echo" })
+    if (reply.status === 404) {
+      return yield* new Unmet({
+        message:
+          "the application has no /echo: it answers 404. The suite needs an application that goes by REQUEST_URI " +
+          "and does what docs/conformance.md says; php-fpm, which runs what SCRIPT_FILENAME names, cannot be tried"
+      })
+    }
     if (reply.outcome !== "ended" || Wire.latin1(reply.body) !== "probe") {
       return yield* new Unmet({ message: "the server does not answer POST /echo with the body it gets" })
     }

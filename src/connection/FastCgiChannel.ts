@@ -1,6 +1,7 @@
 /**
  * Bytes to records and back as Effect `Channel`s over arrays: one array of byte chunks in, one array of records out.
- * The connection, the client and the tools are built from these.
+ * For tools and tests that work on streams of bytes; the server's connections and the client use the decoder itself, which
+ * costs no Effect a read.
  *
  * @since 0.1.0
  */

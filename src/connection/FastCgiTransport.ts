@@ -1,6 +1,7 @@
 /**
  * The bytes of one connection, in both directions, as the multiplexer needs them: an array of chunks per read, a batch
- * per write, and nothing in between. Sockets, in-memory pairs and Effect's `Socket` are made into one of these.
+ * per write, and nothing in between. Sockets of Node, the descriptors of a CGI program and pairs in memory are made into
+ * one of these.
  *
  * @since 0.1.0
  */

@@ -1,5 +1,5 @@
 /**
- * Where connections come from, as a service: a socket of the operating system, an Effect `SocketServer`, or a test.
+ * Where connections come from, as a service: a socket of the operating system, or a test.
  *
  * @since 0.1.0
  */

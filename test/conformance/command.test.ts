@@ -8,7 +8,9 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { servers } from "../../conformance/servers.ts"
 import type { Report } from "../../src/conformance/Conformance.ts"
+import * as PhpFpm from "../client/phpFpm.ts"
 import { projectRoot } from "../support/files.ts"
+import { describeWith } from "../support/requirement.ts"
 import { run, temporaryDirectory } from "../support/webServers.ts"
 
 const onSources = ["--import", Path.join(projectRoot, "test/examples/support/onSources.ts")]
@@ -106,6 +108,16 @@ describe("effect-fastcgi conformance", () => {
         assert.strictEqual(code, 2, sentence)
       }
     }))
+
+  describeWith(["php-fpm8.2"], "against php-fpm", (phpFpm) => {
+    it.live("exits with 2 and says what the suite needs", () =>
+      Effect.gen(function*() {
+        const { socket } = yield* PhpFpm.start(phpFpm!)
+        const { code, log } = yield* command("conformance", socket)
+        assert.include(log, "The suite needs an application that goes by REQUEST_URI")
+        assert.strictEqual(code, 2)
+      }))
+  })
 
   it.live("says its version and its subcommands without the suite", () =>
     Effect.gen(function*() {

@@ -1,5 +1,5 @@
 /**
- * What arrives for handlers: fragments, backpressure without windows (architecture §7), and lengths.
+ * What arrives for handlers: fragments, backpressure without windows (docs/architecture.md, Input), and lengths.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { FastCgiEncoder, FastCgiParams, FastCgiRecord as R, FastCgiRequestError, FastCgiResponse } from "effect-fastcgi"

@@ -1,5 +1,5 @@
 /**
- * The import rules between the folders of `src` (docs/architecture.md §2). One folder is one layer; this file reads the import
+ * The import rules between the folders of `src` (docs/architecture.md, Modules). One folder is one layer; this file reads the import
  * lines and fails on every edge that the table does not have.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -126,7 +126,7 @@ const edge = (file: string, specifier: string, typeOnly = false): Edge => ({
 })
 
 describe("imports of src", () => {
-  it("follow the table of docs/architecture.md §2", () => {
+  it("follow the table of docs/architecture.md", () => {
     const files = sourceFiles()
     assert.isAbove(files.length, 10)
     const edges = files.flatMap(edgesOf)

@@ -1,5 +1,5 @@
 /**
- * The multiplexer: one connection, records in, request fibers, records out (architecture §5, §6).
+ * The multiplexer: one connection, records in, request fibers, records out (docs/architecture.md, One request).
  *
  * It owns the map of requests, and is the only one that closes. Records are dispatched in plain synchronous code, an array
  * at a time; an Effect runs per request and per wait.
