@@ -30,11 +30,18 @@ const table: Record<string, Rules> = {
   // The text codec is shared by the two pure layers: PARAMS bytes become strings in both.
   cgi: { folders: [], types: ["protocol"], files: ["protocol/internal/text.ts"], packages: [pure] },
   connection: { folders: ["protocol"], packages: [core, /^effect\/socket\/Socket$/, /^effect\/net\/NetAddress$/] },
-  server: { folders: ["protocol", "connection", "cgi"], internals: ["connection"], packages: [core, net, socket] },
+  // A target that came from a peer is encoded before it is logged.
+  server: {
+    folders: ["protocol", "connection", "cgi"],
+    internals: ["connection"],
+    files: ["cgi/internal/percent.ts"],
+    packages: [core, net, socket]
+  },
   // The adapter runs on the same engine as FastCgiServer, and sees of a connection only the errors and the type of a request.
   http: {
     folders: ["server", "cgi", "protocol"],
     internals: ["server"],
+    files: ["cgi/internal/percent.ts"],
     types: ["connection"],
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
