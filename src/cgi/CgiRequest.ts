@@ -241,7 +241,7 @@ export const headers = (params: FastCgiParams, prototype: object | null = null):
  *
  * These are HTTP_*, CONTENT_TYPE, CONTENT_LENGTH, REQUEST_METHOD, REQUEST_URI, REQUEST_SCHEME, HTTPS, SERVER_NAME,
  * SERVER_PORT, SERVER_PROTOCOL, REMOTE_ADDR, REMOTE_HOST, REMOTE_IDENT, REMOTE_PORT, REMOTE_USER, AUTH_TYPE and
- * REDIRECT_HTTP_AUTHORIZATION. Others may hold anything: SCRIPT_NAME and its like are percent-decoded, SSL_CLIENT_CERT has
+ * REDIRECT_HTTP_AUTHORIZATION. What is no visible ASCII in the name is percent-encoded. Others may hold anything: SCRIPT_NAME and its like are percent-decoded, SSL_CLIENT_CERT has
  * lines.
  *
  * @category accessors
@@ -259,7 +259,7 @@ export const invalidVariable = (params: FastCgiParams): string | undefined => {
     if (cr < valueStart) cr = next(text, "\r", valueStart)
     if (found !== undefined || (nul >= end && lf >= end && cr >= end)) return
     const name = text.substring(nameStart, valueStart)
-    if (name.startsWith("HTTP_") || oneLine.has(name)) found = copy(name)
+    if (name.startsWith("HTTP_") || oneLine.has(name)) found = copy(encodeTarget(name))
   })
   return found
 }

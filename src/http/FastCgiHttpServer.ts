@@ -17,7 +17,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as CgiRequest from "../cgi/CgiRequest.ts"
-import { encodeTarget } from "../cgi/internal/percent.ts"
 import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
@@ -147,8 +146,7 @@ export const origin: Effect.Effect<Option.Option<FastCgiOrigin>, never, HttpServ
 
 const invalid = (params: FastCgiParams): string | undefined => {
   const name = CgiRequest.invalidVariable(params)
-  // A name is what somebody has sent as well.
-  return name === undefined ? undefined : `${encodeTarget(name)} holds CR, LF or NUL`
+  return name === undefined ? undefined : `${name} holds CR, LF or NUL`
 }
 
 // What an app fails with has the response in it that it was answered with: of a missing route 404, which is no failure. A

@@ -7,11 +7,13 @@
 import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Config from "effect/Config"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Etag from "effect/http/Etag"
 import type * as HttpPlatform from "effect/http/HttpPlatform"
-import type * as HttpServer from "effect/http/HttpServer"
+import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
@@ -59,6 +61,10 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  *
  * Swap it for `NodeHttpServer.layer`; nothing else of the app changes. It fails with `FastCgiListenerError` when there is
  * nothing to listen on, with a message that says what to do. Closing it drains: see `FastCgiHttpServer.make`.
+ *
+ * A port is logged as `fastcgi://127.0.0.1:9000`. Effect's own line says `http://127.0.0.1:9000` for it, and `unix://cgi` in a
+ * CGI program: `HttpRouter.serve(Routes, { disableListenLog: true })` leaves that out. Who speaks HTTP to the port is answered
+ * with 400, which says what it is.
  *
  * **Gotchas**
  *
@@ -154,7 +160,8 @@ export const layerServer = (
     Layer.provide([
       NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options),
       FastCgiAdmission.layer(options)
-    ])
+    ]),
+    Layer.tap((context) => logAddress(Context.get(context, HttpServer.HttpServer).address))
   )
 
 /**
@@ -173,6 +180,12 @@ export const layerServices: Layer.Layer<NodeFastCgiServices> = Layer.mergeAll(
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+// Effect's own line calls every port an address of HTTP.
+const logAddress = (address: NetAddress.SocketAddress): Effect.Effect<void> =>
+  NetAddress.isInetAddress(address)
+    ? Effect.logInfo(`Listening on fastcgi://${NetAddress.formatInet(address)}, for a web server: no HTTP`)
+    : Effect.void
 
 const withAllow = (
   listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>,

@@ -673,6 +673,10 @@ describe("invalidVariable", () => {
     }
   })
 
+  it("names it in a way that a log can print", () => {
+    assert.strictEqual(invalid(["HTTP_X\nY", "a\n"]), "HTTP_X%0AY")
+  })
+
   it("leaves alone what may hold any byte", () => {
     for (const name of ["SCRIPT_NAME", "PATH_INFO", "PATH_TRANSLATED", "SSL_CLIENT_CERT", "PHP_VALUE", "X\nY"]) {
       assert.isUndefined(invalid(["HTTP_A", "a"], [name, "a\r\n\0b"], ["HTTP_B", "b\t\x01\x7f\xff"]))

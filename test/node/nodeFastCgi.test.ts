@@ -12,6 +12,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Scope from "effect/Scope"
 import * as ChildProcess from "node:child_process"
@@ -66,6 +67,28 @@ describe("NodeFastCgi.layer", () => {
         paths[0]
       )
       for (const path of paths) assert.strictEqual(yield* get({ path }, "/"), "200 Hello")
+    }))
+
+  it.live("says that a port is none of HTTP, in its log and to whoever speaks HTTP to it", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const log = Logger.layer([
+        Logger.make(({ logLevel, message }) => void lines.push(`${logLevel} ${String(message)}`))
+      ])
+      const context = yield* serve(Layer.provide(NodeFastCgi.layer({ port: 0 }), log))
+      const { port } = Context.get(context, HttpServer.HttpServer).address as NetAddress.InetAddress
+      assert.deepStrictEqual(lines, [`Info Listening on fastcgi://127.0.0.1:${port}, for a web server: no HTTP`])
+      // What is unread when the answer comes does not cost it.
+      for (const body of ["", "x".repeat(300_000)]) {
+        const response = yield* Effect.promise(() =>
+          fetch(`http://127.0.0.1:${port}/`, body === "" ? {} : { method: "POST", body })
+        )
+        assert.strictEqual(response.status, 400)
+        assert.match(yield* Effect.promise(() => response.text()), /^This port speaks FastCGI and no HTTP/)
+      }
+      const path = `${yield* temporaryDirectory}/app.sock`
+      yield* serve(Layer.provide(NodeFastCgi.layer({ path }), log))
+      assert.strictEqual(lines.length, 1)
     }))
 
   it.live("fails with what to do when it cannot listen", () =>
@@ -148,7 +171,12 @@ describe("NodeFastCgi.layer without options", () => {
         child.process.kill("SIGTERM")
         // Ended by itself and not by the signal.
         assert.deepStrictEqual(yield* child.exited, [0, null])
-        assert.deepStrictEqual([child.stderr(), ...child.lines()], [""])
+        // The address of the port, and nothing else.
+        const line = kind === "unix"
+          ? /^$/
+          : new RegExp(`^\\S+ INFO \\S+: Listening on fastcgi://127\\.0\\.0\\.1:${port},.*\n$`)
+        assert.match(child.stderr(), line)
+        assert.deepStrictEqual(child.lines(), [])
         assert.strictEqual(yield* connectCode(to), "ECONNREFUSED")
       })
   )

@@ -19,7 +19,7 @@
  * | unknown type            | id 0              | UNKNOWN_TYPE                                                |
  * | unknown type, GET_VALUES| id not 0          | ignore: not a management record                             |
  * | END_REQUEST, STDOUT, STDERR, UNKNOWN_TYPE, GET_VALUES_RESULT | any | ignore: never answer an answer       |
- * | not a record            |                   | decode error: close                                         |
+ * | not a record            |                   | decode error: close; HTTP at the start is answered in HTTP  |
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
@@ -54,6 +54,17 @@ const cutOff = new Uint8Array(0)
 // What `goAway` says.
 const noMultiplexing = FastCgiParams.encodePairs([[ValueName.MpxsConns, "0"]])
 
+// What a request of HTTP begins with, an upper-case letter, no record does.
+const isHttp = (byte: number): boolean => byte >= 0x41 && byte <= 0x5a
+
+const noHttpText =
+  "This port speaks FastCGI and no HTTP: a web server goes in front of it (nginx: fastcgi_pass, not proxy_pass).\n"
+
+const noHttp = new TextEncoder().encode(
+  "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n" +
+    `Content-Length: ${noHttpText.length}\r\nConnection: close\r\n\r\n${noHttpText}`
+)
+
 const none: ReadonlyArray<ConnectionRequest> = []
 
 let lastConnectionId = 0
@@ -87,6 +98,7 @@ export class Connection
   private withheld: ReadonlyArray<ConnectionRequest> = none
   private wentAway = false
   private phase: "open" | "closing" | "lingering" | "closed" = "open"
+  private started = false
   private dispatching = false
   private leaving = false
   private closeWhenIdle = false
@@ -171,12 +183,15 @@ export class Connection
     // What is only read so that the peer can send it is not decoded: measured, 128 MiB of GET_VALUES that came while the
     // connection was closing took 300 MiB.
     if (this.phase !== "open") return
+    const first = this.started ? undefined : chunks[0][0]
+    this.started = true
     const records: Array<FastCgiRecord> = []
     let error: FastCgiDecoder.FastCgiDecodeError | undefined
     for (let i = 0; i < chunks.length && error === undefined; i++) error = this.decoder.push(chunks[i], records)
     this.dispatch(records)
     if (error !== undefined) {
-      this.malformed(error)
+      if (first !== undefined && isHttp(first)) this.refuseHttp(error)
+      else this.malformed(error)
     } else {
       this.readAhead.pauseIfFull()
     }
@@ -544,6 +559,14 @@ export class Connection
     else this.close()
   }
 
+  // Somebody with a browser, or a web server that is told to proxy, waits for an answer that says what this is.
+  private refuseHttp(error: FastCgiDecoder.FastCgiDecodeError): void {
+    if (this.phase !== "open") return
+    this.handler.report({ _tag: "ConnectionClosed", limit: undefined, message: error.message })
+    this.transport.writeUnsafe([noHttp])
+    this.linger()
+  }
+
   // A connection error: what has been answered is sent, everything else is given up.
   private broken(message: string, limit?: ConnectionLimit | undefined): void {
     this.handler.report({ _tag: "ConnectionClosed", limit, message })
@@ -587,7 +610,11 @@ export class Connection
       this.close()
       return
     }
-    // Closing with unread input would be a RST, and cost the peer the answer.
+    this.linger()
+  }
+
+  // Closing with unread input would be a RST, and cost the peer the answer.
+  private linger(): void {
     this.phase = "lingering"
     this.output.flush()
     this.transport.endUnsafe()

@@ -13,7 +13,6 @@ import type * as Metric from "effect/Metric"
 import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
-import { encodeTarget } from "../../cgi/internal/percent.ts"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Connection } from "../../connection/internal/connection.ts"
 import type { ConnectionEvent, ConnectionHandler } from "../../connection/internal/connectionHandler.ts"
@@ -451,7 +450,8 @@ const refuse = (role: number, protocolStatus: ProtocolStatus, { body, head }: Re
 // The names that Effect's own HTTP logger uses. A query may hold a secret.
 const annotationsOf = (params: FastCgiParams): Record<string, unknown> => {
   const [path] = CgiRequest.url(params).split(/[?#]/, 1)
-  return { "http.method": encodeTarget(CgiRequest.method(params)), "http.url": path }
+  const method = CgiRequest.method(params)
+  return { "http.method": /^[!-~]*$/.test(method) ? method : JSON.stringify(method), "http.url": path }
 }
 
 const encoder = new TextEncoder()
