@@ -50,6 +50,18 @@ export const connectionsAccepted: Metric.Counter<number> = Metric.counter("fastc
 })
 
 /**
+ * How often a listener of Node could not accept: the process had no file descriptor left, as a rule, which is counted when it
+ * is noticed, and not for each connection that the operating system has closed because of it.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const acceptFailures: Metric.Counter<number> = Metric.counter("fastcgi_accept_failures", {
+  description: "How often a FastCGI listener could not accept connections",
+  incremental: true
+})
+
+/**
  * Connections that were closed because of what the peer has sent: bytes that are no FastCGI, an id used twice.
  *
  * @category metrics

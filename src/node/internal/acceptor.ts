@@ -8,8 +8,10 @@ import * as Net from "node:net"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import * as FastCgiAccess from "../../server/FastCgiAccess.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../../server/FastCgiListener.ts"
+import { acceptFailures } from "../../server/FastCgiMetrics.ts"
 import { LimitedLog } from "../../server/internal/limitedLog.ts"
 import { accessLists, peerOf, refuse, warnOfAccess } from "./access.ts"
+import { watchDescriptors } from "./descriptors.ts"
 import { listenerError } from "./listenerError.ts"
 import { fromSocket } from "./socketTransport.ts"
 
@@ -69,8 +71,20 @@ export const acceptor = Effect.fnUntraced(function*(
   const held = new Set<Net.Socket>()
   let accept: ((transport: FastCgiTransport) => void) | undefined
   let accepted = 0
-  // A process out of descriptors fails thousands of times a second.
+  // They come in bursts.
   const errors = new LimitedLog(Effect.runForkWith(context))
+  const failed = (kind: string, message: string) => {
+    acceptFailures.updateUnsafe(1, context)
+    errors.log(kind, Effect.logWarning(message))
+  }
+  acceptFailures.valueUnsafe(context)
+  const descriptors = watchDescriptors((limit) =>
+    failed(
+      "descriptors",
+      `No connection can be accepted on ${name}: all ${limit} file descriptors of this process are in use, and whoever ` +
+        "connects is closed. Raise the limit (LimitNOFILE= of systemd, ulimit -n), or lower maxConnections."
+    )
+  )
 
   const forget = function(this: Net.Socket) {
     held.delete(this)
@@ -79,6 +93,7 @@ export const acceptor = Effect.fnUntraced(function*(
 
   server.on("connection", (socket) => {
     accepted++
+    descriptors.accepted(socket)
     if (admits !== undefined && !admits(peerOf(socket))) {
       refuse(socket)
       return
@@ -118,14 +133,14 @@ export const acceptor = Effect.fnUntraced(function*(
       Effect.onError(() => Effect.sync(() => server.close())),
       Effect.tap(() =>
         Effect.sync(() => {
-          server.on("error", (cause) => {
-            errors.log("accept", Effect.logWarning(`A connection could not be accepted on ${name}: ${cause.message}`))
-          })
+          server.on("error", (cause) =>
+            failed("accept", `A connection could not be accepted on ${name}: ${cause.message}`))
         })
       )
     ),
     (bound) =>
       Effect.sync(() => {
+        descriptors.stop()
         close(bound)
         for (const socket of held) socket.destroy()
       })
