@@ -52,7 +52,7 @@ const found = (report: Report): ReadonlyArray<string> =>
 describe("effect-fastcgi conformance", () => {
   it.live("finds nothing in effect-fastcgi, and exits with 0", () =>
     Effect.gen(function*() {
-      const { code, report } = yield* tried("effect-fastcgi", [], "--deadline", "4000")
+      const { code, report } = yield* tried("effect-fastcgi", [], "--deadline", "20000")
       assert.deepStrictEqual(found(report), ["6.1-e n/a: the application has no /nothing"])
       assert.strictEqual(code, 0)
       assert.isAbove(report.lines.length, 140)

@@ -14,7 +14,7 @@ describe("the conformance suite in memory", () => {
       const report = yield* Conformance.run({
         connect: memory.connect,
         server: "effect-fastcgi",
-        deadline: "2 seconds",
+        deadline: "10 seconds",
         quiet: "20 millis"
       })
       const found = report.lines.filter((line) => line.result !== "pass")

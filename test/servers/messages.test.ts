@@ -133,7 +133,7 @@ describeWith(["nginx"], "docs/nginx.md", (nginx) => {
 
   it.live("nothing more in time", () =>
     says("upstream timed out (110: Connection timed out) while reading upstream", "cut off", {
-      directives: "fastcgi_pass unix:/run/app/app.sock; fastcgi_read_timeout 100ms; fastcgi_buffering off;",
+      directives: "fastcgi_pass unix:/run/app/app.sock; fastcgi_read_timeout 2s; fastcgi_buffering off;",
       target: "/events?id=never"
     }))
 

@@ -37,7 +37,13 @@ for (const setup of setups.filter(({ recommended }) => recommended)) {
       const limit = reason === undefined ? "no" : `no more than ${most}`
       it.live(`lose ${limit} ${name}${reason === undefined ? "" : ` (${reason})`}`, () =>
         Effect.gen(function*() {
-          const { complaints, failed, requests } = yield* experiment({ setup, event, method, answers: 600 })
+          const { complaints, failed, requests } = yield* experiment({
+            setup,
+            event,
+            method,
+            answers: 600,
+            patience: "50 seconds"
+          })
           assert.isAtMost(failed, most, JSON.stringify(complaints))
           assert.isAtLeast(requests, 900)
         }))

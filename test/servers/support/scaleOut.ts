@@ -2,6 +2,7 @@
  * Two applications, as on two hosts, behind one web server, and what becomes of requests when one of the two dies, is stopped, or
  * is replaced by its next version, while clients keep asking.
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
@@ -37,8 +38,10 @@ export interface Options {
   readonly setup: Setup
   readonly method: "GET" | "POST"
   readonly event: Event
-  /** How many right answers come after the event, if they come within five seconds. Default 1200. */
+  /** How many right answers come after the event, if they come within `patience`. Default 1200. */
   readonly answers?: number | undefined
+  /** Default five seconds: where most requests fail or stall, that has been seen by then. */
+  readonly patience?: Duration.Input | undefined
 }
 
 const clients = 12
@@ -50,7 +53,7 @@ const delay = 20
 const before = 300
 
 /** Runs one experiment. Fails when it cannot be run, not when requests fail. */
-export const experiment = ({ answers = 1200, event, method, setup }: Options): Effect.Effect<
+export const experiment = ({ answers = 1200, event, method, patience = "5 seconds", setup }: Options): Effect.Effect<
   Tally,
   WebServers.ProgramError | Application.NotSaid,
   Scope.Scope
@@ -93,8 +96,7 @@ export const experiment = ({ answers = 1200, event, method, setup }: Options): E
           )
         }
     }
-    // Where most requests fail or stall, that has been seen by then.
-    yield* Effect.timeoutOption(load.answers(answers), "5 seconds")
+    yield* Effect.timeoutOption(load.answers(answers), patience)
     const seen = yield* load.stop
 
     const begun = applications.flatMap((application) => application.begun())
