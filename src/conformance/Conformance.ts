@@ -230,8 +230,8 @@ const probe = (connect: Connect): Effect.Effect<void, Unmet> =>
     if (reply.status === 404) {
       return yield* new Unmet({
         message:
-          "the application has no /echo: it answers 404. The suite needs an application that goes by REQUEST_URI " +
-          "and does what docs/conformance.md says; php-fpm, which runs what SCRIPT_FILENAME names, cannot be tried"
+          "the application has no /echo: it answers 404. The suite needs an application that goes by REQUEST_URI; " +
+          "php-fpm, which runs what SCRIPT_FILENAME names, cannot be tried"
       })
     }
     if (reply.outcome !== "ended" || Wire.latin1(reply.body) !== "probe") {

@@ -290,10 +290,18 @@ const all: ReadonlyArray<Broken> = [
   }
 ]
 
+const patient = { deadline: "5 seconds", quiet: "100 millis" } as const
+
 describe("a server that", () => {
   for (const { fault, finds, only, what } of all) {
     it.live(`${what} is found out`, () =>
-      Effect.map(run(fault, only), (report) => assert.deepStrictEqual(found(report), [...finds].sort())))
+      Effect.gen(function*() {
+        const expected = [...finds].sort()
+        // What comes late on a busy machine looks like what does not come: then once more, with time.
+        const quick = found(yield* run(fault, only))
+        if (quick.join() === expected.join()) return
+        assert.deepStrictEqual(found(yield* run(fault, only, patient)), expected)
+      }))
   }
 
   // Unknown types kill it, as they do node-fastcgi.
