@@ -9,7 +9,7 @@
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { copy, utf8ToLatin1 } from "../protocol/internal/text.ts"
 import { isFieldName } from "./internal/fields.ts"
-import { decodeAt, encodePath, encodeTarget } from "./internal/percent.ts"
+import { decode, decodeAt, encodePath, encodeTarget } from "./internal/percent.ts"
 import { makeVariables } from "./internal/variables.ts"
 
 /**
@@ -33,6 +33,12 @@ export const method = (params: FastCgiParams): string => {
  */
 export interface UrlOptions {
   /**
+   * What names the path and the query. Default "request": `REQUEST_URI`, what the client has asked for. "script":
+   * `SCRIPT_NAME`, `PATH_INFO` and `QUERY_STRING`, what the web server asks for, which is something else where it asks by
+   * itself: SSI, an error page, `X-Accel-Redirect`, a rewrite rule.
+   */
+  readonly from?: "request" | "script" | undefined
+  /**
    * The path that the web server mounts the application at, such as "/app": removed from the front of the path where it
    * ends at a segment border, however the client has encoded it, because web servers match the decoded path. Other paths
    * stay as they are. Default none.
@@ -52,6 +58,10 @@ export interface UrlOptions {
  * `PATH_INFO` and `QUERY_STRING`. The first two are percent-decoded and may hold anything, CR and LF included, so they
  * are encoded again; an encoded "/" can not be told from a plain one any more.
  *
+ * With `from: "script"` the target is always put together so, but takes the path of `REQUEST_URI` when that is the same one:
+ * there the encoding is the client's. A `PATH_INFO` that begins with the path of `SCRIPT_NAME` is taken for the whole path,
+ * as IIS has it and many a configuration of nginx, unless `REQUEST_URI` or `DOCUMENT_URI` says that it is not.
+ *
  * **Example** (Reading the target below a mount point)
  *
  * ```ts
@@ -67,7 +77,7 @@ export interface UrlOptions {
  * @since 0.1.0
  */
 export const url = (params: FastCgiParams, options?: UrlOptions): string => {
-  const target = targetOf(params)
+  const target = options?.from === "script" ? scriptTarget(params) : targetOf(params)
   const basePath = options?.basePath
   return basePath === undefined ? target : withoutBasePath(target, basePath)
 }
@@ -432,11 +442,39 @@ const targetOf = (params: FastCgiParams): string => {
       return target.charCodeAt(0) === 0x2f ? target : "/" + target
     }
   }
-  const path = encodePath((params.getLatin1("SCRIPT_NAME") ?? "") + (params.getLatin1("PATH_INFO") ?? ""))
+  return withQuery(params, encodePath(scriptPath(params, "")))
+}
+
+const scriptTarget = (params: FastCgiParams): string => {
+  const requested = targetOf(params)
+  if (requested === "*") return requested
+  const question = requested.indexOf("?")
+  const encoded = question === -1 ? requested : requested.substring(0, question)
+  const decoded = decode(encoded)
+  const path = scriptPath(params, decoded)
+  return withQuery(params, path === decoded ? encoded : encodePath(path))
+}
+
+// The decoded path. `requested` is what the client has asked for.
+const scriptPath = (params: FastCgiParams, requested: string): string => {
+  const scriptName = params.getLatin1("SCRIPT_NAME") ?? ""
+  const pathInfo = params.getLatin1("PATH_INFO") ?? ""
+  if (scriptName === "" && pathInfo === "") return rooted(params.getLatin1("DOCUMENT_URI") || requested)
+  // An application at the root is "/" for some, and nothing for others.
+  const base = pathInfo.charCodeAt(0) === 0x2f && scriptName.endsWith("/") ? scriptName.slice(0, -1) : scriptName
+  const path = rooted(base + pathInfo)
+  const repeated = base !== "" && pathInfo.startsWith(base) &&
+    (pathInfo.length === base.length || pathInfo.charCodeAt(base.length) === 0x2f)
+  // A path such as /app/app is told from one that is repeated by what else says it.
+  return repeated && path !== requested && path !== params.getLatin1("DOCUMENT_URI") ? rooted(pathInfo) : path
+}
+
+const rooted = (path: string): string => path.charCodeAt(0) === 0x2f ? path : "/" + path
+
+const withQuery = (params: FastCgiParams, path: string): string => {
   const query = params.getLatin1("QUERY_STRING")
-  const rooted = path.charCodeAt(0) === 0x2f ? path : "/" + path
   // "#" can not be in a query that a web server took from a request line, but can in one that a rewrite rule made.
-  return query === undefined || query === "" ? rooted : rooted + "?" + encodeTarget(query).replaceAll("#", "%23")
+  return query === undefined || query === "" ? path : path + "?" + encodeTarget(query).replaceAll("#", "%23")
 }
 
 const withoutBasePath = (target: string, basePath: string): string => {

@@ -39,6 +39,12 @@ export interface FastCgiHttpServerOptions extends FastCgiServerOptions {
    * The path that the app is mounted at in the web server, such as `/app`: it is taken off `request.url`. Default none.
    */
   readonly basePath?: string | undefined
+  /**
+   * What `request.url` is taken from. Default "request": from what the client has asked for (`REQUEST_URI`). "script": from what
+   * the web server asks for, where it asks by itself: SSI, error pages, `X-Accel-Redirect` and rewrite rules
+   * (`SCRIPT_NAME`, `PATH_INFO`, see `CgiRequest.url`). `request.originalUrl` is the client's in any case.
+   */
+  readonly urlFrom?: "request" | "script" | undefined
 }
 
 /**
@@ -66,6 +72,7 @@ export const make = (
     return HttpServer.make({
       address: listener.address,
       serve: (httpEffect, middleware) => {
+        const urlOptions = { basePath: options?.basePath, from: options?.urlFrom }
         const handled = middleware === undefined
           ? HttpEffect.toHandled(httpEffect, sendResponse)
           : telling(HttpEffect.toHandled(httpEffect, sendResponse, noting(middleware)))
@@ -74,7 +81,7 @@ export const make = (
           handles: (role) => role === Role.Responder,
           fork: (request, context) =>
             Effect.runForkWith(
-              Context.add(context, HttpServerRequest, new ServerRequest(request, options?.basePath))
+              Context.add(context, HttpServerRequest, new ServerRequest(request, urlOptions))
             )(handled),
           failureOf,
           invalid,

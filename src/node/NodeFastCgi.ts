@@ -19,6 +19,7 @@ import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
 import * as FastCgiServerOptions from "../server/FastCgiServerOptions.ts"
+import { oneOf } from "../server/internal/settings.ts"
 import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 
 /**
@@ -99,7 +100,8 @@ export const layer = (
 
 /**
  * All options from settings of the environment, each of which may be left out: those of `NodeFastCgiListener.config`
- * (`FASTCGI_LISTEN` and its like), `FastCgiAdmission.config`, `FastCgiServerOptions.config`, and `FASTCGI_BASE_PATH`.
+ * (`FASTCGI_LISTEN` and its like), `FastCgiAdmission.config`, `FastCgiServerOptions.config`, `FASTCGI_BASE_PATH` and
+ * `FASTCGI_URL_FROM`.
  *
  * **Example** (An app that its environment configures)
  *
@@ -117,13 +119,15 @@ export const config: Config.Config<NodeFastCgiOptions> = Config.map(
     NodeFastCgiListener.config,
     FastCgiAdmission.config,
     FastCgiServerOptions.config,
-    Config.option(Config.NonEmptyString("FASTCGI_BASE_PATH"))
+    Config.option(Config.NonEmptyString("FASTCGI_BASE_PATH")),
+    oneOf("FASTCGI_URL_FROM", ["request", "script"])
   ]),
-  ([listeners, admission, server, basePath]) => ({
+  ([listeners, admission, server, basePath, urlFrom]) => ({
     listeners,
     ...admission,
     ...server,
-    basePath: Option.getOrUndefined(basePath)
+    basePath: Option.getOrUndefined(basePath),
+    urlFrom
   })
 )
 

@@ -25,6 +25,68 @@ describe("method", () => {
   })
 })
 
+describe("url from the script", () => {
+  const rows: ReadonlyArray<readonly [name: string, from: Readonly<Record<string, Value>>, url: string]> = [
+    ["nginx: all in SCRIPT_NAME", { SCRIPT_NAME: "/frag", DOCUMENT_URI: "/frag", QUERY_STRING: "a=b" }, "/frag?a=b"],
+    ["nginx: split", { SCRIPT_NAME: "/app", PATH_INFO: "/frag", DOCUMENT_URI: "/app/frag" }, "/app/frag"],
+    [
+      "nginx: PATH_INFO $fastcgi_script_name",
+      { SCRIPT_NAME: "/frag/a", PATH_INFO: "/frag/a", DOCUMENT_URI: "/frag/a" },
+      "/frag/a"
+    ],
+    ["nginx: SCRIPT_NAME empty", { SCRIPT_NAME: "", PATH_INFO: "/frag" }, "/frag"],
+    ["nginx: no more than DOCUMENT_URI", { DOCUMENT_URI: "/frag" }, "/frag"],
+    ["Caddy, h2o: all in PATH_INFO", { SCRIPT_NAME: "", PATH_INFO: "/frag" }, "/frag"],
+    ["HAProxy: no SCRIPT_NAME", { PATH_INFO: "/frag" }, "/frag"],
+    ["lighttpd: an application at the root", { SCRIPT_NAME: "/", PATH_INFO: "/frag" }, "/frag"],
+    ["the script itself", { SCRIPT_NAME: "/app", PATH_INFO: "" }, "/app"],
+    ["a directory", { SCRIPT_NAME: "/app/", PATH_INFO: "/frag" }, "/app/frag"],
+    ["mod_fcgid: split after a segment", { SCRIPT_NAME: "/a", PATH_INFO: "/b/c" }, "/a/b/c"],
+    ["Apache: SSI, whose DOCUMENT_URI is the page", { SCRIPT_NAME: "/frag", DOCUMENT_URI: "/page.shtml" }, "/frag"],
+    ["IIS: PATH_INFO has the script's path", { SCRIPT_NAME: "/app.dll", PATH_INFO: "/app.dll/frag" }, "/app.dll/frag"],
+    ["and only that", { SCRIPT_NAME: "/app.dll", PATH_INFO: "/app.dll" }, "/app.dll"],
+    ["not where it only begins so", { SCRIPT_NAME: "/app", PATH_INFO: "/apple" }, "/app/apple"],
+    ["nor where the client has asked for that", {
+      SCRIPT_NAME: "/app",
+      PATH_INFO: "/app/x",
+      REQUEST_URI: "/app/app/x?y"
+    }, "/app/app/x"],
+    [
+      "nor where DOCUMENT_URI says it",
+      { SCRIPT_NAME: "/app", PATH_INFO: "/app", DOCUMENT_URI: "/app/app" },
+      "/app/app"
+    ],
+    ["what is decoded is encoded", { SCRIPT_NAME: "/a b", PATH_INFO: "/100%/?#\r\n" }, "/a%20b/100%25/%3F%23%0D%0A"],
+    ["bytes that are no ASCII", { SCRIPT_NAME: "/caf\u00e9" }, "/caf%C3%A9"],
+    [
+      "as the client has encoded it",
+      { REQUEST_URI: "/a%2Fb%7e?c", SCRIPT_NAME: "/a/b~", QUERY_STRING: "c" },
+      "/a%2Fb%7e?c"
+    ],
+    ["but not its query", { REQUEST_URI: "/a?page", SCRIPT_NAME: "/a", QUERY_STRING: "fragment" }, "/a?fragment"],
+    ["without a query", { REQUEST_URI: "/a?page", SCRIPT_NAME: "/a", QUERY_STRING: "" }, "/a"],
+    ["another path than the client's", { REQUEST_URI: "/page?a=b", SCRIPT_NAME: "/frag", QUERY_STRING: "" }, "/frag"],
+    ["nothing but REQUEST_URI", { REQUEST_URI: "/a%20b?c", QUERY_STRING: "c" }, "/a%20b?c"],
+    ["an absolute form", { REQUEST_URI: "http://a.test/x%41", SCRIPT_NAME: "/xA" }, "/x%41"],
+    ["OPTIONS *", { REQUEST_METHOD: "OPTIONS", REQUEST_URI: "*", SCRIPT_NAME: "*" }, "*"],
+    ["nothing at all", {}, "/"]
+  ]
+  for (const [name, record, url] of rows) {
+    it(name, () => {
+      assert.strictEqual(CgiRequest.url(from(record), { from: "script" }), url)
+      assert.strictEqual(
+        CgiRequest.url(from({ REQUEST_URI: "/client", ...record }), { from: "request" }),
+        CgiRequest.url(from({ REQUEST_URI: "/client", ...record }))
+      )
+    })
+  }
+
+  it("is below the base path", () => {
+    const options = { from: "script", basePath: "/app" } as const
+    assert.strictEqual(CgiRequest.url(from({ REQUEST_URI: "/app/page", SCRIPT_NAME: "/app/frag" }), options), "/frag")
+  })
+})
+
 describe("url", () => {
   const rows: ReadonlyArray<readonly [name: string, from: Readonly<Record<string, Value>>, url: string]> = [
     ["REQUEST_URI as it is", { REQUEST_URI: "/a/b?c=d&e", SCRIPT_NAME: "/x" }, "/a/b?c=d&e"],

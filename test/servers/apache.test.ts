@@ -39,6 +39,39 @@ describeWith(["apache2", Apache.fcgidModule], "Apache", (apache) => {
       }))
   })
 
+  it.live("an application that takes its URL from the script gets what Apache asks for itself", () =>
+    Effect.gen(function*() {
+      const folder = yield* WebServers.temporaryDirectory
+      Fs.chmodSync(folder, 0o755)
+      const port = yield* WebServers.freePort
+      const socket = Path.join(folder, "app.sock")
+      yield* Application.start(
+        Path.join(folder, "control.sock"),
+        "--path",
+        socket,
+        "--mode",
+        "666",
+        "--url-from",
+        "script"
+      )
+      const directives = Apache.documentedContents("pages that Apache asks for", [["/run/app/app.sock", socket]])
+      yield* Apache.start(apache!, folder, Apache.host(port, directives), [port], "mod_proxy_fcgi", [
+        "filter",
+        "include"
+      ])
+      const included = (yield* request(port, "/page?include=%2Ffragment%2Fgr%25C3%25BC%25C3%259Fe%3Fa%3Db")).text
+      const fragment = JSON.parse(/^<p>(.*)<\/p>$/s.exec(included)![1]!) as Received
+      assert.strictEqual(fragment.url, "/fragment/gr%C3%BC%C3%9Fe?a=b")
+      assert.match(fragment.originalUrl, /\/page\?include=/)
+      const page = yield* request(port, "/status?code=404")
+      // That of the page, as docs/apache.md says.
+      assert.strictEqual(page.status, 200)
+      assert.strictEqual((JSON.parse(page.text) as Received).url, "/not-found")
+      for (const target of ["/a%2Fb/%7e?c=%2F", "/what%3Fis%23this", "/caf%c3%a9"]) {
+        assert.strictEqual((JSON.parse((yield* request(port, target)).text) as Received).url, target)
+      }
+    }))
+
   // As people write it: one argument in a section, and no slash at the end.
   for (
     const [name, directives] of [

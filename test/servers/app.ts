@@ -29,6 +29,7 @@ const { values } = parseArgs({
     /** Milliseconds. */
     graceful: { type: "string" },
     "base-path": { type: "string" },
+    "url-from": { type: "string" },
     /** Options of FastCgiSendFile, as JSON. */
     "send-file": { type: "string" },
     static: { type: "string" },
@@ -53,7 +54,8 @@ const server = NodeFastCgi.layer({
   ...(values["no-multiplexing"] === true ? { multiplexing: false } : {}),
   ...(values["stall-timeout"] === undefined ? {} : { stallTimeout: Number(values["stall-timeout"]) }),
   ...(values.graceful === undefined ? {} : { gracefulShutdownTimeout: Number(values.graceful) }),
-  basePath: values["base-path"]
+  basePath: values["base-path"],
+  ...(values["url-from"] === "script" ? { urlFrom: "script" } : {})
 })
 
 const sendFile = values["send-file"]

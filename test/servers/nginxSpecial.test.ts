@@ -149,6 +149,48 @@ describeWith(["nginx"], "nginx", (nginx) => {
       assert.strictEqual(part.text, "what")
     }))
 
+  const withUrlFrom = (...args: ReadonlyArray<string>) =>
+    site("pages that nginx asks for", {
+      fills: () => [["ssi on;", "ssi on;\n    error_page 418 /teapot;"]],
+      args: () => args
+    })
+
+  it.live("gives an application that takes its URL from the script what it asks for itself", () =>
+    Effect.gen(function*() {
+      const { send } = yield* withUrlFrom("--url-from", "script")
+      const included = (yield* send("/page?include=%2Ffragment%2Fgr%25C3%25BC%25C3%259Fe%3Fa%3Db")).text
+      const fragment = JSON.parse(/^<p>(.*)<\/p>$/s.exec(included)![1]!) as Received
+      assert.strictEqual(fragment.url, "/fragment/gr%C3%BC%C3%9Fe?a=b")
+      assert.match(fragment.originalUrl, /\/page\?include=/)
+      const forwarded = JSON.parse((yield* send("/forward?to=%2Felse%3Fc%3Dd")).text) as Received
+      assert.strictEqual(forwarded.url, "/else?c=d")
+      for (
+        const [target, code, url] of [["/status?code=404", 404, "/not-found"], [
+          "/status?code=418",
+          418,
+          "/teapot"
+        ]] as const
+      ) {
+        const page = yield* send(target)
+        assert.strictEqual(page.status, code)
+        assert.strictEqual((JSON.parse(page.text) as Received).url.replace(/\?.*/, ""), url)
+      }
+      // What the client asks for is as it has asked for it.
+      for (const target of ["/a%2Fb/%7e?c=%2F", "/what%3Fis%23this", "/caf%c3%a9", "/?"]) {
+        assert.strictEqual((JSON.parse((yield* send(target)).text) as Received).url, target.replace(/\?$/, ""))
+      }
+    }))
+
+  it.live("gives an application that does not what the client has asked for", () =>
+    Effect.gen(function*() {
+      const { send } = yield* withUrlFrom()
+      // The page would include itself; nginx stops it.
+      assert.notInclude((yield* send("/page")).text, "originalUrl")
+      const page = yield* send("/status?code=404")
+      assert.strictEqual(page.status, 404)
+      assert.notInclude(page.text, "not-found\"")
+    }))
+
   it.live("asks the application who may in", () =>
     Effect.gen(function*() {
       const { application, files, send } = yield* site("an application decides", {

@@ -51,7 +51,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
   readonly protocol: "http" | "https" | undefined
   /** What the app has failed with under a middleware, which may hide it. */
   failure: Cause.Cause<unknown> | undefined
-  private readonly basePath: string | undefined
+  private readonly urlOptions: CgiRequest.UrlOptions
   private readonly origin: Origin
   private headersCache: Headers.Headers | undefined
   private cookiesCache: Readonly<Record<string, string>> | undefined
@@ -60,7 +60,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
 
   constructor(
     request: ConnectionRequest,
-    basePath: string | undefined,
+    urlOptions: CgiRequest.UrlOptions,
     original?: ServerRequest,
     overrides?: Overrides
   ) {
@@ -68,9 +68,9 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
     this[HttpServerRequest.TypeId] = HttpServerRequest.TypeId
     this[HttpIncomingMessage.TypeId] = HttpIncomingMessage.TypeId
     this.request = request
-    this.basePath = basePath
+    this.urlOptions = urlOptions
     this.origin = original?.origin ?? { source: undefined, body: undefined }
-    this.url = overrides?.url ?? original?.url ?? CgiRequest.url(request.params!, { basePath })
+    this.url = overrides?.url ?? original?.url ?? CgiRequest.url(request.params!, urlOptions)
     this.headersCache = overrides?.headers ?? original?.headersCache
     this.protocol = overrides?.protocol ?? original?.protocol
     this.remoteAddressOverride = overrides !== undefined && "remoteAddress" in overrides
@@ -88,7 +88,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
   }
 
   modify(overrides: Overrides): ServerRequest {
-    return new ServerRequest(this.request, this.basePath, this, overrides)
+    return new ServerRequest(this.request, this.urlOptions, this, overrides)
   }
 
   private methodCache: string | undefined

@@ -265,6 +265,26 @@ const redirect = HttpRouter.add(
   })
 )
 
+/** A page that has the web server include another one, named by `include`. */
+const page = HttpRouter.add(
+  "GET",
+  "/page",
+  Effect.map(
+    parameters,
+    (query) => HttpServerResponse.html(`<p><!--#include virtual="${query.get("include") ?? "/fragment"}" --></p>`)
+  )
+)
+
+/** Hands the request on, `to` a path of the web server's. */
+const forward = HttpRouter.add(
+  "GET",
+  "/forward",
+  Effect.map(
+    parameters,
+    (query) => HttpServerResponse.empty({ headers: { "x-accel-redirect": query.get("to") ?? "/" } })
+  )
+)
+
 /** As many cookies as asked for. */
 const cookies = HttpRouter.add(
   "GET",
@@ -419,6 +439,8 @@ export const layer = HttpRouter.serve(
     endless,
     status,
     redirect,
+    page,
+    forward,
     cookies,
     headers,
     sendFile,
