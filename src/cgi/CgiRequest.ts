@@ -452,7 +452,8 @@ const scriptTarget = (params: FastCgiParams): string => {
   const encoded = question === -1 ? requested : requested.substring(0, question)
   const decoded = decode(encoded)
   const path = scriptPath(params, decoded)
-  return withQuery(params, path === decoded ? encoded : encodePath(path))
+  // Apache leaves %2F in it with AllowEncodedSlashes NoDecode.
+  return withQuery(params, path === decoded || decode(path) === decoded ? encoded : encodePath(path))
 }
 
 // The decoded path. `requested` is what the client has asked for.

@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { CgiRequest, FastCgiParams } from "effect-fastcgi"
-import { paramsOf } from "../vectors/vectors.ts"
+import { paramsOf, vectors } from "../vectors/vectors.ts"
 
 type Headers = Readonly<Record<string, string>>
 
@@ -425,5 +425,29 @@ describe("authorizers and those behind them", () => {
     const variables = CgiRequest.variables(only("lighttpd-auth-both-2"))
     assert.strictEqual(variables.get("AUTH_USER"), "alice")
     assert.isUndefined(variables.remoteUser)
+  })
+})
+
+describe("the URL from the script", () => {
+  // What the web server was told to change: the path of what it asks, or a variable.
+  const changed: Readonly<Record<string, string>> = {
+    "apache-cfg-setenv.bin": "/setenv?v=ok",
+    "caddy-cfg-fwdauth.bin": "/auth?v=ok",
+    "caddy-cfg-strip.bin": "/a%20b?v=ok",
+    "nginx-auth-request.bin": "/authed/x"
+  }
+
+  it("is that of the request in every recorded request that a web server has not changed", () => {
+    let seen = 0
+    for (const { file } of vectors) {
+      // cgi-fcgi sends what the shell has set, and Caddy cuts long values, QUERY_STRING sooner than REQUEST_URI.
+      if (file.startsWith("cgi-fcgi-") || file === "caddy-query-70k.bin") continue
+      for (const params of paramsOf(file)) {
+        const url = CgiRequest.url(params, { from: "script" })
+        assert.strictEqual(url, changed[file] ?? CgiRequest.url(params), file)
+        seen++
+      }
+    }
+    assert.isAbove(seen, 200)
   })
 })

@@ -139,6 +139,19 @@ describeWith(["lighttpd"], "lighttpd", (lighttpd) => {
       }))
   }
 
+  it.live("gives an application that takes its URL from the script the path of its error page", () =>
+    Effect.gen(function*() {
+      const { send } = yield* site("error pages of the application", {
+        fills: ({ files }) => [["server.document-root = \"/srv/www\"", `server.document-root := "${files}"`]],
+        args: () => ["--url-from", "script"]
+      })
+      assert.strictEqual((yield* send("/plain.txt")).text, "content of plain.txt")
+      const page = JSON.parse((yield* send("/missing%2Ftxt?a=b")).text) as Received
+      assert.strictEqual(page.url.replace(/\?.*/, ""), "/not-found")
+      assert.strictEqual(page.originalUrl, "http://example.test/missing%2Ftxt?a=b")
+      assert.strictEqual((JSON.parse((yield* send("/not-found/%7e")).text) as Received).url, "/not-found/%7e")
+    }))
+
   it.live("mounts the application below a path", () =>
     Effect.gen(function*() {
       const { send } = yield* site("the application below a path", { args: () => ["--base-path", "/app"] })
