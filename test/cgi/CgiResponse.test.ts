@@ -472,6 +472,45 @@ describe("makeHeadParser", () => {
   })
 })
 
+// What took seconds to minutes when a run of spaces, or all of a folded value, was looked at again and again.
+describe("a head that was made to be slow", () => {
+  const many = 60_000
+  const rows: ReadonlyArray<readonly [what: string, text: string, expected: string]> = [
+    ["spaces inside of a value", `X: a${" ".repeat(many)}b\r\n\r\n`, "CgiHead"],
+    ["tabs inside of a value", `X: a${"\t".repeat(many)}b\r\n\r\n`, "CgiHead"],
+    ["spaces inside of a name", `X${" ".repeat(many)}Y: b\r\n\r\n`, "InvalidHeaderName"],
+    ["spaces and no colon", `X${" ".repeat(many)}Y\r\n\r\n`, "InvalidHeaderName"],
+    ["spaces behind the version", `HTTP/1.1${" ".repeat(many)}\rx\r\n\r\n`, "InvalidStatus"],
+    ["spaces inside of a status line", `HTTP/1.1 200${" ".repeat(many)}\rx\r\n\r\n`, "InvalidStatusText"],
+    ["digits of a version", `HTTP/${"1".repeat(many)}x 200\r\n\r\n`, "InvalidHeaderName"],
+    ["dots of a version", `HTTP/${"1.".repeat(many / 2)} 200\r\n\r\n`, "InvalidHeaderName"],
+    ["spaces inside of Status", `Status: 200${" ".repeat(many)}OK\r\n\r\n`, "CgiHead"],
+    ["folded lines", `X: a\r\n${" b\r\n".repeat(14_000)}\r\n`, "CgiHead"],
+    ["folded lines of one space", `X: a\n${" \n".repeat(30_000)}\n`, "CgiHead"],
+    ["folded lines of spaces", `X:\n${`${" ".repeat(200)}b\n`.repeat(300)}\n`, "CgiHead"],
+    ["short headers", `${"a:\n".repeat(20_000)}\n`, "CgiHead"],
+    ["interim heads", `${"Status: 100\n\n".repeat(4_600)}\n`, "CgiHead"],
+    ["statuses", `${"Status: 200\n".repeat(5_000)}\n`, "CgiHead"],
+    ["locations", `${"Location: /\n".repeat(5_000)}\n`, "CgiHead"]
+  ]
+  for (const [what, text, expected] of rows) {
+    for (const [how, chunks] of [["at once", [ascii(text)]], ["byte by byte", oneByOne(ascii(text))]] as const) {
+      it(`is read in no time: ${what}, ${how}`, () => {
+        const start = performance.now()
+        const parsed = parse(chunks)
+        const took = performance.now() - start
+        assert.strictEqual(parsed._tag === "CgiHead" ? "CgiHead" : parsed.kind, expected)
+        assert.isBelow(took, 1000, "milliseconds")
+      })
+    }
+  }
+
+  it("has the value of all its folded lines", () => {
+    assert.deepStrictEqual(head(`X: a\r\n${" b \r\n \r\n".repeat(3)}\tc\r\n\r\n`).headers, [["X", "a b b b c"]])
+    assert.deepStrictEqual(head("X:\r\n \r\n\t\r\n\r\n").headers, [["X", ""]])
+  })
+})
+
 const integer = (minimum: number, maximum: number) =>
   Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum, maximum })))
 

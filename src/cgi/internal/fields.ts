@@ -55,3 +55,18 @@ const notInValue = /[^\t\x20-\x7e\x80-\xff]/
 
 /** Whether text can be a field value: one character per byte, no control character but HTAB (RFC 9110 §5.5). */
 export const isFieldValue = (value: string): boolean => !notInValue.test(value)
+
+/** Whether a character code is one of the two that may stand around a field value: SP and HTAB (RFC 9110 §5.6.3). */
+export const isSpace = (code: number): boolean => code === 0x20 || code === 0x09
+
+/**
+ * Text without the spaces and tabs around it. `/^[ \t]+|[ \t]+$/g` looks at a run of n spaces inside of the text n times:
+ * 60,000 of them took 5 seconds.
+ */
+export const trimSpaces = (text: string): string => {
+  let start = 0
+  let end = text.length
+  while (start < end && isSpace(text.charCodeAt(start))) start++
+  while (end > start && isSpace(text.charCodeAt(end - 1))) end--
+  return text.substring(start, end)
+}
