@@ -141,6 +141,8 @@ export interface CgiHead {
   readonly status: number
   /** The reason phrase; the usual one when the application gave none. */
   readonly statusText: string
+  /** The values of `Status` in order, as they came; the first counts. Empty where the application has not said it. */
+  readonly statusFields: ReadonlyArray<string>
   /** The headers in order, names as they came, without `Status`. Hop-by-hop headers are among them: see `endToEndHeaders`. */
   readonly headers: ReadonlyArray<readonly [name: string, value: string]>
   /**
@@ -405,12 +407,14 @@ const parse = (text: string, rest: Uint8Array): CgiHead | CgiHeadError | undefin
     if (!isFieldValue(value)) return invalidValue(name)
     headers.push([name, value])
   }
+  const statusFields: Array<string> = []
   let location: string | undefined
   let kept = 0
   for (const header of headers) {
     const name = header[0].toLowerCase()
     if (name === "status") {
       statusField ??= header[1]
+      statusFields.push(header[1])
     } else {
       if (name === "location") location ??= header[1]
       headers[kept++] = header
@@ -420,7 +424,7 @@ const parse = (text: string, rest: Uint8Array): CgiHead | CgiHeadError | undefin
   if (statusField === undefined) {
     const status = location === undefined ? 200 : 302
     const localRedirect = location !== undefined && isLocalPath(location) ? location : undefined
-    return { _tag: "CgiHead", status, statusText: reasonOf(status), headers, localRedirect, rest }
+    return { _tag: "CgiHead", status, statusText: reasonOf(status), statusFields, headers, localRedirect, rest }
   }
   const status = statusCodeOf(statusField)
   if (status >= 100 && status < 200 && status !== 101) return undefined
@@ -431,6 +435,7 @@ const parse = (text: string, rest: Uint8Array): CgiHead | CgiHeadError | undefin
     _tag: "CgiHead",
     status,
     statusText: statusText === "" ? reasonOf(status) : statusText,
+    statusFields,
     headers,
     localRedirect: undefined,
     rest

@@ -59,9 +59,10 @@ export interface FastCgiDenied {
  *
  * **Details**
  *
- * Only a complete answer with an explicit `Status: 200` allows. Fails with `BadHead` for an answer without a header block or
- * without `Status`, and as `request` of the client does: lighttpd and Apache take some of that for leave to go on. Closing the
- * scope, and interrupting, gives the request up.
+ * Only a complete answer allows, one with an explicit `Status: 200`, END_REQUEST and appStatus 0; the final head decides, not
+ * an interim one (1xx) before it. Fails with `BadHead` for an answer without a header block, without `Status` or with more
+ * than one, and for a 200 with another appStatus; otherwise as `request` of the client does. lighttpd and Apache take some
+ * of that for leave to go on. Closing the scope, and interrupting, gives the request up.
  *
  * The params are those of the request that is to be authorized, without CONTENT_LENGTH, PATH_INFO, PATH_TRANSLATED and
  * SCRIPT_NAME (SPEC 6.3), which are left out where they are given as entries.
@@ -89,23 +90,19 @@ export const authorize = (
   Effect.gen(function*() {
     const { params } = request
     const response = yield* client.request({
-      ...request,
+      keepConnection: request.keepConnection,
       role: Role.Authorizer,
       params: "bytes" in params ? params : Array.from(params).filter(([name]) => !notForAuthorizers.has(textOf(name)))
     })
     const pull = yield* Stream.toPull(response.stdout)
     const parser = CgiResponse.makeHeadParser()
-    // The header block as it came.
-    let text = ""
     const head = Effect.suspend(function read(): Effect.Effect<CgiResponse.CgiHead, FastCgiClientError> {
       return Pull.matchEffect(pull, {
         onSuccess: (chunks) => {
           for (let i = 0; i < chunks.length; i++) {
-            text += latin1.decode(chunks[i])
             const result = parser.push(chunks[i])
             if (result === undefined) continue
             if (result._tag === "CgiHeadError") return badHead(result)
-            text = text.slice(0, text.length - result.rest.length)
             return Effect.succeed({ ...result, rest: concat([result.rest, ...chunks.slice(i + 1)]) })
           }
           return Effect.suspend(read)
@@ -115,9 +112,14 @@ export const authorize = (
         onDone: () => Effect.andThen(response.end, Effect.suspend(() => badHead(parser.end())))
       })
     })
-    const { headers, rest, status, statusText } = yield* head
-    if (!hasStatus.test(text)) {
-      return yield* Effect.fail(fail({ _tag: "BadHead" }, "the Authorizer's answer has no Status"))
+    const { headers, rest, status, statusFields, statusText } = yield* head
+    // Without Status the status of a CGI response is 200, which must not come from an answer that has gone wrong. Of two,
+    // or of one that an HTTP status line contradicts, nobody can tell which was meant.
+    if (statusFields.length !== 1 || !statusFields[0].startsWith(String(status))) {
+      const message = statusFields.length === 0
+        ? "the Authorizer's answer has no Status"
+        : "the Authorizer's answer has more than one status"
+      return yield* Effect.fail(fail({ _tag: "BadHead" }, message))
     }
     const body = Stream.concat(
       rest.length > 0 ? Stream.make(rest) : Stream.empty,
@@ -133,10 +135,15 @@ export const authorize = (
       }
     }
     yield* Stream.runDrain(body)
-    const { protocolStatus } = yield* response.end
+    const { appStatus, protocolStatus } = yield* response.end
     if (protocolStatus !== ProtocolStatus.RequestComplete) {
       return yield* Effect.fail(
         fail({ _tag: "ProtocolError" }, `the Authorizer's request ended with protocol status ${protocolStatus}`)
+      )
+    }
+    if (appStatus !== 0) {
+      return yield* Effect.fail(
+        fail({ _tag: "BadHead", appStatus }, `the Authorizer failed behind its head, with appStatus ${appStatus}`)
       )
     }
     const variables: Array<readonly [string, string]> = []
@@ -156,9 +163,6 @@ const prefix = "variable-"
 
 // SPEC 6.3
 const notForAuthorizers = new Set(["CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME"])
-
-// Without it the status of a CGI response is 200, which must not come from an answer that has gone wrong.
-const hasStatus = /^(?:status[ \t]*:|HTTP\/)/im
 
 const latin1 = new TextDecoder("latin1")
 

@@ -88,7 +88,7 @@ export interface UnknownRole {
  */
 export interface BadHead {
   readonly _tag: "BadHead"
-  /** The appStatus of END_REQUEST, when that is what came instead of an answer. */
+  /** The appStatus of END_REQUEST, when that is what came instead of an answer, or what an Authorizer's failed with. */
   readonly appStatus?: number | undefined
 }
 

@@ -5,6 +5,7 @@ import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import { within } from "../support/within.ts"
 import * as Application from "./application.ts"
 import { bytesOf, reasonOf, textOfStream } from "./application.ts"
 
@@ -60,7 +61,42 @@ describe("FastCgiAuthorization", () => {
       }))
   }
 
-  // lighttpd or Apache grant access on each of these.
+  it.effect("is decided by the head behind the interim ones", () =>
+    Effect.gen(function*() {
+      const interim = "Status: 103 Early\r\nVariable-REMOTE_USER: root\r\n\r\n"
+      assert.deepStrictEqual(
+        yield* decide([interim, "Status: 200 OK\r\nVariable-REMOTE_USER: ann\r\n\r\n"]),
+        { _tag: "FastCgiAllowed", variables: [["REMOTE_USER", "ann"]] }
+      )
+      const denied = yield* decide([interim, "Status: 403 No\r\n\r\n"])
+      assert.strictEqual(denied._tag === "FastCgiDenied" && denied.status, 403)
+    }))
+
+  it.effect("allows with a body that is longer than what a client keeps unread", () =>
+    Effect.gen(function*() {
+      const body = "b".repeat(60_000)
+      const deciding = decide(["Status: 200 OK\r\nVariable-A: b\r\n\r\n", ...Array.from({ length: 20 }, () => body)])
+      assert.deepStrictEqual(
+        yield* within(() => "the decision of an Authorizer that sends 1.2 MB behind its head")(deciding),
+        { _tag: "FastCgiAllowed", variables: [["A", "b"]] }
+      )
+    }))
+
+  it.effect("takes no close for an end, whatever is passed as the request", () =>
+    Effect.gen(function*() {
+      const app = yield* Application.make()
+      const client = yield* FastCgiClient.make(app)
+      const request: FastCgiClient.FastCgiClientRequest = { params, endAtClose: true }
+      const deciding = yield* Effect.forkScoped(FastCgiAuthorization.authorize(client, request), {
+        startImmediately: true
+      })
+      yield* app.untilTag("Params", 2)
+      yield* app.send(Record.stdout(1, bytesOf("Status: 200 OK\r\n\r\n")))
+      yield* app.close
+      assert.strictEqual(reasonOf(yield* Effect.exit(Fiber.join(deciding))), "Truncated")
+    }))
+
+  // lighttpd or Apache grant access on many of these.
   for (
     const [name, stdout, end, reason] of [
       ["nothing", [], Record.endRequest(1), "BadHead"],
@@ -74,6 +110,52 @@ describe("FastCgiAuthorization", () => {
         "OVERLOADED behind a 200",
         ["Status: 200 OK\r\n\r\n"],
         Record.endRequest(1, 0, Record.ProtocolStatus.Overloaded),
+        "ProtocolError"
+      ],
+      ["an interim head and nothing else", ["Status: 103 Early\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      [
+        "an interim head and variables without Status",
+        ["Status: 103 Early\r\n\r\nVariable-REMOTE_USER: root\r\n\r\n"],
+        Record.endRequest(1),
+        "BadHead"
+      ],
+      [
+        "an interim 100 and an empty head",
+        ["HTTP/1.1 100 Continue\r\nStatus: 100\r\n\r\n\r\n"],
+        Record.endRequest(1),
+        "BadHead"
+      ],
+      ["an HTTP status line", ["HTTP/1.1 200 OK\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      [
+        "an HTTP status line and another Status",
+        ["HTTP/1.1 200 OK\r\nStatus: 403\r\n\r\n"],
+        Record.endRequest(1),
+        "BadHead"
+      ],
+      ["two Status that differ", ["Status: 200\r\nStatus: 403\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["two Status that do not", ["Status: 200\r\nX: a\r\nstatus: 200\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["a Status in a folded line", ["X: a\r\n Status: 200\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["a Status in a folded first line", [" Status: 200\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["a Status behind junk", ["warning\nStatus: 200\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["a Status behind NUL", ["\0Status: 200\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["another name", ["X-Status: 200\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["Status 2000", ["Status: 2000\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["Status 200abc", ["Status: 200abc\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["Status +200", ["Status: +200\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["Status 2e2", ["Status: 2e2\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["no number", ["Status: OK\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["Status 101", ["Status: 101\r\n\r\n"], Record.endRequest(1), "BadHead"],
+      ["a 200 with an appStatus", ["Status: 200 OK\r\n\r\n"], Record.endRequest(1, 1), "BadHead"],
+      [
+        "UNKNOWN_ROLE behind a 200",
+        ["Status: 200 OK\r\n\r\n"],
+        Record.endRequest(1, 0, Record.ProtocolStatus.UnknownRole),
+        "ProtocolError"
+      ],
+      [
+        "a protocol status that is none, behind a 200",
+        ["Status: 200\r\n\r\n"],
+        Record.endRequest(1, 0, 77),
         "ProtocolError"
       ],
       ["UNKNOWN_ROLE", [], Record.endRequest(1, 0, Record.ProtocolStatus.UnknownRole), "UnknownRole"]
