@@ -62,6 +62,54 @@ const raw = (type: number, id: number, content: Uint8Array, padding = 0): Uint8A
   return record
 }
 
+describe("names of GET_VALUES", () => {
+  const names = (count: number, name: Uint8Array) =>
+    R.getValues(FastCgiParams.encodePairs(Array.from({ length: count }, () => [name, ""] as const)))
+
+  for (const [what, byte] of [["ASCII", 0x41], ["no UTF-8", 0xff]] as const) {
+    const name = Uint8Array.of(byte)
+    play(
+      `more than 1,024 of them, ${what}, end the connection, and no other`,
+      serve(answers),
+      () =>
+        Effect.gen(function*() {
+          const peer = yield* connect
+          const start = performance.now()
+          yield* peer.send(names(21_800, name))
+          assert.deepStrictEqual(yield* peer.drain, [])
+          assert.isBelow(performance.now() - start, 1000, "milliseconds")
+          assert.match((yield* takeLogs)[0].message, /GET_VALUES asks for 21800 variables, at most 1024 are answered/)
+          yield* othersAreAnswered
+        })
+    )
+
+    play(
+      `1,024 of them, ${what}, that nobody knows, are answered with nothing`,
+      serve(answers),
+      () =>
+        Effect.gen(function*() {
+          const peer = yield* connect
+          yield* peer.send(names(1024, name))
+          assert.deepStrictEqual(yield* exchange(peer), [])
+          assert.deepStrictEqual(yield* takeLogs, [])
+        })
+    )
+  }
+
+  play(
+    "are compared as the bytes of UTF-8",
+    serve(answers, { values: { "é": "1", "\ufeffb": "2" } }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        const asked = R.getValues(FastCgiParams.encodePairs([["b", ""], ["\ufeffb", ""], ["é", ""]]))
+        const [record] = yield* exchange(peer, asked)
+        assert.ok(record._tag === "GetValuesResult")
+        assert.deepStrictEqual(record.content, FastCgiParams.encodePairs([["é", "1"], ["\ufeffb", "2"]]))
+      })
+  )
+})
+
 describe("lengths that are not there", () => {
   // Two lengths of 50, and eight bytes where a hundred should be.
   const liar = Uint8Array.of(50, 50, ...bytes(8))

@@ -51,6 +51,9 @@ const maxPendingReplies = 256 * 1024
 // The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.
 const cutOff = new Uint8Array(0)
 
+// SPEC 4.1 has three variables. A record has room for 30,000 names.
+const maxValueNames = 1024
+
 // What `goAway` says.
 const noMultiplexing = FastCgiParams.encodePairs([[ValueName.MpxsConns, "0"]])
 
@@ -486,9 +489,13 @@ export class Connection
       this.broken(`GET_VALUES content is not name-value pairs: ${asked.message}`)
       return
     }
-    const names: Array<string> = []
-    for (const [name] of asked) names.push(name)
-    const values = this.handler.values(names)
+    let names = 0
+    asked.scanLatin1(() => names++)
+    if (names > maxValueNames) {
+      this.broken(`GET_VALUES asks for ${names} variables, at most ${maxValueNames} are answered`)
+      return
+    }
+    const values = this.handler.values(asked)
     if (values.some(([name, value]) => name === ValueName.MpxsConns && value === "1")) {
       this.readAhead.mayMultiplex = true
     }

@@ -38,8 +38,8 @@ export interface ConnectionHandler {
   readonly start: (request: ConnectionRequest) => void
   /** A request that `begin` admitted has ended, or is as good as ended. */
   readonly ended: (request: ConnectionRequest) => void
-  /** GET_VALUES: the variables that are known, of those asked for. */
-  readonly values: (names: ReadonlyArray<string>) => ReadonlyArray<readonly [string, string]>
+  /** GET_VALUES: the variables that are known, of those whose names are asked for. */
+  readonly values: (asked: FastCgiParams.FastCgiParams) => ReadonlyArray<readonly [string, string]>
   /** Something of the protocol was broken or a limit reached, and what has been done about it. */
   readonly report: (event: ConnectionEvent) => void
 }

@@ -25,19 +25,43 @@ export const latin1 = (bytes: Uint8Array, start: number, end: number): string =>
 }
 
 const encoder = new TextEncoder()
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
 /** The bytes of a string in UTF-8. */
 export const utf8 = (text: string): Uint8Array => encoder.encode(text)
 
-/** The bytes as UTF-8, or `undefined` when they are not valid UTF-8. */
-export const decodeUtf8 = (bytes: Uint8Array): string | undefined => {
-  try {
-    return decoder.decode(bytes)
-  } catch {
-    return undefined
+/**
+ * The bytes as UTF-8, or `undefined` when they are not valid UTF-8. A fatal TextDecoder makes an exception of that, at 15 µs
+ * each: one record of 20,000 such names stopped everybody for a third of a second.
+ */
+export const decodeUtf8 = (bytes: Uint8Array): string | undefined => isUtf8(bytes) ? decoder.decode(bytes) : undefined
+
+// RFC 3629 §4: no sequence longer than it has to be, no surrogates, nothing above U+10FFFF.
+const isUtf8 = (bytes: Uint8Array): boolean => {
+  const length = bytes.length
+  for (let at = 0; at < length;) {
+    const first = bytes[at++]
+    if (first < 0x80) continue
+    // What is behind the bytes is undefined, which is in no range.
+    const second = bytes[at++]
+    if (first < 0xe0) {
+      if (first < 0xc2 || !isBetween(second, 0x80, 0xbf)) return false
+    } else if (first < 0xf0) {
+      const least = first === 0xe0 ? 0xa0 : 0x80
+      const most = first === 0xed ? 0x9f : 0xbf
+      if (!isBetween(second, least, most) || !isBetween(bytes[at++], 0x80, 0xbf)) return false
+    } else {
+      const least = first === 0xf0 ? 0x90 : 0x80
+      const most = first === 0xf4 ? 0x8f : 0xbf
+      if (first > 0xf4 || !isBetween(second, least, most)) return false
+      if (!isBetween(bytes[at++], 0x80, 0xbf) || !isBetween(bytes[at++], 0x80, 0xbf)) return false
+    }
   }
+  return true
 }
+
+const isBetween = (byte: number | undefined, least: number, most: number): boolean =>
+  byte !== undefined && byte >= least && byte <= most
 
 /** The characters of a string as bytes; what is above 0xFF in a character is lost. */
 export const latin1Bytes = (text: string): Uint8Array => {

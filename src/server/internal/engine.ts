@@ -327,7 +327,7 @@ class Engine<R> implements ConnectionHandler {
     if (!request.running) this.deadlines.delete(request)
   }
 
-  values(names: ReadonlyArray<string>): ReadonlyArray<readonly [string, string]> {
+  values(asked: FastCgiParams): ReadonlyArray<readonly [string, string]> {
     const { maxConnections, maxRequests } = this.admission
     const multiplexing = this.options.multiplexing !== false
     const known = new Map<string, string>(Object.entries(this.options.values ?? {}))
@@ -336,12 +336,8 @@ class Engine<R> implements ConnectionHandler {
     if (maxRequests !== "unbounded") known.set(ValueName.MaxReqs, String(maxRequests))
     const connections = maxConnections === "unbounded" ? maxRequests : maxConnections
     if (connections !== "unbounded") known.set(ValueName.MaxConns, String(connections))
-    const values: Array<readonly [string, string]> = []
-    for (const name of new Set(names)) {
-      const value = known.get(name)
-      if (value !== undefined) values.push([name, value])
-    }
-    return values
+    // Looked for in what is asked, and not the other way round: no text is made of names that nobody knows.
+    return Array.from(known).filter(([name]) => asked.has(name))
   }
 
   report(event: ConnectionEvent): void {
