@@ -137,10 +137,10 @@ export const play = <E>(
       yield* Effect.suspend(body).pipe(
         Effect.scoped,
         Effect.provideService(FastCgiTest.FastCgiMemory, limited(memory)),
-        within(state, 60)
+        within(state, 100)
       )
       yield* assertIdle
-    }).pipe(Effect.provide(observe(server))), 90_000)
+    }).pipe(Effect.provide(observe(server))), 110_000)
 
 /** The same with peers that do not wait for ever. */
 const limited = (memory: FastCgiTest.FastCgiMemory["Service"]): FastCgiTest.FastCgiMemory["Service"] => ({
