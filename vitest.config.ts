@@ -47,7 +47,6 @@ export default defineConfig({
           name: "memory",
           include: memory,
           exclude: notInMemory,
-          testTimeout: 60_000,
           sequence: { groupOrder: 0 }
         }
       },
