@@ -137,9 +137,31 @@ describeWith(["nginx"], "docs/nginx.md", (nginx) => {
       target: "/events?id=never"
     }))
 
-  it.live("proxy_pass", () =>
+  it.live("an application that dies before it has answered", () =>
     says("upstream prematurely closed connection while reading response header from upstream", 502, {
-      directives: "proxy_pass http://unix:/run/app/app.sock;"
+      prepare: (folder) => other(Path.join(folder, "app.sock"), Buffer.alloc(0))
+    }))
+
+  it.live("proxy_pass, which is answered in HTTP and leaves no message", () =>
+    Effect.gen(function*() {
+      const folder = yield* WebServers.temporaryDirectory
+      Fs.chmodSync(folder, 0o755)
+      const socket = Path.join(folder, "app.sock")
+      const port = yield* WebServers.freePort
+      yield* Application.start(Path.join(folder, "control.sock"), "--path", socket, "--mode", "600")
+      yield* Nginx.start(
+        nginx!,
+        folder,
+        [`server { listen 127.0.0.1:${port}; location / { proxy_pass http://unix:${socket}; } }`],
+        [port]
+      )
+      for (const body of [undefined, new Uint8Array(100_000)]) {
+        const response = yield* request(port, "/hello", body === undefined ? {} : { method: "POST", body })
+        assert.strictEqual(response.status, 400)
+        const [sentence] = response.text.trim().split(":")
+        assert.strictEqual(sentence, "This port speaks FastCGI and no HTTP")
+        assert.include(page("nginx.md"), `\`${sentence}\``)
+      }
     }))
 
   it.live("a response that breaks off", () =>
