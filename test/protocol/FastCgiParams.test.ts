@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FastCgiParams } from "effect-fastcgi"
+import { cpuTime } from "../support/cpuTime.ts"
 import { ascii, concat, cut, oneByOne } from "./support/cuts.ts"
 
 type Params = FastCgiParams.FastCgiParams
@@ -291,13 +292,13 @@ describe("FastCgiParams", () => {
 
     it("cost about what ASCII costs, and no exception each", () => {
       const took = (params: Params): number => {
-        const start = performance.now()
+        const start = cpuTime()
         let pairs = 0
         for (const [name] of params) pairs += name.length
         assert.strictEqual(pairs, 21_845)
         assert.lengthOf(Object.keys(params.toRecord()), 1)
         assert.lengthOf(params.getAll("B"), 0)
-        return performance.now() - start
+        return cpuTime() - start
       }
       const fastest = (byte: number) => Math.min(...Array.from({ length: 5 }, () => took(record(byte))))
       const ascii = fastest(0x41)

@@ -7,6 +7,7 @@ import { FastCgiAdmission, FastCgiEncoder, FastCgiParams, FastCgiRecord as R, Fa
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
+import { cpuTime } from "../support/cpuTime.ts"
 import { held } from "./support/memory.ts"
 import {
   bodyOf,
@@ -74,10 +75,10 @@ describe("names of GET_VALUES", () => {
       () =>
         Effect.gen(function*() {
           const peer = yield* connect
-          const start = performance.now()
+          const start = cpuTime()
           yield* peer.send(names(21_800, name))
           assert.deepStrictEqual(yield* peer.drain, [])
-          assert.isBelow(performance.now() - start, 1000, "milliseconds")
+          assert.isBelow(cpuTime() - start, 1000, "milliseconds")
           assert.match((yield* takeLogs)[0].message, /GET_VALUES asks for 21800 variables, at most 1024 are answered/)
           yield* othersAreAnswered
         })
