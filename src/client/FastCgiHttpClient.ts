@@ -111,7 +111,11 @@ export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiU
  * characters in hexadecimal: up to 64 KiB of a request in ten seconds, and then how much was left out.
  *
  * A request without body or with bytes in memory, and a method that may run twice (RFC 9110 §9.2.2), is sent again on a
- * new connection when a kept one was closed before anything came back.
+ * new connection when a kept one was closed before anything came back. Any other goes out on a kept connection that
+ * has been idle for 50 ms, or on a new one in the place of one that has not: php-fpm closes a connection a moment after the
+ * last answer of a worker (`pm.max_requests`).
+ *
+ * A connection whose answer is complete is closed when END_REQUEST does not come within 30 seconds.
  *
  * Fails with `InvalidUrlError` when the path leaves the root, as one with encoded slashes may, or holds an encoded NUL:
  * see `CgiParams.fromRequest`. Fails with `TransportError` when there is no response; reading a

@@ -14,7 +14,7 @@ import * as Logger from "effect/Logger"
 import type { Scope } from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
-import { watch, writeFileSync } from "node:fs"
+import { readFileSync, watch, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { join } from "node:path"
 import * as FastCgiClient from "../../src/client/FastCgiClient.ts"
@@ -276,6 +276,19 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
         assert.match(error.message, /closed the connection before it answered|the connection was lost before/)
         // The worker is replaced.
         assert.strictEqual(yield* Effect.flatMap(client.get("http://x.test/hello.php"), (_) => _.text), "hello nobody")
+      }))
+
+    it.effect("loses no POST where each worker ends after one request, and makes none wait", () =>
+      Effect.gen(function*() {
+        const { connectRecycled, documentRoot } = yield* Php
+        const client = yield* http({ connect: connectRecycled, keepConnection: true, headTimeout: "20 seconds" })
+        const workers = new Set<string>()
+        for (let i = 0; i < 40; i++) {
+          const response = yield* client.post("http://x.test/count.php", { body: HttpBody.text("x") })
+          workers.add(yield* response.text)
+        }
+        assert.strictEqual(workers.size, 40)
+        assert.strictEqual(readFileSync(`${documentRoot}/count`, "utf8"), "x".repeat(40))
       }))
 
     it.effect("ends a script that exits with a status", () =>

@@ -33,6 +33,7 @@ for ($sent = 0; $sent < $size; $sent += 65536) { echo $size - $sent < 65536 ? su
   "status.php":
     `<?php http_response_code((int) $_GET["code"]); header("X-Code: " . $_GET["code"]); echo "status ", $_GET["code"];`,
   "stderr.php": `<?php error_log("something odd"); echo "done";`,
+  "count.php": `<?php file_put_contents(__DIR__ . "/count", "x", FILE_APPEND); echo getmypid();`,
   "exit.php": `<?php echo "partial"; exit(3);`,
   "crash.php": `<?php exec("kill -9 " . getmypid()); sleep(5);`
 }
@@ -42,6 +43,8 @@ export interface PhpFpm {
   readonly documentRoot: string
   readonly folder: string
   readonly connect: ReturnType<typeof NodeFastCgiConnector.connect>
+  /** To workers that end after one request each (`pm.max_requests`). */
+  readonly connectRecycled: ReturnType<typeof NodeFastCgiConnector.connect>
 }
 
 /** Starts php-fpm and waits until it says that it is ready. It is stopped, and its folder removed, with the scope. */
@@ -54,6 +57,7 @@ export const start = (command: string) =>
     chmodSync(folder, 0o755)
     const documentRoot = join(folder, "www")
     const socket = join(folder, "php.sock")
+    const recycled = join(folder, "recycled.sock")
     mkdirSync(documentRoot)
     for (const [name, text] of Object.entries(scripts)) writeFileSync(join(documentRoot, name), text)
     const root = userInfo().uid === 0
@@ -74,6 +78,12 @@ php_admin_value[memory_limit] = 256M
 php_admin_flag[log_errors] = on
 php_admin_value[error_log] =
 php_admin_flag[output_buffering] = off
+[recycled]
+listen = ${recycled}
+${root ? "user = root\ngroup = root" : ""}
+pm = static
+pm.max_children = 1
+pm.max_requests = 1
 `
     )
     yield* Effect.acquireRelease(
@@ -111,6 +121,12 @@ php_admin_flag[output_buffering] = off
           child.kill("SIGTERM")
         })
     )
-    const phpFpm: PhpFpm = { socket, documentRoot, folder, connect: NodeFastCgiConnector.connect({ path: socket }) }
+    const phpFpm: PhpFpm = {
+      socket,
+      documentRoot,
+      folder,
+      connect: NodeFastCgiConnector.connect({ path: socket }),
+      connectRecycled: NodeFastCgiConnector.connect({ path: recycled })
+    }
     return phpFpm
   })

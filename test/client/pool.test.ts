@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -9,6 +10,7 @@ import { TestClock } from "effect/testing"
 import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
 import * as FastCgiParams from "../../src/protocol/FastCgiParams.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
+import { within } from "../support/within.ts"
 import type * as Application from "./application.ts"
 import { answer, bytesOf, textOf } from "./application.ts"
 import { applications, reasonOf, untilRequest, url } from "./applications.ts"
@@ -111,6 +113,127 @@ describe("pools connections", () => {
       )
     }))
 
+  it.effect("and opens one for all the requests that come while it is being opened, with maxRequests", () =>
+    Effect.gen(function*() {
+      const { connect, nth } = yield* applications()
+      const gate = yield* Deferred.make<void>()
+      let connects = 0
+      const client = yield* FastCgiHttpClient.make({
+        connect: Effect.suspend(() => {
+          connects++
+          return Effect.andThen(Deferred.await(gate), connect)
+        }),
+        keepConnection: true,
+        maxRequests: 8
+      })
+      const fibers = yield* Effect.forEach(
+        Array.from({ length: 8 }),
+        () =>
+          Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text), { startImmediately: true })
+      )
+      yield* Deferred.done(gate, Exit.void)
+      const app = yield* nth(1)
+      yield* untilRequest(app, 8)
+      for (let id = 1; id <= 8; id++) yield* app.send(...answer(id, "\r\nx"))
+      yield* Effect.forEach(fibers, Fiber.join)
+      assert.strictEqual(connects, 1)
+    }))
+
+  it.effect("and sends what may not run twice on one that has been idle for 50 ms, or on a new one in its place", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const post = Effect.forkScoped(Effect.flatMap(client.post(url), (response) => response.text))
+      const first = yield* post
+      yield* serve(yield* nth(1), 1, "1")
+      yield* Fiber.join(first)
+      yield* TestClock.adjust("49 millis")
+      const second = yield* post
+      yield* serve(yield* nth(2), 1, "2")
+      assert.strictEqual(yield* Fiber.join(second), "2")
+      // php-fpm has a worker for each connection that is open, and perhaps no other.
+      yield* (yield* nth(1)).untilEnd
+      yield* TestClock.adjust("50 millis")
+      const third = yield* post
+      yield* serve(yield* nth(2), 2, "3")
+      assert.strictEqual(yield* Fiber.join(third), "3")
+      // A GET waits for nothing: it is sent again if it is lost.
+      const fourth = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+      yield* serve(yield* nth(2), 3, "4")
+      assert.strictEqual(yield* Fiber.join(fourth), "4")
+      assert.strictEqual(opened.length, 2)
+    }))
+
+  for (
+    const [what, stdout] of [
+      ["has all of its Content-Length", [Record.stdout(1, bytesOf("Content-Length: 1\r\n\r\nx"))]],
+      ["has no body", [Record.stdout(1, bytesOf("Status: 204\r\n\r\n"))]],
+      ["has the end of STDOUT", [Record.stdout(1, bytesOf("\r\nx")), Record.stdout(1)]]
+    ] as const
+  ) {
+    it.effect(`and closes one whose answer ${what} and is not ended for 30 seconds`, () =>
+      Effect.gen(function*() {
+        const { connect, nth } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+        const text = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+        const app = yield* nth(1)
+        yield* untilRequest(app, 1)
+        yield* app.send(...stdout)
+        yield* Fiber.join(text)
+        yield* TestClock.adjust("29 seconds")
+        assert.isFalse(app.client.closedUnsafe())
+        yield* TestClock.adjust("1 seconds")
+        yield* app.untilEnd
+      }))
+  }
+
+  it.effect("and keeps one whose answer is ended later than it is complete", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const first = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+      const app = yield* nth(1)
+      yield* untilRequest(app, 1)
+      yield* app.send(Record.stdout(1, bytesOf("Content-Length: 1\r\n\r\nx")))
+      yield* Fiber.join(first)
+      yield* TestClock.adjust("29 seconds")
+      yield* app.send(Record.endRequest(1))
+      yield* TestClock.adjust("1 seconds")
+      const second = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+      yield* serve(app, 2, "2")
+      assert.strictEqual(yield* Fiber.join(second), "2")
+      assert.strictEqual(opened.length, 1)
+    }))
+
+  it.effect("and closes one whose application sends more than 64 KiB behind its answer", () =>
+    Effect.gen(function*() {
+      const { connect, nth } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const text = yield* Effect.forkScoped(Effect.flatMap(client.get(url), (response) => response.text))
+      const app = yield* nth(1)
+      yield* untilRequest(app, 1)
+      yield* app.send(Record.stdout(1, bytesOf("Content-Length: 1\r\n\r\nx")))
+      assert.strictEqual(yield* Fiber.join(text), "x")
+      yield* app.send(Record.stdout(1, new Uint8Array(32 * 1024)), Record.stdout(1, new Uint8Array(32 * 1024)))
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+      assert.isFalse(app.client.closedUnsafe())
+      yield* app.send(Record.stdout(1, new Uint8Array(1)))
+      yield* app.untilEnd
+    }))
+
+  it.effect("and sends nothing again when the first connection dies: it was not idle", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const exit = yield* Effect.forkScoped(Effect.exit(client.get(url)))
+      const app = yield* nth(1)
+      yield* untilRequest(app, 1)
+      yield* app.close
+      const died = within(() => "the failure of a request whose first connection died")(Fiber.join(exit))
+      assert.strictEqual(reasonOf(yield* died), "TransportError ConnectionLost")
+      assert.strictEqual(opened.length, 1)
+    }))
+
   // An application that closes a kept connection when the second request arrives.
   const dying = (request: HttpClientRequest.HttpClientRequest, before: ReadonlyArray<Record.FastCgiRecord>) =>
     Effect.gen(function*() {
@@ -120,6 +243,8 @@ describe("pools connections", () => {
       const app = yield* nth(1)
       yield* serve(app, 1, "first")
       yield* Fiber.join(first)
+      // Long enough for what may not run twice.
+      yield* TestClock.adjust("50 millis")
       const second = yield* Effect.forkScoped(
         Effect.exit(Effect.flatMap(client.execute(request), (response) => response.text))
       )

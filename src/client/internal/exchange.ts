@@ -49,14 +49,15 @@ export const exchange = <E, R, RP>(
   request: FastCgiClientRequest<E, R>,
   options: ExchangeOptions
 ): Effect.Effect<Exchange, FastCgiClientError, R | Scope.Scope> => {
+  const mayRunTwice = repeatable(request, options.method)
   const attempt = (fresh: boolean) =>
     Effect.flatMap(
-      pool.request(request, fresh),
+      pool.request(request, fresh, mayRunTwice),
       (begun) =>
         Effect.withFiber<Exchange, FastCgiClientError, R | Scope.Scope>((fiber) => {
           pool.fork(logStderr(begun.request.stderr, request.params), fiber.context)
           return Effect.catch(head(begun, options), (error) =>
-            !fresh && begun.reused && repeatable(request, options.method) && diedIdle(error)
+            !fresh && begun.reused && mayRunTwice && diedIdle(error)
               ? attemptFresh
               : Effect.fail(error))
         })
@@ -200,9 +201,8 @@ const bodyPull = (
   contentLength: number | undefined,
   { bodyTimeout, endAtClose }: ExchangeOptions
 ): Pull.Pull<Chunks, FastCgiClientError> => {
-  const { connection, request } = begun
+  const { leaveUnsafe: completeUnsafe, request } = begun
   let left = contentLength ?? Infinity
-  const completeUnsafe = () => connection.leaveUnsafe(request)
   const take = (chunks: ReadonlyArray<Uint8Array>): Chunks | undefined => {
     let size = 0
     for (let i = 0; i < chunks.length; i++) {

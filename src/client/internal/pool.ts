@@ -3,6 +3,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -30,6 +31,8 @@ export interface Begun {
   readonly request: ClientRequest
   /** Whether the connection has carried a request before. */
   readonly reused: boolean
+  /** Says that the answer is complete: the request ends by itself, or is ended when it takes too long for that. */
+  readonly leaveUnsafe: () => void
 }
 
 interface Entry {
@@ -42,6 +45,15 @@ interface Entry {
 const defaultMaxIdle = 16
 const defaultIdleTimeout = 60_000
 const defaultConnectTimeout = 30_000
+
+// How long END_REQUEST may take, in milliseconds, once the answer is complete (by its Content-Length, say): a program may
+// have things to do behind its answer.
+const endTimeout = 30_000
+
+// How long a kept connection has to have been idle, in milliseconds, before it takes a request that may not run twice.
+// php-fpm ends a worker that has had its `pm.max_requests` right behind END_REQUEST, and the connection with it, a moment
+// later: what was sent in between was lost.
+const settledAfter = 50
 
 export class Pool<R> {
   readonly keepConnection: boolean
@@ -69,15 +81,19 @@ export class Pool<R> {
     this.connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? defaultConnectTimeout)
   }
 
-  /** Begins a request on a connection that has room, or, if that is none or `fresh`, on a new one. */
+  /**
+   * Begins a request on a connection that has room, or, if that is none or `fresh`, on a new one. One that is not
+   * `repeatable` takes no connection that its application may be about to close.
+   */
   request<E, R2>(
     request: FastCgiClientRequest<E, R2>,
-    fresh: boolean
+    fresh: boolean,
+    repeatable: boolean
   ): Effect.Effect<Begun, FastCgiClientError, R2 | Scope.Scope> {
     const begin = beginOptions(request, this.keepConnection)
     return Effect.uninterruptibleMask((restore) => {
       const attempt: Effect.Effect<Begun, FastCgiClientError, R2 | Scope.Scope> = Effect.suspend(() => {
-        const entry = fresh ? undefined : this.available()
+        const entry = fresh ? undefined : this.available(repeatable)
         if (entry !== undefined) return this.begin(entry, request, begin)
         // One connection may be enough for all of them: the first opens it, the others look again.
         if (this.connectionOptions.maxRequests > 1 && this.connecting > 0 && !fresh) {
@@ -105,14 +121,33 @@ export class Pool<R> {
     entry.used = true
     return Effect.map(
       started(connection, connection.beginUnsafe(options), request, options),
-      (request) => ({ connection, request, reused })
+      (request) => ({ connection, request, reused, leaveUnsafe: () => this.leave(connection, request) })
     )
   }
 
-  private available(): Entry | undefined {
+  // An application that never sends END_REQUEST would keep a connection for each of its answers.
+  private leave(connection: Connection, request: ClientRequest): void {
+    if (request.left) return
+    connection.leaveUnsafe(request)
+    if (!request.left || request.phase !== "active") return
+    const message = `the application did not end the request within ${endTimeout / 1000} seconds of its whole answer`
+    this.fork(Effect.timeoutOrElse(Effect.exit(Deferred.await(request.end)), {
+      duration: endTimeout,
+      orElse: () => Effect.sync(() => connection.abortUnsafe(request, fail({ _tag: "Timeout" }, message)))
+    }))
+  }
+
+  private available(repeatable: boolean): Entry | undefined {
+    const settled = this.now() - settledAfter
+    let unsettled: Entry | undefined
     for (let i = this.entries.length - 1; i >= 0; i--) {
-      if (this.entries[i].connection.available) return this.entries[i]
+      const entry = this.entries[i]
+      if (!entry.connection.available) continue
+      if (repeatable || !entry.used || entry.connection.active > 0 || entry.idleSince <= settled) return entry
+      unsettled ??= entry
     }
+    // php-fpm gives a worker to each connection: the new one must not wait until this one's is free.
+    unsettled?.connection.closeUnsafe()
     return undefined
   }
 
