@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as FastCgiClient from "../../src/client/FastCgiClient.ts"
+import { StreamBuffer } from "../../src/client/internal/streamBuffer.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
 import * as Application from "./application.ts"
 import { answer, params, reasonOf, textOfStream } from "./application.ts"
@@ -82,6 +83,25 @@ describe("backpressure", () => {
       assert.strictEqual(yield* textOfStream(second.stdout), "second")
       const size = yield* Stream.runFold(first.stdout, () => 0, (size, bytes) => size + bytes.length)
       assert.strictEqual(size, 16 * chunk.length)
+    }))
+
+  it.effect("what is not read keeps no more than four times its size in memory, whatever the reads were", () =>
+    Effect.gen(function*() {
+      for (const size of [1, 1024, 1025, 4096, 8192, 16_383, 16_384, 65_535]) {
+        const buffer = new StreamBuffer(() => {})
+        let unread = 0
+        while (unread < 256 * 1024) {
+          // A fragment of a read of 64 KiB whose rest was for nobody.
+          buffer.append(new Uint8Array(64 * 1024).subarray(0, size))
+          unread += size
+          if (size === 1 && unread === 20_000) break
+        }
+        const chunks = yield* buffer.pull
+        const kept = new Set(chunks.map((chunk) => chunk.buffer))
+        const bytes = Array.from(kept).reduce((sum, { byteLength }) => sum + byteLength, 0)
+        assert.strictEqual(chunks.reduce((sum, chunk) => sum + chunk.length, 0), unread)
+        assert.isAtMost(bytes, 4 * unread + 4096, `fragments of ${size} bytes`)
+      }
     }))
 
   it.effect("STDERR that nobody reads is bounded and holds nothing up", () =>

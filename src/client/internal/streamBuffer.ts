@@ -10,8 +10,10 @@ import type { FastCgiClientError } from "../FastCgiClientError.ts"
 export type Chunks = Arr.NonEmptyReadonlyArray<Uint8Array>
 type PullError = FastCgiClientError | Cause.Done
 
-// A fragment up to this many bytes is copied: as a view it would keep a whole read of 64 KiB in memory.
+// A fragment up to this many bytes is copied, and so is a longer one that is less than a quarter of the read that it is a
+// view of: it would keep all of that in memory, however few bytes count as unread.
 const copyLimit = 1024
+const pinnedRatio = 4
 const tailSize = 4096
 
 export class StreamBuffer {
@@ -49,7 +51,7 @@ export class StreamBuffer {
     this.unread += length
     if (length > copyLimit) {
       this.tail = undefined
-      this.chunks.push(content)
+      this.chunks.push(length * pinnedRatio < content.buffer.byteLength ? content.slice() : content)
       return length
     }
     const tail = this.tail
