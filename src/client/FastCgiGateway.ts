@@ -27,7 +27,7 @@ import * as Gather from "./internal/gather.ts"
 import { printable, requestLine } from "./internal/log.ts"
 import * as Pool from "./internal/pool.ts"
 import { text } from "./internal/request.ts"
-import { setCookies } from "./internal/response.ts"
+import { parseSetCookie, setCookies } from "./internal/response.ts"
 
 /**
  * Options of `make` and `layer`.
@@ -302,14 +302,14 @@ const toCookies = (lines: ReadonlyArray<string>): Cookies.Cookies | undefined =>
   if (lines.length === 0) return undefined
   const cookies: Record<string, Cookies.Cookie> = {}
   lines.forEach((line, i) => {
-    for (const cookie of Object.values(Cookies.fromSetCookie(line).cookies)) {
-      const valueEncoded = line.slice(line.indexOf("=") + 1).trim()
-      cookies[i] = Object.assign(Object.create(Object.getPrototypeOf(cookie)), {
-        ...cookie,
-        valueEncoded,
-        options: undefined
-      })
-    }
+    const cookie = parseSetCookie(line)
+    if (cookie === undefined) return
+    const valueEncoded = line.slice(line.indexOf("=") + 1).trim()
+    cookies[i] = Object.assign(Object.create(Object.getPrototypeOf(cookie)), {
+      ...cookie,
+      valueEncoded,
+      options: undefined
+    })
   })
   return Cookies.fromReadonlyRecord(cookies)
 }

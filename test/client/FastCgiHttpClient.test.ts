@@ -344,6 +344,24 @@ describe("FastCgiHttpClient", () => {
         assert.isUndefined(response.headers["x-a"])
       }))
 
+    it.effect("have cookies, whatever spaces are in them, in no time", () =>
+      Effect.gen(function*() {
+        const spaces = " ".repeat(16_000)
+        const response = yield* respond(
+          `Set-Cookie: a=x${spaces}y; Path=/\r\nSet-Cookie: b${spaces}c=1\r\nSet-Cookie: d=1${spaces}%; Path=/${spaces}x\r\n` +
+            "Set-Cookie: e = 1%202 ;HttpOnly\r\nSet-Cookie: ;f=1\r\nSet-Cookie: none\r\n\r\n"
+        )
+        const start = performance.now()
+        const { cookies } = response.cookies
+        assert.isBelow(performance.now() - start, 300, "milliseconds")
+        assert.deepStrictEqual(Object.keys(cookies), ["a", "d", "e"])
+        assert.strictEqual(cookies.a.value, `x${spaces}y`)
+        assert.deepStrictEqual(cookies.a.options, { path: "/" })
+        assert.strictEqual(cookies.d.value, `1${spaces}%`)
+        assert.deepStrictEqual([cookies.e.value, cookies.e.valueEncoded], ["1 2", "1%202"])
+        assert.deepStrictEqual(cookies.e.options, { httpOnly: true })
+      }))
+
     it.effect("cannot be read twice as a stream", () =>
       Effect.gen(function*() {
         const response = yield* respond("\r\nbody")

@@ -13,6 +13,7 @@ import * as UrlParams from "effect/http/UrlParams"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
@@ -67,7 +68,9 @@ export class FastCgiHttpResponse extends Inspectable.Class implements HttpClient
   }
 
   get cookies(): Cookies.Cookies {
-    return this.cachedCookies ??= Cookies.fromSetCookie(setCookies(this.exchange))
+    return this.cachedCookies ??= Cookies.fromIterable(
+      setCookies(this.exchange).flatMap((line) => parseSetCookie(line) ?? [])
+    )
   }
 
   get remoteAddress(): Option.Option<string> {
@@ -184,4 +187,23 @@ export const setCookies = (exchange: Exchange): Array<string> => {
   const lines: Array<string> = []
   for (const [name, value] of exchange.headers) if (name === "set-cookie") lines.push(value)
   return lines
+}
+
+const space = /[ \t]/
+
+/**
+ * The cookie of a Set-Cookie line, or `undefined` where it is none. `Cookies.fromSetCookie` gets neither names nor values
+ * with spaces: it looks at a run of n of them n times, which takes seconds for 60 KB.
+ */
+export const parseSetCookie = (line: string): Cookies.Cookie | undefined => {
+  const end = line.indexOf(";")
+  const pair = end === -1 ? line : line.slice(0, end)
+  const equals = pair.indexOf("=")
+  const name = pair.slice(0, equals).trim()
+  if (equals === -1 || space.test(name)) return undefined
+  const cookie = Object.values(Cookies.fromSetCookie(`${name}=${line.slice(pair.length)}`).cookies).at(0)
+  if (cookie === undefined) return undefined
+  const valueEncoded = pair.slice(equals + 1).trim()
+  const value = Result.getOrElse(Result.try(() => decodeURIComponent(valueEncoded)), () => valueEncoded)
+  return Object.assign(Object.create(Object.getPrototypeOf(cookie)), { ...cookie, value, valueEncoded })
 }
