@@ -162,6 +162,9 @@ describe("fromRequest", () => {
       [{ url: "/caf%C3%A9/%E9" }, "/cafÃ©/é", undefined],
       [{ url: "/caf%c3%a9/x", scriptName: "/café" }, "/cafÃ©", "/x"],
       [{ url: "/%zz%4", scriptName: "/%zz%4" }, "/%zz%4", undefined],
+      // The neighbours of the digits "0" to "9", "A" to "F" and "a" to "f" are none.
+      [{ url: "/%/0%0/%:0%0:%@0%0@%G0%0G%`0%0`%g0%0g" }, "/%/0%0/%:0%0:%@0%0@%G0%0G%`0%0`%g0%0g", undefined],
+      [{ url: "/%30%39%41%46%61%66%4a%4A%6f%6F" }, "/09AFafJJoo", undefined],
       [{ url: "/%%32e%%32%65/x%" }, "/%2e%2e/x%", undefined],
       [{ url: "/%0d%0a" }, "/\r\n", undefined],
       // As nginx resolves them.
