@@ -258,16 +258,22 @@ export const headers = (params: FastCgiParams, prototype: object | null = null):
  * @since 0.1.0
  */
 export const invalidVariable = (params: FastCgiParams): string | undefined => {
-  // Where the next of each is in the text of all pairs. The lengths between the pairs have these bytes too.
+  // Where the next of each is in the text of all pairs, and the nearest of them. The lengths between the pairs have these bytes
+  // too.
   let nul = -1
   let lf = -1
   let cr = -1
+  let nearest = -1
   let found: string | undefined
   params.scanLatin1((text, nameStart, valueStart, end) => {
-    if (nul < valueStart) nul = next(text, "\0", valueStart)
-    if (lf < valueStart) lf = next(text, "\n", valueStart)
-    if (cr < valueStart) cr = next(text, "\r", valueStart)
-    if (found !== undefined || (nul >= end && lf >= end && cr >= end)) return
+    if (nearest < valueStart) {
+      if (nul < valueStart) nul = next(text, "\0", valueStart)
+      if (lf < valueStart) lf = next(text, "\n", valueStart)
+      if (cr < valueStart) cr = next(text, "\r", valueStart)
+      nearest = nul < lf ? nul : lf
+      if (cr < nearest) nearest = cr
+    }
+    if (nearest >= end || found !== undefined) return
     const name = text.substring(nameStart, valueStart)
     if (name.startsWith("HTTP_") || oneLine.has(name)) found = copy(encodeTarget(name))
   })
@@ -541,7 +547,7 @@ const firstOf = (params: FastCgiParams, wanted: string): string | undefined => {
 
 const next = (text: string, character: string, from: number): number => {
   const at = text.indexOf(character, from)
-  return at === -1 ? Infinity : at
+  return at === -1 ? text.length : at
 }
 
 const oneLine: ReadonlySet<string> = new Set([
