@@ -164,6 +164,21 @@ describe("pools connections", () => {
       assert.strictEqual(opened.length, 2)
     }))
 
+  it.effect("and does so where the next request follows at once upon an answer that took its time", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const post = Effect.flatMap(client.post(url), (response) => response.text)
+      const both = yield* Effect.forkScoped(Effect.all([post, post]))
+      const app = yield* nth(1)
+      yield* untilRequest(app, 1)
+      yield* TestClock.adjust("1 seconds")
+      yield* app.send(...answer(1, "\r\n1"))
+      yield* serve(yield* nth(2), 1, "2")
+      assert.deepStrictEqual(yield* Fiber.join(both), ["1", "2"])
+      assert.strictEqual(opened.length, 2)
+    }))
+
   for (
     const [what, stdout] of [
       ["has all of its Content-Length", [Record.stdout(1, bytesOf("Content-Length: 1\r\n\r\nx"))]],

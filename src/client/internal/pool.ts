@@ -119,6 +119,8 @@ export class Pool<R> {
     }
     const reused = entry.used
     entry.used = true
+    // Whoever has the end of this answer may begin the next request before `changed` has seen that it ended.
+    entry.idleSince = Infinity
     return Effect.map(
       started(connection, connection.beginUnsafe(options), request, options),
       (request) => ({ connection, request, reused, leaveUnsafe: () => this.leave(connection, request) })
