@@ -14,7 +14,7 @@ import * as FastCgiEncoder from "../../src/protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../../src/protocol/FastCgiParams.ts"
 import * as FastCgiRecord from "../../src/protocol/FastCgiRecord.ts"
 import { makePair, type MemoryTransport } from "../../src/testing/internal/memoryTransport.ts"
-import { within } from "../support/within.ts"
+import { withinMemory } from "../support/within.ts"
 
 type Record = FastCgiRecord.FastCgiRecord
 
@@ -76,7 +76,7 @@ export const make = Effect.fnUntraced(function*(options?: {
 
   const sofar = () => JSON.stringify(received.slice(-10).map((record) => record._tag))
   const until = (predicate: (record: Record) => boolean, n = 1) =>
-    within(() => `${n} records of the client that are ${predicate}; the last that came: ${sofar()}`)(
+    withinMemory(() => `${n} records of the client that are ${predicate}; the last that came: ${sofar()}`)(
       Effect.callback<Record>((resume) => {
         const look = () => {
           const found = received.filter(predicate)
@@ -105,7 +105,9 @@ export const make = Effect.fnUntraced(function*(options?: {
     bytes,
     until,
     untilTag: (tag, n) => until((record) => record._tag === tag, n),
-    untilEnd: within(() => `the end of the client's connection; the last that came: ${sofar()}`)(Deferred.await(ended)),
+    untilEnd: withinMemory(() => `the end of the client's connection; the last that came: ${sofar()}`)(
+      Deferred.await(ended)
+    ),
     send: (...records) => Effect.sync(() => server.writeUnsafe(records.map((record) => FastCgiEncoder.encode(record)))),
     sendBytes: (...chunks) => Effect.sync(() => server.writeUnsafe(chunks)),
     close: Effect.sync(() => server.endUnsafe()),

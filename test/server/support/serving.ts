@@ -20,7 +20,7 @@ import * as Metric from "effect/Metric"
 import * as Pull from "effect/Pull"
 import { CurrentLogAnnotations } from "effect/References"
 import type * as Scope from "effect/Scope"
-import { within } from "../../support/within.ts"
+import { withinMemory } from "../../support/within.ts"
 
 export type Record = FastCgiRecord.FastCgiRecord
 export type Peer = FastCgiTest.Peer
@@ -137,7 +137,7 @@ export const play = <E>(
       yield* Effect.suspend(body).pipe(
         Effect.scoped,
         Effect.provideService(FastCgiTest.FastCgiMemory, limited(memory)),
-        within(state, 100)
+        withinMemory(state, 100, 6)
       )
       yield* assertIdle
     }).pipe(Effect.provide(observe(server))), 110_000)
@@ -152,14 +152,14 @@ const limited = (memory: FastCgiTest.FastCgiMemory["Service"]): FastCgiTest.Fast
 const limitedPeer = (peer: Peer): Peer => {
   let last = "nothing"
   const what = () => `a record or the end of the connection from the server, after ${last}`
-  const receive = Effect.tap(within(what)(peer.receive), (record) =>
+  const receive = Effect.tap(withinMemory(what)(peer.receive), (record) =>
     Effect.sync(() => {
       last = `${record._tag} of request ${"requestId" in record ? record.requestId : 0}`
     }))
   // The other methods, which wait by these two.
   return Object.create(peer, {
     receive: { value: receive },
-    receiveBytes: { value: within("bytes or the end of the connection from the server")(peer.receiveBytes) },
+    receiveBytes: { value: withinMemory("bytes or the end of the connection from the server")(peer.receiveBytes) },
     drain: { value: drained(receive) }
   }) as Peer
 }
