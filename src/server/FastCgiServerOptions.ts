@@ -16,7 +16,10 @@ import * as Settings from "./internal/settings.ts"
  * @since 0.1.0
  */
 export interface FastCgiServerOptions {
-  /** The most that all params of a request may take; beyond, it is answered with 431. Default 1 MiB. */
+  /**
+   * The most that all params of a request may take; beyond, it is answered with 431 when they have ended, and its connection
+   * is closed when twice as much comes. Default 1 MiB.
+   */
   readonly maxParamsSize?: number | undefined
   /** The most params of a request; beyond, it is answered with 431. Default 10,000. */
   readonly maxParamsCount?: number | undefined
@@ -26,13 +29,18 @@ export interface FastCgiServerOptions {
    */
   readonly maxRequestsPerConnection?: number | "unbounded" | undefined
   /**
-   * Requests of one connection that have begun and whose params are not complete. Web servers send params in one go, so a
-   * peer that exceeds it means no good: its connection is closed. Default 1024.
+   * Requests of all connections that have begun and whose params are not complete. Web servers send params in one go, so
+   * peers that exceed it mean no good: of the connections that have most of these requests, the one is closed that has had
+   * some for longest. Default 1024.
    */
   readonly maxRequestsInParams?: number | undefined
-  /** Unread input of a request at which a connection that is not multiplexed stops reading. Default 64 KiB. */
+  /**
+   * Unread input at which a connection stops reading that carries one request only (no KEEP_CONN), while its handler reads.
+   * When the handler has read nothing for a second, `maxBufferedInput` holds: behind the input may be the news that the web
+   * server has given the request up. Default 64 KiB.
+   */
   readonly inputHighWaterMark?: number | undefined
-  /** Unread input of all requests at which a multiplexed connection stops reading. Default 1 MiB. */
+  /** Unread input of all requests of a connection at which it stops reading. Default 1 MiB. */
   readonly maxBufferedInput?: number | undefined
   /**
    * How long unread input may hold up the other requests on its connection, or a response that the peer does not take
@@ -62,8 +70,8 @@ export interface FastCgiServerOptions {
    */
   readonly writeTimeout?: Duration.Input | "unbounded" | undefined
   /**
-   * How long a connection that is being closed may stay open while the peer takes nothing, or still sends. Default 30
-   * seconds.
+   * How long a connection that is being closed may stay open while the peer takes nothing, or still owes input. One that
+   * owes nothing has a second to close its end. Default 30 seconds.
    */
   readonly lingerTimeout?: Duration.Input | undefined
   /**
@@ -131,7 +139,9 @@ export const config: Config.Config<FastCgiServerOptions> = Config.all({
 })
 
 /** @internal */
-export const toLimits = (options: FastCgiServerOptions | undefined): ConnectionLimits => ({
+export const toLimits = (
+  options: FastCgiServerOptions | undefined
+): ConnectionLimits & { readonly maxRequestsInParams: number } => ({
   maxParamsSize: options?.maxParamsSize ?? defaultMaxParamsSize,
   maxParamsCount: options?.maxParamsCount ?? defaultMaxParamsCount,
   maxRequestsInParams: options?.maxRequestsInParams ?? 1024,

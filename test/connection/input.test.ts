@@ -149,7 +149,7 @@ describe("a conversation", () => {
     }))
 })
 
-describe("a connection that has not been multiplexed", () => {
+describe("a connection that carries one request", () => {
   const gate = Latch.makeUnsafe()
   const gated: Handlers = {
     responder: (request) =>
@@ -163,7 +163,7 @@ describe("a connection that has not been multiplexed", () => {
       Effect.gen(function*() {
         gate.closeUnsafe()
         const peer = yield* connect
-        yield* peer.send(...opening(1))
+        yield* peer.send(...opening(1, { keepConnection: false }))
         let sent = 0
         for (let i = 0; i < 512; i++) {
           yield* peer.send(R.stdin(1, bytes(8 * KiB)))
@@ -175,6 +175,10 @@ describe("a connection that has not been multiplexed", () => {
         assert.isAtLeast(taken, 64 * KiB)
         assert.isAtMost(taken, 64 * KiB + 64 * KiB + 64 * KiB)
         yield* TestClock.adjust("1 hour")
+        // After a second without a read, up to `maxBufferedInput`.
+        const later = sent - (yield* peer.pending)
+        assert.isAtLeast(later, MiB)
+        assert.isAtMost(later, MiB + 64 * KiB + 64 * KiB + 64 * KiB)
         gate.openUnsafe()
         yield* peer.send(R.stdin(1))
         assert.strictEqual((yield* peer.reply()).stdout, page(`${4 * MiB} complete`))
@@ -188,7 +192,7 @@ describe("a connection that has not been multiplexed", () => {
       Effect.gen(function*() {
         gate.closeUnsafe()
         const peer = yield* connect
-        yield* peer.send(...opening(1))
+        yield* peer.send(...opening(1, { keepConnection: false }))
         yield* settle
         let sent = 0
         for (let i = 0; i < 200; i++) {
@@ -251,7 +255,7 @@ describe("a connection that has not been multiplexed", () => {
       Effect.gen(function*() {
         const peer = yield* connect
         yield* peer.send(...opening(1))
-        for (let i = 0; i < 100; i++) yield* peer.send(R.stdin(1, bytes(8 * KiB)))
+        for (let i = 0; i < 200; i++) yield* peer.send(R.stdin(1, bytes(8 * KiB)))
         yield* settle
         assert.isAbove(yield* peer.pending, 0)
         yield* Deferred.succeed(seen, undefined)

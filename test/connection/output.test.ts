@@ -347,8 +347,9 @@ describe("under backpressure", () => {
   /** Requests that write chunks until they are stopped, and count them. */
   const written = new Map<number, number>()
   const writers = serve({
+    // Not at once: what comes in one read begins, although the first of them fills the queue.
     responder: (request) =>
-      Effect.sync(() => {
+      Effect.map(Effect.yieldNow, () => {
         written.set(request.requestId, 0)
         return FastCgiResponse.make(Stream.fromEffectRepeat(Effect.sync(() => {
           written.set(request.requestId, written.get(request.requestId)! + 1)

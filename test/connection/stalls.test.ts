@@ -185,10 +185,10 @@ describe("a request alone on its connection", () => {
           yield* settle
           sent += 64 * KiB - 16
         }
-        assert.isAbove(yield* peer.pending, 3 * MiB)
+        assert.isAbove(yield* peer.pending, 2 * MiB)
         yield* TestClock.adjust("59 minutes")
         yield* settle
-        assert.isAbove(yield* peer.pending, 3 * MiB)
+        assert.isAbove(yield* peer.pending, 2 * MiB)
         yield* TestClock.adjust("1 minutes")
         const before = held()
         for (; sent < GiB; sent += 64 * KiB - 16) yield* sendAll(peer, record)
@@ -199,32 +199,73 @@ describe("a request alone on its connection", () => {
       })
   )
 
-  const reading = Latch.makeUnsafe()
   const ends: Array<string> = []
+  const watched = serve({
+    responder: () =>
+      Effect.onExit(Effect.never, (exit) =>
+        Effect.sync(() => {
+          ends.push(Exit.hasInterrupts(exit) ? "interrupted" : exit._tag)
+        }))
+  })
   play(
-    "that has paused it is told of the end of its peer as soon as it reads",
-    serve({
-      responder: (request) =>
-        reading.await.pipe(
-          Effect.andThen(Stream.runDrain(request.stdin)),
-          Effect.as(FastCgiResponse.make("read")),
-          Effect.onExit((exit) =>
-            Effect.sync(() => {
-              ends.push(Exit.hasInterrupts(exit) ? "interrupted" : exit._tag)
-            })
-          )
-        )
-    }),
+    "is interrupted when its peer ends behind what it has not read, on a connection that is kept",
+    watched,
     () =>
       Effect.gen(function*() {
+        for (const how of ["end", "close", "reset"] as const) {
+          ends.length = 0
+          const peer = yield* connect
+          yield* peer.send(...opening(1))
+          for (let i = 0; i < 80; i++) yield* peer.sendBytes(stdin(1, 10 * KiB))
+          yield* settle
+          yield* peer[how]
+          yield* settle
+          assert.deepStrictEqual(ends, ["interrupted"], how)
+        }
+      })
+  )
+
+  play(
+    "is interrupted when its peer ends behind what it has not read for a second, on one that is not",
+    watched,
+    () =>
+      Effect.gen(function*() {
+        ends.length = 0
         const peer = yield* connect
-        yield* peer.send(...opening(1))
-        for (let i = 0; i < 40; i++) yield* peer.sendBytes(stdin(1, 10 * KiB))
+        yield* peer.send(...opening(1, { keepConnection: false }))
+        for (let i = 0; i < 80; i++) yield* peer.sendBytes(stdin(1, 10 * KiB))
         yield* peer.end
         yield* settle
         assert.deepStrictEqual(ends, [])
-        reading.openUnsafe()
-        yield* peer.closed
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.deepStrictEqual(ends, ["interrupted"])
+      })
+  )
+
+  play("is interrupted by ABORT_REQUEST behind what it has not read", watched, () =>
+    Effect.gen(function*() {
+      ends.length = 0
+      const peer = yield* connect
+      yield* peer.send(...opening(1))
+      for (let i = 0; i < 80; i++) yield* peer.sendBytes(stdin(1, 10 * KiB))
+      yield* peer.send(R.abortRequest(1))
+      assert.strictEqual((yield* peer.reply()).appStatus, 1)
+      assert.deepStrictEqual(ends, ["interrupted"])
+    }))
+
+  play(
+    "is interrupted whatever it has not read when its peer closes, as over a UNIX socket",
+    watched,
+    () =>
+      Effect.gen(function*() {
+        ends.length = 0
+        const peer = yield* connect
+        yield* peer.send(...opening(1))
+        for (let i = 0; i < 1000; i++) yield* peer.sendBytes(stdin(1, 10 * KiB))
+        yield* settle
+        assert.isAbove(yield* peer.pending, 8 * MiB)
+        yield* peer.close
         yield* settle
         assert.deepStrictEqual(ends, ["interrupted"])
       })

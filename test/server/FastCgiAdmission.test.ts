@@ -103,7 +103,7 @@ describe("maxRequests", () => {
 
   const begun = gates()
   play(
-    "counts what has begun, before its PARAMS have come, until it has ended",
+    "counts what runs, from the end of its PARAMS until it has ended",
     serve(begun.handlers, {
       admission: { maxRequests: 1 }
     }),
@@ -112,8 +112,12 @@ describe("maxRequests", () => {
         const admission = yield* FastCgiAdmission.FastCgiAdmission
         const peer = yield* connect
         yield* exchange(peer, R.beginRequest(1, 1, { keepConnection: true }))
+        assert.strictEqual(admission.requestsUnsafe(), 0)
+        // Whoever begins requests and goes no further takes nobody's place.
+        const other = yield* connect
+        yield* exchange(other, ...opening(1))
         assert.strictEqual(admission.requestsUnsafe(), 1)
-        yield* exchange(peer, R.abortRequest(1))
+        yield* exchange(other, R.abortRequest(1))
         assert.strictEqual(admission.requestsUnsafe(), 0)
       })
   )

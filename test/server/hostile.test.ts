@@ -313,11 +313,12 @@ describe("what a connection can make the server keep", () => {
   const perRequest = 2 * maxParamsSize + read + chunk + 8 * KiB
   const bound = maxRequests * perRequest + maxBufferedInput * 8 / 7 + outputHighWaterMark + 256 * KiB + 64 * KiB
 
+  const writing = Latch.makeUnsafe()
   play(
     "stays within the bound, with every request, all params, all input and all output that it can have",
     serve({
-      responder: () => Effect.succeed(FastCgiResponse.make(Stream.forever(Stream.sync(() => bytes(chunk)))))
-    }, { maxParamsSize, maxBufferedInput, outputHighWaterMark, admission: { maxRequests } }),
+      responder: () => Effect.as(writing.await, FastCgiResponse.make(Stream.forever(Stream.sync(() => bytes(chunk)))))
+    }, { maxParamsSize, maxBufferedInput, outputHighWaterMark, admission: { maxRequests: maxRequests / 2 } }),
     () =>
       Effect.gen(function*() {
         const before = held()
@@ -333,6 +334,9 @@ describe("what a connection can make the server keep", () => {
           }
           if (id % 2 === 0) yield* sendAll(peer, FastCgiEncoder.encode(R.params(id)))
         }
+        // All of them want to write at the same time.
+        writing.openUnsafe()
+        yield* settle
         // Reads of which an eighth is input, and the rest is skipped but would be kept with it.
         const rest = raw(5, 999, new Uint8Array(read - 8192 - 16))
         for (let i = 0; i < 200; i++) {

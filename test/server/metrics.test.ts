@@ -56,6 +56,7 @@ play(
       assert.deepStrictEqual(yield* since(before), [2, 4, 1, 2, 0, 1, 0])
       yield* other.sendBytes(Uint8Array.of(9))
       yield* other.closed
+      yield* other.close
       yield* settle
       assert.deepStrictEqual(yield* since(before), [2, 4, 1, 2, 1, 0, 0])
       yield* takeLogs

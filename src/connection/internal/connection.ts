@@ -27,17 +27,11 @@ import * as Effect from "effect/Effect"
 import type * as Scheduler from "effect/Scheduler"
 import * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
-import {
-  type FastCgiRecord,
-  headerLength,
-  keepConnection,
-  RecordType,
-  Role,
-  ValueName
-} from "../../protocol/FastCgiRecord.ts"
+import { type FastCgiRecord, keepConnection, RecordType, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiTransport, FastCgiTransportObserver, FastCgiTransportReader } from "../FastCgiTransport.ts"
 import type { ConnectionEvent, ConnectionHandler, ConnectionLimit, ConnectionLimits } from "./connectionHandler.ts"
 import { type AbortReason, ConnectionRequest, inputAborted, type RequestOwner } from "./connectionRequest.ts"
+import type { Deadlines } from "./deadlines.ts"
 import type { InputBuffer } from "./inputBuffer.ts"
 import { type OutputObserver, OutputQueue } from "./outputQueue.ts"
 import { type ConnectionTimers, ReadAhead, type ReadAheadOwner } from "./readAhead.ts"
@@ -45,8 +39,14 @@ import { badRequest, lateParams, type Refusal, tooLargeParams, truncatedParams }
 import { RequestTable } from "./requestTable.ts"
 import { type Fork, millisecondsOf, Timers } from "./timers.ts"
 
-// Replies to management records that wait for a peer which sends but does not read.
-const maxPendingReplies = 256 * 1024
+// How much more PARAMS of a request that has been refused are read than `maxParamsSize`: SPEC 6.2 forbids to answer before
+// they have ended, and to end the connection costs its other requests.
+const paramsGrace = 2
+
+// Milliseconds that a peer has to close its end of a connection that owes it nothing, and that it owes nothing. What arrives
+// behind a close is answered by RST over TCP, and a peer that has not read the answer yet loses it. The same time is left to
+// peers that do not read when the server has waited for them long enough.
+export const closingMoment = 1000
 
 // The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.
 const cutOff = new Uint8Array(0)
@@ -69,16 +69,17 @@ const noHttp = new TextEncoder().encode(
 )
 
 const none: ReadonlyArray<ConnectionRequest> = []
+const noRecords: ReadonlyArray<FastCgiRecord> = []
 
 let lastConnectionId = 0
 
 /**
  * One connection.
  *
- *            last request ends, KEEP_CONN=0 or draining            written out
- *    open ──┬──────────────────────────────────────▶ closing ─────────────────────▶ closed
- *           ├─ the same, but the peer still sends ─▶ lingering ── peer ends, timeout ─▶ │
- *           └─ peer ends, connection error, lost ─────────────────────────────────────▶ ┘
+ *            last request ends, KEEP_CONN=0 or draining             written out and half-closed,
+ *            connection error                                       and the peer has ended, or time is over
+ *    open ──┬─────────────────────────────────────────▶ closing ──────────────────────────────────────────▶ closed
+ *           └─ lost, or a response is cut off by a reset ─────────────────────────────────────────────────▶ ┘
  */
 export class Connection
   implements RequestOwner, OutputObserver, FastCgiTransportObserver, FastCgiTransportReader, ReadAheadOwner
@@ -100,14 +101,25 @@ export class Connection
   // Requests whose response is incomplete, and that wait for the end of the others, and with it of the connection.
   private withheld: ReadonlyArray<ConnectionRequest> = none
   private wentAway = false
-  private phase: "open" | "closing" | "lingering" | "closed" = "open"
-  private started = false
+  private phase: "open" | "closing" | "closed" = "open"
+  // What ends a connection that is closing: the peer has ended, or time is over.
+  private peerHasEnded = false
+  private halfClosed = false
+  private hurrying = false
+  private readonly closing: Deadlines<Connection>
+  // Whether the first byte is one of HTTP; undefined until it has come.
+  private speaksHttp: boolean | undefined
   private dispatching = false
   private leaving = false
   private closeWhenIdle = false
-  private inParams = 0
-  // Bytes of replies to management records since the transport last had nothing pending.
-  private replies = 0
+  /** Requests that have begun and whose PARAMS have not ended. */
+  inParams = 0
+  /** Which of all connections have had requests in PARAMS for longer: a number that grows. */
+  inParamsSince = 0
+  // Records that wait until there is room for the answers, and what has made those behind them unreadable.
+  private parked: ReadonlyArray<FastCgiRecord> = noRecords
+  private parkedError: FastCgiDecoder.FastCgiDecodeError | undefined
+  private awaitsRoom = false
   private readonly decoder = FastCgiDecoder.make()
   private defect: Cause.Cause<never> | undefined
   private readonly timers: ConnectionTimers
@@ -121,12 +133,14 @@ export class Connection
     limits: ConnectionLimits,
     dispatcher: Scheduler.SchedulerDispatcher,
     clock: Clock.Clock,
-    fork: Fork
+    fork: Fork,
+    closing: Deadlines<Connection>
   ) {
     this.transport = transport
     this.handler = handler
     this.limits = limits
     this.clock = clock
+    this.closing = closing
     this.timers = new Timers(fork)
     this.readAhead = new ReadAhead(this, limits, this.timers)
     this.output = new OutputQueue(transport, dispatcher, limits.outputHighWaterMark, this)
@@ -136,8 +150,8 @@ export class Connection
   onDrain(): void {
     this.output.drained()
     if (this.phase !== "closing") return
-    this.output.flush()
-    if (this.output.pending === 0) this.closed()
+    this.writeOut()
+    if (this.phase === "closing" && this.output.pending === 0) this.watchClosing()
   }
 
   onClose(): void {
@@ -186,18 +200,11 @@ export class Connection
     // What is only read so that the peer can send it is not decoded: measured, 128 MiB of GET_VALUES that came while the
     // connection was closing took 300 MiB.
     if (this.phase !== "open") return
-    const first = this.started ? undefined : chunks[0][0]
-    this.started = true
+    this.speaksHttp ??= isHttp(chunks[0][0])
     const records: Array<FastCgiRecord> = []
     let error: FastCgiDecoder.FastCgiDecodeError | undefined
     for (let i = 0; i < chunks.length && error === undefined; i++) error = this.decoder.push(chunks[i], records)
-    this.dispatch(records)
-    if (error !== undefined) {
-      if (first !== undefined && isHttp(first)) this.refuseHttp(error)
-      else this.malformed(error)
-    } else {
-      this.readAhead.pauseIfFull()
-    }
+    this.dispatch(records, error)
   }
 
   onReadDefect(defect: unknown): void {
@@ -206,7 +213,7 @@ export class Connection
   }
 
   onReadEnd(): void {
-    const error = this.decoder.end()
+    const error = this.phase === "open" ? this.decoder.end() : undefined
     if (error === undefined) this.peerEnded()
     else this.malformed(error)
   }
@@ -221,18 +228,25 @@ export class Connection
     this.leaving = true
     this.closeWhenIdle = true
     if (this.readAhead.multiplexed) this.goAway()
-    this.closeIfIdle()
+    // The server calls this when it has waited for what was on its way: nothing that comes later costs a peer an answer.
+    const owesNothing = this.phase === "open" || this.sending.size === 0
+    if (this.requests.size === 0 && this.output.pending === 0 && owesNothing) this.closed()
+    else this.closeIfIdle()
   }
 
-  /** Interrupts every handler; what they still answer is sent, then the connection closes. */
+  /**
+   * Interrupts every handler; what they still answer is sent as far as the peer takes it within a moment, then the connection
+   * closes.
+   */
   shutdown(): void {
-    if (this.phase === "lingering" && this.output.pending === 0) {
-      this.closed()
-      return
-    }
+    this.hurrying = true
+    this.parked = noRecords
     this.closeWhenIdle = true
     this.abortEvery("Shutdown")
     this.closeIfIdle()
+    if (this.phase !== "closing") return
+    if (this.output.pending === 0) this.closed()
+    else this.watchClosing()
   }
 
   /** Closes at once; every request is interrupted as if the peer had gone. */
@@ -247,6 +261,12 @@ export class Connection
 
   dataAwaited(): void {
     this.readAhead.reconsider()
+  }
+
+  /** Gives up a connection whose peer begins requests and does not go on. */
+  overrun(most: number): void {
+    const message = `${most} requests have begun whose PARAMS have not ended, most of them here: ${this.inParams}`
+    this.broken(message, "maxRequestsInParams")
   }
 
   requestEnded(request: ConnectionRequest): void {
@@ -296,22 +316,65 @@ export class Connection
 
   // --- dispatch --------------------------------------------------------------------------------
 
-  private dispatch(records: ReadonlyArray<FastCgiRecord>): void {
-    if (this.phase !== "open") return
+  private dispatch(records: ReadonlyArray<FastCgiRecord>, error?: FastCgiDecoder.FastCgiDecodeError): void {
     this.dispatching = true
-    this.output.beginBatch()
-    for (let i = 0; i < records.length && this.phase === "open"; i++) this.record(records[i])
-    const toStart = this.toStart
-    for (let i = 0; i < toStart.length; i++) this.start(toStart[i])
-    toStart.length = 0
-    const touched = this.touched
-    for (let i = 0; i < touched.length; i++) touched[i].wake()
-    touched.length = 0
+    let at = this.take(records, 0)
+    // The transport may have taken at once what was in the way.
+    while (at < records.length && this.phase === "open" && !this.output.full) at = this.take(records, at)
+    if (at < records.length && this.phase === "open") {
+      this.parked = at === 0 ? records : records.slice(at)
+      this.parkedError = error
+      this.readAhead.hold()
+    }
+    if (this.parked.length > 0 || this.toStart.length > 0) this.awaitRoom()
     this.dispatching = false
-    this.output.endBatch()
     this.cutOffIfAlone()
     this.closeIfIdle()
     if (this.inParams > 0) this.watchParams()
+    if (this.phase !== "open" || this.parked.length > 0) return
+    if (error !== undefined) this.malformed(error)
+    else this.readAhead.pauseIfFull()
+  }
+
+  // Takes records up to the first that would add to output of which the peer has not taken enough. Returns where that is.
+  private take(records: ReadonlyArray<FastCgiRecord>, from: number): number {
+    let at = from
+    this.output.beginBatch()
+    for (; at < records.length && this.phase === "open"; at++) {
+      const record = records[at]
+      if (isAnswered(record) && this.output.full) break
+      this.record(record)
+    }
+    this.startWaiting()
+    const touched = this.touched
+    for (let i = 0; i < touched.length; i++) touched[i].wake()
+    touched.length = 0
+    this.output.endBatch()
+    return at
+  }
+
+  // Starts what has been waiting since its PARAMS have ended, for as long as there is room for what it answers.
+  private startWaiting(): void {
+    const { toStart } = this
+    let started = 0
+    while (started < toStart.length && !(this.output.full && this.phase === "open")) this.start(toStart[started++])
+    if (started > 0) toStart.splice(0, started)
+  }
+
+  private awaitRoom(): void {
+    if (this.awaitsRoom) return
+    this.awaitsRoom = true
+    this.output.whenRoom(this.goOn)
+  }
+
+  private readonly goOn = (): void => {
+    this.awaitsRoom = false
+    const { parked, parkedError } = this
+    this.parked = noRecords
+    this.parkedError = undefined
+    if (this.phase !== "open") return
+    this.readAhead.release()
+    this.dispatch(parked, parkedError)
   }
 
   private record(record: FastCgiRecord): void {
@@ -348,7 +411,7 @@ export class Connection
         return
       case "Unrecognized":
         if (record.requestId === 0) {
-          this.reply(RecordType.UnknownType, Uint8Array.of(record.type, 0, 0, 0, 0, 0, 0, 0))
+          this.output.management(RecordType.UnknownType, Uint8Array.of(record.type, 0, 0, 0, 0, 0, 0, 0))
         }
         return
       case "EndRequest":
@@ -368,11 +431,6 @@ export class Connection
       this.broken(`BEGIN_REQUEST for request ${requestId}, which has not ended`)
       return
     }
-    const { maxRequestsInParams } = this.limits
-    if (this.inParams >= maxRequestsInParams) {
-      this.broken(`${maxRequestsInParams} requests have begun whose PARAMS have not ended`, "maxRequestsInParams")
-      return
-    }
     this.sending.delete(requestId)
     const decision = this.handler.begin(role, this.requests.size)
     if (typeof decision === "number") {
@@ -383,17 +441,27 @@ export class Connection
     }
     const request = new ConnectionRequest(this, requestId, role, keep, FastCgiParams.makeDecoder(this.limits))
     request.refusal = decision
-    request.admitted = decision === undefined
     this.requests.add(request)
     this.inParams++
+    this.readAhead.kept = keep
     if (this.requests.size > 1) this.readAhead.multiplexed = true
+    this.handler.paramsBegun(this)
   }
 
   private params(request: ConnectionRequest, content: Uint8Array): void {
     const decoder = request.paramsDecoder
     if (decoder === undefined) return
     if (content.length > 0) {
-      if (request.refusal !== undefined) return
+      request.paramsSize += content.length
+      if (request.refusal !== undefined) {
+        if (request.paramsSize > paramsGrace * this.limits.maxParamsSize) {
+          this.broken(
+            `PARAMS of request ${request.requestId} go on after ${request.paramsSize} bytes`,
+            "maxParamsSize"
+          )
+        }
+        return
+      }
       const error = decoder.push(content)
       if (error !== undefined) {
         const limit = error.kind === "TooMany" ? "maxParamsCount" : "maxParamsSize"
@@ -407,18 +475,22 @@ export class Connection
       if ("_tag" in params) this.refuse(request, truncatedParams, params.message)
       else request.params = params
     }
-    if (request.refusal === undefined) {
+    const decision = request.refusal ?? this.handler.admit(request.role)
+    if (decision === undefined) {
+      request.admitted = true
       request.starting = true
       this.toStart.push(request)
+    } else if (typeof decision === "number") {
+      request.end(0, decision)
     } else {
-      this.answer(request, request.refusal)
+      this.answer(request, decision)
     }
   }
 
   // A handler starts when its input is there as a whole, or when everything has been taken that came with its PARAMS: it
   // never waits for STDIN (SPEC 6.2), and finds what has arrived.
   private start(request: ConnectionRequest): void {
-    if (!request.starting) return
+    if (!request.starting || (this.output.full && this.phase === "open")) return
     request.starting = false
     if (!request.gone) this.handler.start(request)
   }
@@ -462,6 +534,7 @@ export class Connection
   private paramsEnded(request: ConnectionRequest): void {
     request.paramsDecoder = undefined
     this.inParams--
+    this.handler.paramsEnded()
     if (this.inParams === 0) this.timers.stop("params")
   }
 
@@ -499,18 +572,7 @@ export class Connection
     if (values.some(([name, value]) => name === ValueName.MpxsConns && value === "1")) {
       this.readAhead.mayMultiplex = true
     }
-    this.reply(RecordType.GetValuesResult, FastCgiParams.encodePairs(values))
-  }
-
-  private reply(type: RecordType, content: Uint8Array): void {
-    // Only what the peer has not taken counts, and of that only replies: beside them may be a large response.
-    if (this.transport.pendingUnsafe() === 0) this.replies = 0
-    this.replies += headerLength + content.length
-    if (this.replies > maxPendingReplies) {
-      this.broken("the peer sends management records and reads no replies")
-      return
-    }
-    this.output.management(type, content)
+    this.output.management(RecordType.GetValuesResult, FastCgiParams.encodePairs(values))
   }
 
   // --- ends ------------------------------------------------------------------------------------
@@ -546,8 +608,12 @@ export class Connection
   }
 
   private peerEnded(): void {
-    if (this.phase === "closing" || this.phase === "closed") return
-    if (this.phase === "open" && this.limits.allowHalfOpen && this.requests.size > 0) {
+    this.peerHasEnded = true
+    if (this.phase !== "open") {
+      this.writeOut()
+      return
+    }
+    if (this.limits.allowHalfOpen && this.requests.size > 0) {
       this.closeWhenIdle = true
       for (const request of this.requests.values()) {
         if (request.paramsDecoder !== undefined) request.leave()
@@ -562,16 +628,11 @@ export class Connection
   private malformed(error: FastCgiDecoder.FastCgiDecodeError): void {
     // Where a client has gone, its web server may stop in the middle of a record.
     if (error.kind === "TruncatedRecord") this.peerEnded()
-    else if (this.phase === "open") this.broken(error.message)
-    else this.close()
-  }
-
-  // Somebody with a browser, or a web server that is told to proxy, waits for an answer that says what this is.
-  private refuseHttp(error: FastCgiDecoder.FastCgiDecodeError): void {
-    if (this.phase !== "open") return
-    this.handler.report({ _tag: "ConnectionClosed", limit: undefined, message: error.message })
-    this.transport.writeUnsafe([noHttp])
-    this.linger()
+    else {
+      // Somebody with a browser, or a web server that is told to proxy, waits for an answer that says what this is.
+      if (this.speaksHttp === true) this.transport.writeUnsafe([noHttp])
+      this.broken(error.message)
+    }
   }
 
   // A connection error: what has been answered is sent, everything else is given up.
@@ -613,20 +674,8 @@ export class Connection
 
   private closeIfIdle(): void {
     if (this.phase !== "open" || this.dispatching || !this.closeWhenIdle || this.requests.size > 0) return
-    if (this.sending.size === 0) {
-      this.close()
-      return
-    }
-    this.linger()
-  }
-
-  // Closing with unread input would be a RST, and cost the peer the answer.
-  private linger(): void {
-    this.phase = "lingering"
-    this.output.flush()
-    this.transport.endUnsafe()
-    this.watchClosing()
-    this.readAhead.reconsider()
+    // What has come before the server was told to stop is answered.
+    if (this.parked.length === 0) this.close()
   }
 
   // Most connections are busy again before the time is over, so it is not stopped then, but measured anew.
@@ -649,28 +698,46 @@ export class Connection
     this.drain()
   }
 
-  // Closes once everything is written out.
+  // Closes once everything is written out and the peer has ended. What it still sends is read and dropped: closing with unread
+  // input would be a RST, and cost the peer the answer.
   private close(): void {
-    if (this.phase === "closing" || this.phase === "closed") return
-    this.output.flush()
-    if (this.output.pending === 0) {
-      this.closed()
-      return
-    }
+    if (this.phase !== "open") return
     this.phase = "closing"
+    this.writeOut()
+    if (this.phase !== "closing") return
     this.watchClosing()
     this.readAhead.reconsider()
   }
 
-  private watchClosing(): void {
-    const pending = this.output.pending
-    this.timers.start("close", this.limits.lingerTimeout, () => {
-      if (this.output.pending < pending) this.watchClosing()
-      else this.closed()
-    })
+  private writeOut(): void {
+    this.output.flush()
+    if (!this.output.handedOverAll) return
+    if (!this.halfClosed) {
+      this.halfClosed = true
+      // The end is written behind what is pending.
+      if (!this.peerHasEnded || this.output.pending > 0) this.transport.endUnsafe()
+    }
+    if (this.peerHasEnded && this.output.pending === 0) this.closed()
   }
 
-  private closed(): void {
+  private watchClosing(): void {
+    const pending = this.output.pending
+    if (pending === 0 && this.sending.size === 0) {
+      this.timers.stop("close")
+      this.closing.add(this)
+    } else if (this.hurrying) {
+      this.timers.stop("close")
+      this.timers.start("close", closingMoment, () => this.closed())
+    } else {
+      this.timers.start("close", this.limits.lingerTimeout, () => {
+        if (this.output.pending < pending) this.watchClosing()
+        else this.closed()
+      })
+    }
+  }
+
+  /** Ends a connection that is closing, whose peer has had its time. */
+  closed(): void {
     if (this.phase !== "closed") this.transport.destroyUnsafe()
     this.lost()
   }
@@ -678,6 +745,8 @@ export class Connection
   // The transport is gone.
   private lost(): void {
     this.phase = "closed"
+    this.parked = noRecords
+    this.closing.delete(this)
     this.abortEvery("ConnectionClosed")
     this.output.release()
     this.timers.stopAll()
@@ -695,3 +764,7 @@ export class Connection
     })
   }
 }
+
+// Records that are answered, now or by a request that they begin.
+const isAnswered = (record: FastCgiRecord): boolean =>
+  record._tag === "BeginRequest" || record._tag === "GetValues" || record._tag === "Unrecognized"

@@ -3,16 +3,17 @@
  */
 import type * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import type { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
+import type { Connection } from "./connection.ts"
 import type { ConnectionRequest } from "./connectionRequest.ts"
 import type { Refusal } from "./refusals.ts"
 
 /** Limits of one connection; defaults are in `server/FastCgiServerOptions`. Times are milliseconds, `Infinity` for none. */
 export interface ConnectionLimits extends FastCgiParams.FastCgiParamsLimits {
-  /** The most requests that have begun and whose PARAMS have not ended. */
-  readonly maxRequestsInParams: number
-  /** Unread bytes of a request at which a connection that is not multiplexed stops reading. */
+  /** Bytes of the params of a request. */
+  readonly maxParamsSize: number
+  /** Unread bytes at which a connection stops reading that carries one request only. */
   readonly inputHighWaterMark: number
-  /** Unread bytes of all requests at which a multiplexed connection stops reading. */
+  /** Unread bytes of all requests at which any other connection stops reading. */
   readonly maxBufferedInput: number
   /** How long a multiplexed connection may stop reading before the stalled request's input is dropped. */
   readonly stallTimeout: number
@@ -32,11 +33,17 @@ export interface ConnectionLimits extends FastCgiParams.FastCgiParamsLimits {
 
 /** What the connection asks of the layer above. All synchronous. */
 export interface ConnectionHandler {
-  /** BEGIN_REQUEST: undefined admits; a protocol status ends the request at once; a refusal once its PARAMS have ended. */
+  /** BEGIN_REQUEST: undefined goes on; a protocol status ends the request at once; a refusal once its PARAMS have ended. */
   readonly begin: (role: number, active: number) => ProtocolStatus | Refusal | undefined
-  /** PARAMS have ended: run a handler. It calls `end` or `fail` of the request once. */
+  /** PARAMS of a request have begun. May call `overrun` of a connection. */
+  readonly paramsBegun: (connection: Connection) => void
+  /** PARAMS of a request have ended, or will not. */
+  readonly paramsEnded: () => void
+  /** PARAMS have ended: undefined admits; anything else is the answer. */
+  readonly admit: (role: number) => ProtocolStatus | Refusal | undefined
+  /** Run the handler of a request that has been admitted. It calls `end` or `fail` of the request once. */
   readonly start: (request: ConnectionRequest) => void
-  /** A request that `begin` admitted has ended, or is as good as ended. */
+  /** A request that `admit` admitted has ended, or is as good as ended. */
   readonly ended: (request: ConnectionRequest) => void
   /** GET_VALUES: the variables that are known, of those whose names are asked for. */
   readonly values: (asked: FastCgiParams.FastCgiParams) => ReadonlyArray<readonly [string, string]>

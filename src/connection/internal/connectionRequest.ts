@@ -42,6 +42,8 @@ export class ConnectionRequest {
   readonly data: InputBuffer | undefined
   params: FastCgiParams.FastCgiParams | undefined
   paramsDecoder: FastCgiParams.FastCgiParamsDecoder | undefined
+  /** Bytes of PARAMS that have come. */
+  paramsSize = 0
   /** Whether the layer above has admitted it, and is to be told when it has ended. */
   admitted = false
   /** Whether PARAMS have ended and the handler has not been started. */
@@ -149,8 +151,8 @@ export class ConnectionRequest {
       return
     }
     const output = this.owner.output
-    // SPEC 6.2: no STDOUT before the end of PARAMS.
-    if (this.paramsDecoder === undefined) {
+    // SPEC 6.2: no STDOUT before the end of PARAMS. nginx takes one that is empty, and that no head is before, for an error.
+    if (this.paramsDecoder === undefined && (this.headSent || protocolStatus === ProtocolStatus.RequestComplete)) {
       if (this.stderrUsed) output.endStream(RecordType.Stderr, this.requestId)
       output.endStream(RecordType.Stdout, this.requestId)
     }

@@ -11,7 +11,11 @@ import type { RequestTable } from "./requestTable.ts"
 import type { Timers } from "./timers.ts"
 
 /** What a connection waits for. */
-export type ConnectionTimers = Timers<"params" | "idle" | "write" | "close" | "stall">
+export type ConnectionTimers = Timers<"params" | "idle" | "write" | "close" | "stall" | "unread">
+
+// Milliseconds that input which nobody reads holds back what is behind it, where nobody is known to wait for that. Behind it
+// may be the news that the peer has given the request up.
+const unreadTime = 1000
 
 /** What is asked of the connection that reads. */
 export interface ReadAheadOwner {
@@ -29,11 +33,18 @@ export class ReadAhead {
   multiplexed = false
   /** Whether the peer has been told that it may multiplex: the BEGIN_REQUEST of another request may stand behind input. */
   mayMultiplex = false
+  /** Whether the peer keeps the connection, and may multiplex without having asked whether it may, as HAProxy does. */
+  kept = false
   private readonly owner: ReadAheadOwner
   private readonly limits: ConnectionLimits
   private readonly timers: ConnectionTimers
   private unread = 0
+  // How many times something has been pulled or dropped.
+  private pulls = 0
+  // Whether nothing has been pulled for `unreadTime`.
+  private abandoned = false
   private paused = false
+  private held = false
 
   constructor(owner: ReadAheadOwner, limits: ConnectionLimits, timers: ConnectionTimers) {
     this.owner = owner
@@ -49,6 +60,8 @@ export class ReadAhead {
   /** Counts bytes that have been pulled, or dropped. */
   consumed(size: number): void {
     this.unread -= size
+    this.pulls++
+    this.abandoned = false
     this.reconsider()
   }
 
@@ -58,6 +71,7 @@ export class ReadAhead {
     this.paused = true
     this.owner.transport.pauseUnsafe()
     this.watchStall()
+    this.watchUnread()
   }
 
   /** Goes on reading, or waits for the time to drop something, when what stands in the way may have changed. */
@@ -68,14 +82,42 @@ export class ReadAhead {
     else this.watchStall()
   }
 
+  /** Stops reading until \`release\`, whatever is unread. */
+  hold(): void {
+    this.held = true
+    this.owner.transport.pauseUnsafe()
+  }
+
+  /** Lets reading go on, unless too much is unread. */
+  release(): void {
+    this.held = false
+    if (!this.paused) this.owner.transport.resumeUnsafe()
+  }
+
   private resume(): void {
     this.paused = false
     this.timers.stop("stall")
-    this.owner.transport.resumeUnsafe()
+    if (!this.held) this.owner.transport.resumeUnsafe()
   }
 
   private get limit(): number {
-    return this.holdsUp ? this.limits.maxBufferedInput : this.limits.inputHighWaterMark
+    const { inputHighWaterMark, maxBufferedInput } = this.limits
+    return this.kept || this.abandoned || this.holdsUp
+      ? Math.max(inputHighWaterMark, maxBufferedInput)
+      : inputHighWaterMark
+  }
+
+  // A handler that reads slowly pauses the connection again and again, so the time is looked at when it is over instead of
+  // being stopped each time.
+  private watchUnread(): void {
+    if (this.limit >= this.limits.maxBufferedInput) return
+    const pulls = this.pulls
+    this.timers.start("unread", unreadTime, () => {
+      if (!this.paused) return
+      if (this.pulls > pulls) return this.watchUnread()
+      this.abandoned = true
+      this.reconsider()
+    })
   }
 
   // Whether there are other requests on the connection, or may be behind what is not read.
@@ -113,7 +155,7 @@ export class ReadAhead {
     this.paused = false
     do this.discard()
     while (this.unread > 0 && this.unread >= this.limit)
-    this.owner.transport.resumeUnsafe()
+    if (!this.held) this.owner.transport.resumeUnsafe()
   }
 
   private discard(): void {

@@ -23,8 +23,9 @@ export const maxUnpulled = 64 * 1024
  * Makes the socket a transport and becomes its only reader and writer. The socket has to be created with
  * `allowHalfOpen: true`, or a reply after the peer's half-close is lost. No "error" event of the socket stays unhandled.
  *
- * A peer that has closed both directions is noticed although its last bytes have not been pulled: a reset on any socket,
- * a plain close on UNIX sockets. Over TCP a plain close looks like a half-close until something is written.
+ * A peer that has closed both directions is noticed within a second or two although what it has sent is not read: a reset on
+ * any socket, a plain close on UNIX sockets. Over TCP a plain close looks like a half-close until something is written, and
+ * stands behind what is not read.
  */
 export const fromSocket = (socket: Net.Socket): FastCgiTransport => new SocketTransport(socket)
 
@@ -175,7 +176,13 @@ class SocketTransport implements FastCgiTransport {
     else if (this.unpulled >= maxUnpulled && !this.paused) {
       this.paused = true
       this.socket.pause()
+      watch(this)
     }
+  }
+
+  /** Finds out whether the peer of a paused socket has gone, by writing nothing, which fails then. */
+  probe(): void {
+    if (!this.writeEnded && this.socket.writableLength === 0) this.socket.write(nothing)
   }
 
   // Hands over what has arrived while the flow was paused.
@@ -212,7 +219,7 @@ class SocketTransport implements FastCgiTransport {
     this.chunks = []
     this.unpulled = 0
     if (this.paused) {
-      this.paused = false
+      this.unpause()
       this.socket.resume()
     }
     return chunks
@@ -237,9 +244,15 @@ class SocketTransport implements FastCgiTransport {
     this.flowEnd()
   }
 
+  private unpause(): void {
+    this.paused = false
+    unwatch(this)
+  }
+
   private lost(): void {
     this.closed = true
     this.writeEnded = true
+    if (this.paused) this.unpause()
     this.wake()
     this.observer?.onClose()
   }
@@ -257,6 +270,7 @@ class SocketTransport implements FastCgiTransport {
     this.flow = undefined
     this.chunks = []
     this.unpulled = 0
+    if (this.paused) this.unpause()
   }
 
   // Node's "drain" event tells of writes above its high-water mark only, and a callback on every write costs a turn of
@@ -278,6 +292,25 @@ class SocketTransport implements FastCgiTransport {
     } else if (this.observer === undefined) this.drainOwed = true
     else this.observer.onDrain()
   }
+}
+
+// Node does not poll a socket that is paused, so nobody would tell that its peer has gone. Milliseconds.
+const probeInterval = 1000
+const pausedTransports = new Set<SocketTransport>()
+let probing: NodeJS.Timeout | undefined
+
+const watch = (transport: SocketTransport): void => {
+  pausedTransports.add(transport)
+  probing ??= setInterval(() => {
+    for (const paused of pausedTransports) paused.probe()
+  }, probeInterval).unref()
+}
+
+const unwatch = (transport: SocketTransport): void => {
+  pausedTransports.delete(transport)
+  if (pausedTransports.size > 0) return
+  clearInterval(probing)
+  probing = undefined
 }
 
 const connectionLost = (cause: Error): FastCgiTransportError =>

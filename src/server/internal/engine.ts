@@ -14,9 +14,10 @@ import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
-import { Connection } from "../../connection/internal/connection.ts"
+import { closingMoment, Connection } from "../../connection/internal/connection.ts"
 import type { ConnectionEvent, ConnectionHandler } from "../../connection/internal/connectionHandler.ts"
 import type { AbortReason, ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
+import { Deadlines } from "../../connection/internal/deadlines.ts"
 import {
   badParams,
   forbidden,
@@ -32,7 +33,6 @@ import { FastCgiListener } from "../FastCgiListener.ts"
 import * as FastCgiMetrics from "../FastCgiMetrics.ts"
 import type { FastCgiLimit, Totals } from "../FastCgiMetrics.ts"
 import { type FastCgiServerOptions, handlerTimeout, toLimits } from "../FastCgiServerOptions.ts"
-import { Deadlines } from "./deadlines.ts"
 import { LimitedLog } from "./limitedLog.ts"
 
 /** What an engine runs. */
@@ -92,12 +92,16 @@ class Engine<R> implements ConnectionHandler {
   private readonly handlers = new Set<Fiber.Fiber<void, unknown>>()
   private readonly complaints: LimitedLog
   private readonly totals: Totals
-  private readonly deadlines: Deadlines
+  private readonly deadlines: Deadlines<ConnectionRequest>
+  private readonly closing: Deadlines<Connection>
   private readonly clock: Clock.Clock
   // One for all connections: what they have to send at the end of a turn is sent in one go.
   private dispatcher: Scheduler.SchedulerDispatcher | undefined
   private leaving = false
   private draining = false
+  // Requests of all connections that have begun and whose PARAMS have not ended.
+  private inParams = 0
+  private paramsBegins = 0
   private stopping = false
   private whenIdle: (() => void) | undefined
 
@@ -117,6 +121,7 @@ class Engine<R> implements ConnectionHandler {
       fork,
       (request) => this.late(request)
     )
+    this.closing = new Deadlines(closingMoment, this.clock, fork, (connection) => connection.closed())
   }
 
   readonly accept = (transport: FastCgiTransport): void => {
@@ -157,7 +162,8 @@ class Engine<R> implements ConnectionHandler {
         this.limits,
         this.dispatcher ??= fiber.cache.scheduler.makeDispatcher(),
         this.clock,
-        this.fork
+        this.fork,
+        this.closing
       )
       this.connections.add(connection)
       this.totals.connections++
@@ -186,7 +192,6 @@ class Engine<R> implements ConnectionHandler {
 
   begin(role: number, active: number): ProtocolStatus | Refusal | undefined {
     if (!this.options.handles(role)) return refuse(role, ProtocolStatus.UnknownRole, forbidden)
-    if (this.stopping) return serviceUnavailable
     if (active > 0 && this.options.multiplexing === false) {
       return refuse(role, ProtocolStatus.CantMpxConn, serviceUnavailable)
     }
@@ -194,6 +199,31 @@ class Engine<R> implements ConnectionHandler {
     if (most !== undefined && most !== "unbounded" && active >= most) {
       return this.overloaded(role, "maxRequestsPerConnection", `its connection has ${most} already`)
     }
+    return undefined
+  }
+
+  // A request that holds memory before it can be admitted, refused or counted. A peer that begins many and ends none costs
+  // the others none of theirs: of the connections with most of them, the one is closed that has had some for longest.
+  paramsBegun(connection: Connection): void {
+    if (connection.inParams === 1) connection.inParamsSince = ++this.paramsBegins
+    const most = this.limits.maxRequestsInParams
+    if (++this.inParams <= most) return
+    let worst = connection
+    for (const other of this.connections) {
+      if (
+        other.inParams > worst.inParams ||
+        (other.inParams === worst.inParams && other.inParamsSince < worst.inParamsSince)
+      ) worst = other
+    }
+    worst.overrun(most)
+  }
+
+  paramsEnded(): void {
+    this.inParams--
+  }
+
+  admit(role: number): ProtocolStatus | Refusal | undefined {
+    if (this.stopping) return serviceUnavailable
     if (!this.admission.beginUnsafe()) {
       return this.overloaded(role, "maxRequests", `there are ${this.admission.maxRequests} already`)
     }

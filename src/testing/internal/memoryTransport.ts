@@ -101,6 +101,7 @@ class End implements MemoryTransport {
 
   pauseUnsafe(): void {
     this.flowPaused = true
+    if (this.other.closed) this.schedule()
   }
 
   resumeUnsafe(): void {
@@ -161,6 +162,7 @@ class End implements MemoryTransport {
 
   setCapacityUnsafe(capacity: number): void {
     this.capacity = capacity
+    if (this.other.pendingUnsafe() > 0) this.other.drainOwed = true
     // There may be more to read here, and less to wait for there.
     this.schedule()
     this.other.schedule()
@@ -225,6 +227,8 @@ class End implements MemoryTransport {
 
   private readonly deliver = (): void => {
     this.scheduled = false
+    // As a UNIX socket that is written to although nobody reads it.
+    if (this.flow !== undefined && this.flowPaused && this.other.closed) this.lose()
     if (this.drainOwed && this.observer !== undefined && this.pendingUnsafe() === 0) {
       this.drainOwed = false
       if (!this.closed) this.observer.onDrain()

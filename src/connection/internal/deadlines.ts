@@ -1,0 +1,45 @@
+/**
+ * By when things have to have happened that all get the same time: they are due in the order in which they began, and one
+ * timer does for all of them. A timer each costs more than a small request.
+ */
+import type * as Clock from "effect/Clock"
+import { type Fork, millisecondsOf, Timers } from "./timers.ts"
+
+/** What has a deadline. */
+export class Deadlines<A> {
+  private readonly timeout: number
+  private readonly clock: Clock.Clock
+  private readonly timers: Timers<"due">
+  private readonly expire: (it: A) => void
+  private readonly due = new Map<A, number>()
+
+  /** `timeout` is in milliseconds, `Infinity` for none; `expire` is called with what has not been deleted by then. */
+  constructor(timeout: number, clock: Clock.Clock, fork: Fork, expire: (it: A) => void) {
+    this.timeout = timeout
+    this.clock = clock
+    this.timers = new Timers(fork)
+    this.expire = expire
+  }
+
+  add(it: A): void {
+    if (this.timeout === Infinity || this.due.has(it)) return
+    this.due.set(it, millisecondsOf(this.clock) + this.timeout)
+    this.timers.start("due", this.timeout, this.ring)
+  }
+
+  delete(it: A): void {
+    if (this.due.delete(it) && this.due.size === 0) this.timers.stop("due")
+  }
+
+  private readonly ring = (): void => {
+    const now = millisecondsOf(this.clock)
+    for (const [it, at] of this.due) {
+      if (at > now) {
+        this.timers.start("due", at - now, this.ring)
+        return
+      }
+      this.due.delete(it)
+      this.expire(it)
+    }
+  }
+}
