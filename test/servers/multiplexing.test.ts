@@ -16,13 +16,15 @@ import type { Digest, Received, RequestPlace } from "./support/messages.ts"
 
 describeWith(["haproxy"], "requests that HAProxy multiplexes", (haproxy) => {
   /** HAProxy, whose threads would each have connections of their own, with an application behind it. */
-  const multiplexed = (...args: ReadonlyArray<string>) =>
+  const multiplexed = (...args: ReadonlyArray<string>) => multiplexedWith(HAProxy.sections("UNIX", "mpxs-conns"), args)
+
+  const multiplexedWith = (sectionsOf: ReturnType<typeof HAProxy.sections>, args: ReadonlyArray<string>) =>
     Effect.gen(function*() {
       const folder = yield* WebServers.temporaryDirectory
       const socket = Path.join(folder, "app.sock")
       const application = yield* Application.start(Path.join(folder, "control.sock"), "--path", socket, ...args)
       const port = yield* WebServers.freePort
-      const sections = HAProxy.sections("UNIX", "mpxs-conns")({ port, socket, appPort: 1, suffix: "" })
+      const sections = sectionsOf({ port, socket, appPort: 1, suffix: "" })
       const server = yield* HAProxy.start(haproxy!, folder, [sections], [port], { global: "nbthread 1" })
 
       /** Sends a request to `/wait` and waits until it is being handled. */
@@ -130,6 +132,18 @@ describeWith(["haproxy"], "requests that HAProxy multiplexes", (haproxy) => {
       // And one that is read arrives as a whole.
       const { text } = yield* request(port, "/digest", { method: "POST", body: Buffer.concat([...pieces(500_000)]) })
       assert.strictEqual((JSON.parse(text) as Digest).sha256, digestOf(500_000))
+    }))
+
+  it.live("are not held up by an upload where HAProxy has not asked whether it may multiplex", () =>
+    Effect.gen(function*() {
+      const { finish, waiting, where } = yield* multiplexedWith(
+        (site) => HAProxy.sections("UNIX", "mpxs-conns")(site).replace(/^.*option get-values\n/m, ""),
+        []
+      )
+      const upload = yield* waiting({ method: "POST", body: Buffer.concat([...pieces(200_000)]) })
+      for (let i = 0; i < 10; i++) assert.strictEqual((yield* where)[0], upload.on[0])
+      yield* finish(upload.id)
+      assert.strictEqual((yield* Fiber.join(upload.response)).text, "finished")
     }))
 
   it.live("are held up for stallTimeout by an upload of which more comes than the application keeps", () =>

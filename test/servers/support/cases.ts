@@ -521,6 +521,19 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
         yield* Fiber.interrupt(client)
         yield* interrupted(id)
       }))
+
+    for (const [size, length] of [["200 kB", 200_000], ["4 MB", 4_000_000]] as const) {
+      it.effect(`interrupts a handler that has not read a body of ${size} when its client goes away`, () =>
+        Effect.gen(function*() {
+          const app = yield* application
+          const id = app.id()
+          const upload = start(`/wait?id=${id}`, { method: "POST", body: new Uint8Array(length) })
+          const client = yield* Effect.forkScoped(Effect.exit(upload), { startImmediately: true })
+          yield* app.hears("Begun", id)
+          yield* Fiber.interrupt(client)
+          yield* interrupted(id)
+        }))
+    }
   } else {
     it.effect(`does not notice that a client has gone away before there is a response (${silentBefore})`, () =>
       Effect.gen(function*() {

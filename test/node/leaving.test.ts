@@ -1,0 +1,150 @@
+/**
+ * Peers that leave, do not read, or send when they should not, on real sockets: what a transport in memory cannot show.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import {
+  FastCgiAdmission,
+  FastCgiEncoder,
+  FastCgiListener,
+  FastCgiParams,
+  FastCgiRecord as R,
+  FastCgiResponse,
+  FastCgiServer,
+  type FastCgiServerOptions
+} from "effect-fastcgi"
+import { NodeFastCgiListener } from "effect-fastcgi/node"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import type * as Net from "node:net"
+import * as Path from "node:path"
+import { within } from "../support/within.ts"
+import { connectClient, eventually, temporaryDirectory, turns } from "./sockets.ts"
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+type Kind = "unix" | "tcp"
+
+/** A server on a socket, the way to connect to it, and to stop it. */
+const serve = (
+  kind: Kind,
+  responder: NonNullable<Parameters<typeof FastCgiServer.serve>[0]["responder"]>,
+  options?: FastCgiServerOptions.FastCgiServerOptions
+) =>
+  Effect.gen(function*() {
+    const path = Path.join(yield* temporaryDirectory, "s")
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const listener = kind === "unix"
+      ? NodeFastCgiListener.layerUnix({ path })
+      : NodeFastCgiListener.layerTcp({ port: 0 })
+    const context = yield* Layer.buildWithScope(
+      FastCgiServer.serve({ responder: responder as never }, options).pipe(
+        Layer.provideMerge([listener, FastCgiAdmission.layer()])
+      ),
+      scope
+    )
+    const { address } = yield* Effect.provideContext(FastCgiListener.FastCgiListener, context)
+    const to = address._tag === "UnixPathAddress" ? { path } : { port: (address as unknown as { port: number }).port }
+    return {
+      connect: (options?: { readonly paused?: boolean }) => connectClient(to, options),
+      stop: Scope.close(scope, Exit.void)
+    }
+  })
+
+const encode = (...records: ReadonlyArray<R.FastCgiRecord>) =>
+  Buffer.concat(records.map((record) => FastCgiEncoder.encode(record)))
+
+const opening = (keepConnection: boolean, length = 0) =>
+  encode(
+    R.beginRequest(1, 1, { keepConnection }),
+    R.params(1, FastCgiParams.encodePairs([["REQUEST_METHOD", "POST"], ["CONTENT_LENGTH", String(length)]])),
+    R.params(1)
+  )
+
+const body = (length: number) =>
+  Buffer.concat(
+    Array.from({ length: Math.ceil(length / 32_000) }, (_, i) =>
+      encode(R.stdin(1, new Uint8Array(Math.min(32_000, length - i * 32_000)))))
+  )
+
+const ways: ReadonlyArray<readonly [string, (socket: Net.Socket) => unknown]> = [
+  ["closes", (socket) => socket.destroy()],
+  ["half-closes", (socket) => socket.end()],
+  ["resets", (socket) => socket.resetAndDestroy()]
+]
+
+describe.each(["unix", "tcp"] as const)("over %s, a handler that reads nothing", (kind) => {
+  const cases = [
+    ["200 KB", 200_000, ways],
+    // What neither the server nor the operating system has taken: nothing but the close itself can be noticed over a UNIX
+    // socket, nothing but a reset over TCP.
+    ["16 MB", 16_000_000, kind === "unix" ? ways.slice(0, 1) : ways.slice(2)]
+  ] as const
+  for (const [size, length, ways] of cases) {
+    for (const [way, leave] of ways) {
+      if (way === "resets" && kind === "unix") continue
+      for (const keepConnection of [true, false]) {
+        it.live(`is interrupted within seconds when its peer ${way} behind ${size} (KEEP_CONN ${keepConnection})`, () =>
+          Effect.gen(function*() {
+            const started = yield* Deferred.make<void>()
+            const ended = yield* Deferred.make<boolean>()
+            const { connect } = yield* serve(
+              kind,
+              () =>
+                Effect.onExit(
+                  Effect.andThen(Deferred.succeed(started, undefined), Effect.never),
+                  (exit) => Deferred.succeed(ended, Exit.hasInterrupts(exit))
+                )
+            )
+            const { socket } = yield* connect()
+            socket.write(opening(keepConnection, length))
+            socket.write(body(length))
+            yield* within("the start of the handler", 10)(Deferred.await(started))
+            // What the operating system takes is on its way.
+            yield* turns(20)
+            leave(socket)
+            assert.isTrue(yield* within("the interruption of the handler", 15)(Deferred.await(ended)))
+          }))
+      }
+    }
+  }
+})
+
+describe.each(["unix", "tcp"] as const)("over %s, an answer", (kind) => {
+  it.live("is read to its end although something arrives late on a connection that is not kept", () =>
+    Effect.gen(function*() {
+      const size = 100_000
+      const { connect } = yield* serve(kind, () => Effect.succeed(FastCgiResponse.make(new Uint8Array(size))))
+      for (let i = 0; i < 10; i++) {
+        const { errors, received, socket } = yield* connect({ paused: true })
+        socket.write(Buffer.concat([opening(false), encode(R.stdin(1))]))
+        // The answer is there, and the server has done with it.
+        yield* turns(50)
+        for (let late = 0; late < 3; late++) {
+          socket.write(encode(R.stdin(1)))
+          yield* turns(20)
+        }
+        socket.resume()
+        yield* eventually(() => received().length > size, `${size} bytes of an answer: ${errors.join()}`)
+        assert.deepStrictEqual(errors, [])
+      }
+    }))
+})
+
+describe.each(["unix", "tcp"] as const)("over %s, a stop", (kind) => {
+  it.live("takes no longer than gracefulShutdownTimeout and a second for a peer that has stopped reading", () =>
+    Effect.gen(function*() {
+      const { connect, stop } = yield* serve(
+        kind,
+        () => Effect.succeed(FastCgiResponse.make(new Uint8Array(20 * MiB))),
+        { gracefulShutdownTimeout: "500 millis" }
+      )
+      const { socket } = yield* connect({ paused: true })
+      socket.write(Buffer.concat([opening(true), encode(R.stdin(1))]))
+      yield* turns(50)
+      yield* within("the end of the stop", 10)(stop)
+    }))
+})
