@@ -336,6 +336,8 @@ class Engine<R> implements ConnectionHandler {
     if (!request.aborted && !interrupted) this.count(FastCgiMetrics.requestsFailed, 1)
     if (givenUp && !Cause.hasDies(cause)) return
     const untold = givenUp || request.withheld || (request.gone && this.options.failureOf === undefined)
+    // The server that stops has interrupted a response, and says so in a line of its own.
+    if (untold && interrupted) return
     const message = untold
       ? "a FastCGI handler failed when nobody could be told any more"
       : interrupted
