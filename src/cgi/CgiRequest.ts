@@ -528,7 +528,9 @@ let lastEncodedBasePath = ""
 
 const encodedBasePath = (basePath: string): string => {
   if (basePath !== lastBasePath) {
-    const trimmed = basePath.replace(/\/+$/, "")
+    let end = basePath.length
+    while (end > 0 && basePath.charCodeAt(end - 1) === 0x2f) end--
+    const trimmed = basePath.substring(0, end)
     const rooted = trimmed === "" || trimmed.startsWith("/") ? trimmed : "/" + trimmed
     lastEncodedBasePath = encodeTarget(utf8ToLatin1(rooted))
     lastBasePath = basePath

@@ -323,13 +323,19 @@ const askValues = (connect: Connect): Effect.Effect<ReadonlyMap<string, string>>
     return "_tag" in params ? new Map<string, string>() : new Map(params)
   })).pipe(Effect.catch(() => Effect.succeed(new Map<string, string>())))
 
+const decimal = /^\d+$/
+
 const counters = (connect: Connect): Effect.Effect<Counters, Unmet> =>
   Effect.scoped(Effect.gen(function*() {
     const peer = yield* connect
     yield* peer.send(Wire.request({ uri: "/counters", keep: false }))
     const reply = yield* peer.reply(1)
     const text = Wire.latin1(reply.body)
-    const count = (name: string): number => Number(new RegExp(`^${name} (\\d+)\\s*$`, "m").exec(text)?.[1])
+    const lines = text.split("\n")
+    const count = (name: string): number => {
+      const value = lines.find((line) => line.startsWith(`${name} `))?.slice(name.length + 1).trimEnd() ?? ""
+      return decimal.test(value) ? Number(value) : NaN
+    }
     const result = { started: count("started"), ended: count("ended"), aborted: count("aborted") }
     return Number.isNaN(result.started + result.ended + result.aborted)
       ? yield* new Unmet({ message: "/counters does not answer with its three lines" })

@@ -90,7 +90,10 @@ const keyOf = (line: Line): string => `${line.row} ${line.title}`
 const compareRows = (a: string, b: string): number => a.localeCompare(b, "en", { numeric: true })
 
 // The name without its version, for the head of a column.
-const nameOf = (report: Report): string => report.server.replace(/ [0-9].*$/, "")
+const nameOf = ({ server }: Report): string => {
+  const version = server.search(/ [0-9]/)
+  return version === -1 ? server : server.slice(0, version)
+}
 
 const escape = (text: string): string => text.replace(/[\\`*|<>[\]]/g, (character) => `\\${character}`)
 

@@ -89,10 +89,13 @@ const memoryOf = (pid: () => number | undefined): Pick<SubjectProcess, "memory" 
   peak: Effect.sync(() => kibibytes(pid(), "VmHWM"))
 })
 
+const kilobytes = /^(\d+) kB$/
+
 const kibibytes = (pid: number | undefined, name: string): number | undefined => {
   const status = attempt(() => Fs.readFileSync(`/proc/${pid}/status`, "utf8"))
-  const match = status === undefined ? null : new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)
-  return match === null ? undefined : Number(match[1]) * 1024
+  const line = status?.split("\n").find((line) => line.startsWith(`${name}:`))
+  const size = line === undefined ? null : kilobytes.exec(line.slice(name.length + 1).trim())
+  return size === null ? undefined : Number(size[1]) * 1024
 }
 
 const attempt = <A>(f: () => A): A | undefined => {
