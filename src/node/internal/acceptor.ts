@@ -99,7 +99,7 @@ export const acceptor = Effect.fnUntraced(function*(
       return
     }
     if (accept !== undefined) {
-      accept(fromSocket(socket))
+      accept(fromSocket(socket, { watchesPeer: true }))
       return
     }
     held.add(socket)
@@ -110,7 +110,7 @@ export const acceptor = Effect.fnUntraced(function*(
   const release = (socket: Net.Socket, accept: (transport: FastCgiTransport) => void) => {
     held.delete(socket)
     socket.off("close", forget)
-    const transport = fromSocket(socket)
+    const transport = fromSocket(socket, { watchesPeer: true })
     socket.off("error", ignore)
     accept(transport)
   }

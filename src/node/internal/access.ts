@@ -7,8 +7,8 @@ import * as Option from "effect/Option"
 import type * as Net from "node:net"
 import * as FastCgiAccess from "../../server/FastCgiAccess.ts"
 import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
+import { inetAddress } from "./inetAddress.ts"
 import { errorText, listenerError } from "./listenerError.ts"
-import { inetAddress } from "./socketTransport.ts"
 
 const unixSocket = NetAddress.unixPathAddress("")
 

@@ -7,8 +7,8 @@ import type * as Net from "node:net"
 import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
 import type { Bound } from "./acceptor.ts"
 import { listen } from "./acceptor.ts"
+import { inetAddress } from "./inetAddress.ts"
 import { formatHost, listenerError, tcpError } from "./listenerError.ts"
-import { inetAddress } from "./socketTransport.ts"
 
 /** Makes the server listen on the address. */
 export const bindInet = Effect.fnUntraced(function*(

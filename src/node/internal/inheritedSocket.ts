@@ -11,8 +11,8 @@ import { isatty } from "node:tty"
 import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
 import type { Bound } from "./acceptor.ts"
 import { listen } from "./acceptor.ts"
+import { inetAddress } from "./inetAddress.ts"
 import { errorCode, errorText, listenerError } from "./listenerError.ts"
-import { inetAddress } from "./socketTransport.ts"
 import { closeStdio, detachOutput } from "./stdio.ts"
 
 /** Makes the server listen on the file descriptor. */

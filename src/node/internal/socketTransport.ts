@@ -4,9 +4,8 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as NetAddress from "effect/net/NetAddress"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
+import type * as NetAddress from "effect/net/NetAddress"
+import type * as Option from "effect/Option"
 import type * as Net from "node:net"
 import {
   type FastCgiPullError,
@@ -15,6 +14,8 @@ import {
   type FastCgiTransportObserver,
   type FastCgiTransportReader
 } from "../../connection/FastCgiTransport.ts"
+import { inetAddress } from "./inetAddress.ts"
+import { unwatchPeer, watchPeer } from "./peerWatch.ts"
 
 /** How many bytes wait for a pull before the socket is paused. Node reads up to as much again before it stops. */
 export const maxUnpulled = 64 * 1024
@@ -23,26 +24,14 @@ export const maxUnpulled = 64 * 1024
  * Makes the socket a transport and becomes its only reader and writer. The socket has to be created with
  * `allowHalfOpen: true`, or a reply after the peer's half-close is lost. No "error" event of the socket stays unhandled.
  *
- * A peer that has closed both directions is noticed within a second or two although what it has sent is not read: a reset on
- * any socket, a plain close on UNIX sockets. Over TCP a plain close looks like a half-close until something is written, and
- * stands behind what is not read.
+ * With \`watchesPeer\`, for the end of a server, a peer that has closed both directions is noticed within a second or two
+ * although what it has sent is not read, and then is lost: a reset on any socket, a plain close on UNIX sockets, and over TCP
+ * where both ends are on one Linux host.
  */
-export const fromSocket = (socket: Net.Socket): FastCgiTransport => new SocketTransport(socket)
-
-/** The address as Node gives it; none for UNIX sockets and for what does not parse. */
-export const inetAddress = (
-  address: string | undefined,
-  port: number | undefined
-): Option.Option<NetAddress.InetAddress> => {
-  if (address === undefined || port === undefined) return Option.none()
-  // A dual-stack listener reports IPv4 peers as ::ffff:192.0.2.1, which no address list would match. The zone of a
-  // link-local address (fe80::1%eth0) means something on this host only.
-  const zone = address.indexOf("%")
-  return Option.map(
-    Result.getSuccess(NetAddress.inetAddressFromIpString(zone === -1 ? address : address.slice(0, zone), port)),
-    NetAddress.toCanonical
-  )
-}
+export const fromSocket = (
+  socket: Net.Socket,
+  options?: { readonly watchesPeer?: boolean | undefined }
+): FastCgiTransport => new SocketTransport(socket, options?.watchesPeer === true)
 
 // -----------------------------------------------------------------------------
 // Internal
@@ -55,6 +44,7 @@ const nothing = new Uint8Array(0)
 
 class SocketTransport implements FastCgiTransport {
   private readonly socket: Net.Socket
+  private readonly watchesPeer: boolean
   private chunks: Array<Uint8Array> = []
   private unpulled = 0
   private paused = false
@@ -72,8 +62,9 @@ class SocketTransport implements FastCgiTransport {
   private drainOwed = false
   private knownPeer: Option.Option<NetAddress.SocketAddress> | undefined
 
-  constructor(socket: Net.Socket) {
+  constructor(socket: Net.Socket, watchesPeer: boolean) {
     this.socket = socket
+    this.watchesPeer = watchesPeer
     socket.setNoDelay(true)
     socket.on("data", (chunk: Uint8Array) => this.received(chunk))
     socket.on("end", () => this.ended())
@@ -176,13 +167,8 @@ class SocketTransport implements FastCgiTransport {
     else if (this.unpulled >= maxUnpulled && !this.paused) {
       this.paused = true
       this.socket.pause()
-      watch(this)
+      if (this.watchesPeer) watchPeer(this.socket)
     }
-  }
-
-  /** Finds out whether the peer of a paused socket has gone, by writing nothing, which fails then. */
-  probe(): void {
-    if (!this.writeEnded && this.socket.writableLength === 0) this.socket.write(nothing)
   }
 
   // Hands over what has arrived while the flow was paused.
@@ -246,7 +232,7 @@ class SocketTransport implements FastCgiTransport {
 
   private unpause(): void {
     this.paused = false
-    unwatch(this)
+    if (this.watchesPeer) unwatchPeer(this.socket)
   }
 
   private lost(): void {
@@ -292,25 +278,6 @@ class SocketTransport implements FastCgiTransport {
     } else if (this.observer === undefined) this.drainOwed = true
     else this.observer.onDrain()
   }
-}
-
-// Node does not poll a socket that is paused, so nobody would tell that its peer has gone. Milliseconds.
-const probeInterval = 1000
-const pausedTransports = new Set<SocketTransport>()
-let probing: NodeJS.Timeout | undefined
-
-const watch = (transport: SocketTransport): void => {
-  pausedTransports.add(transport)
-  probing ??= setInterval(() => {
-    for (const paused of pausedTransports) paused.probe()
-  }, probeInterval).unref()
-}
-
-const unwatch = (transport: SocketTransport): void => {
-  pausedTransports.delete(transport)
-  if (pausedTransports.size > 0) return
-  clearInterval(probing)
-  probing = undefined
 }
 
 const connectionLost = (cause: Error): FastCgiTransportError =>

@@ -227,7 +227,7 @@ class End implements MemoryTransport {
 
   private readonly deliver = (): void => {
     this.scheduled = false
-    // As a UNIX socket that is written to although nobody reads it.
+    // As a server's end of a socket, whose peer is watched while nobody reads it.
     if (this.flow !== undefined && this.flowPaused && this.other.closed) this.lose()
     if (this.drainOwed && this.observer !== undefined && this.pendingUnsafe() === 0) {
       this.drainOwed = false

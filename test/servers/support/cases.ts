@@ -522,7 +522,10 @@ export const cases = (it: Vitest.MethodsNonLive<Site>, row: Row): void => {
         yield* interrupted(id)
       }))
 
-    for (const [size, length] of [["200 kB", 200_000], ["4 MB", 4_000_000]] as const) {
+    const sizes = differences.silentDuringRequest === undefined
+      ? [["200 kB", 200_000], ["4 MB", 4_000_000]] as const
+      : []
+    for (const [size, length] of sizes) {
       it.effect(`interrupts a handler that has not read a body of ${size} when its client goes away`, () =>
         Effect.gen(function*() {
           const app = yield* application

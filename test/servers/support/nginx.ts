@@ -72,11 +72,17 @@ const pathDifferences: Differences = {
 
 const buffered = "fastcgi_buffering is on, so nginx collects until a buffer is full"
 
+const unbufferedRequests: Differences = {
+  chunksHaveNoLength: "nginx passes the body on before it knows its length",
+  silentDuringRequest:
+    "without fastcgi_request_buffering, nginx does not look at its client while it cannot pass the body on"
+}
+
 const differences = (options: Options): Differences => ({
   ...pathDifferences,
   maxResponseHeaders: headerLimit,
   ...(options.buffering ? { responsesArrive: ["with X-Accel-Buffering", buffered] as const } : {}),
-  ...(options.requestBuffering ? {} : { chunksHaveNoLength: "nginx passes the body on before it knows its length" })
+  ...(options.requestBuffering ? {} : unbufferedRequests)
 })
 
 const booleans = [true, false]
@@ -113,7 +119,7 @@ export const pages: ReadonlyArray<NginxRow> = [
     server: documented("streaming both ways"),
     differences: {
       ...pathDifferences,
-      chunksHaveNoLength: "nginx passes the body on before it knows its length"
+      ...unbufferedRequests
     }
   }
 ]

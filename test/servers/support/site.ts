@@ -37,6 +37,8 @@ export interface Differences {
   readonly silentBeforeResponse?: string | undefined
   /** The application is not told that the client has gone away while it sends a response. */
   readonly silentDuringResponse?: string | undefined
+  /** Why the application does not hear that a client has gone away while its body is passed on, where nobody reads it. */
+  readonly silentDuringRequest?: string | undefined
   /** A request body in chunks is answered with this status, unless it has at most so many bytes (default: in any case). */
   readonly refusesChunks?: readonly [status: number, reason: string, unlessBytes?: number] | undefined
   /** The application gets a request body in chunks without a length. */
