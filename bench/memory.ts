@@ -78,10 +78,13 @@ class Peer implements FastCgiTransport.FastCgiTransport {
   private reader: FastCgiTransport.FastCgiTransportReader | undefined
   private observer: FastCgiTransport.FastCgiTransportObserver | undefined
   received = 0
+  private ended = false
 
   send(bytes: Uint8Array): void {
     // A socket brings every read in memory of its own.
     this.reader!.onRead([bytes.slice()])
+    // What a web server does when the application has half-closed.
+    if (this.ended) this.reader!.onReadEnd()
   }
 
   flowUnsafe(reader: FastCgiTransport.FastCgiTransportReader): void {
@@ -99,8 +102,11 @@ class Peer implements FastCgiTransport.FastCgiTransport {
   pauseUnsafe(): void {}
   resumeUnsafe(): void {}
   pendingUnsafe = () => 0
-  endUnsafe(): void {}
   resetUnsafe(): void {}
+
+  endUnsafe(): void {
+    this.ended = true
+  }
 
   destroyUnsafe(): void {
     this.observer?.onClose()
