@@ -243,6 +243,23 @@ describe("a request alone on its connection", () => {
       })
   )
 
+  play(
+    "holds up nobody on its connection while it is within the budget, although the peer has not asked whether it may multiplex",
+    serve({
+      responder: (request) => request.requestId === 1 ? Effect.never : Effect.succeed(FastCgiResponse.make("beside"))
+    }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.send(...opening(1))
+        for (let i = 0; i < 20; i++) yield* peer.sendBytes(stdin(1, 10 * KiB))
+        for (let id = 2; id < 10; id++) {
+          yield* peer.send(...opening(id), R.stdin(id))
+          assert.strictEqual((yield* peer.reply(id)).stdout, page("beside"))
+        }
+      })
+  )
+
   play("is interrupted by ABORT_REQUEST behind what it has not read", watched, () =>
     Effect.gen(function*() {
       ends.length = 0

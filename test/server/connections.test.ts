@@ -252,6 +252,27 @@ describe("GET_VALUES", () => {
   )
 
   play(
+    "is answered as often as the last has been answered, beside a download that is read steadily",
+    serve({ responder: () => Effect.succeed(FastCgiResponse.make(Stream.forever(Stream.make(bytes(1000))))) }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.setCapacity(4096)
+        yield* peer.send(...opening(1), R.stdin(1))
+        // More than 256 KiB of answers.
+        for (let n = 0; n < 40_000;) {
+          yield* peer.send(...Array.from({ length: 1000 }, () => question))
+          for (let answered = 0; answered < 1000;) {
+            if ((yield* received(peer))._tag === "GetValuesResult") answered++
+          }
+          n += 1000
+        }
+        yield* peer.send(R.abortRequest(1))
+        yield* peer.reply()
+      })
+  )
+
+  play(
     "is answered behind a large response that the peer has not read yet",
     serve({ responder: () => Effect.succeed(FastCgiResponse.make(bytes(1024 * 1024))) }),
     () =>

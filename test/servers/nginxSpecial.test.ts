@@ -13,6 +13,7 @@ import { CgiRequest, FastCgiParams } from "../../src/index.ts"
 import { projectRoot } from "../support/files.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
+import { within } from "../support/within.ts"
 import * as Application from "./support/application.ts"
 import { digestOf, pieces } from "./support/content.ts"
 import { open, request, type RequestOptions } from "./support/http.ts"
@@ -45,6 +46,15 @@ describeWith(["nginx"], "nginx", (nginx) => {
       const send = (target: string, options?: RequestOptions) => request(site.port, target, options)
       return { ...site, server, send }
     })
+
+  it.live("does not hold up a stop of the application with a client that has stopped reading", () =>
+    Effect.gen(function*() {
+      const { application, port } = yield* site("streaming both ways", { args: () => ["--graceful", "300"] })
+      const response = yield* open(port, "/download?size=100000000")
+      assert.strictEqual(response.status, 200)
+      const stopped = yield* within("the end of the application", 10)(application.program.stop("SIGTERM"))
+      assert.deepStrictEqual(stopped, { code: 0, signal: null })
+    }))
 
   it.live("sends what is a file itself, and asks the application for the rest", () =>
     Effect.gen(function*() {
