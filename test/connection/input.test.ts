@@ -268,6 +268,91 @@ describe("a connection that carries one request", () => {
   )
 })
 
+describe("a connection whose requests have overlapped", () => {
+  const gate = Latch.makeUnsafe()
+  play(
+    "keeps all input of a request that is alone on it, for as long as its handler likes",
+    serve({
+      responder: (request) =>
+        Effect.andThen(gate.await, Effect.map(measure(request.stdin), (result) => FastCgiResponse.make(result)))
+    }, { maxBufferedInput: 256 * KiB }),
+    () =>
+      Effect.gen(function*() {
+        gate.closeUnsafe()
+        const peer = yield* connect
+        yield* exchange(peer, ...opening(1), R.stdin(1), ...opening(2), R.stdin(2))
+        gate.openUnsafe()
+        yield* peer.reply(1)
+        yield* peer.reply(2)
+        gate.closeUnsafe()
+        yield* peer.send(...opening(1))
+        for (let sent = 0; sent < MiB; sent += 16 * KiB) yield* peer.send(R.stdin(1, bytes(16 * KiB)))
+        yield* settle
+        assert.isAbove(yield* peer.pending, 0)
+        yield* TestClock.adjust("1 hour")
+        gate.openUnsafe()
+        yield* peer.send(R.stdin(1))
+        assert.strictEqual((yield* peer.reply(1)).stdout, page(`${MiB} complete`))
+      })
+  )
+})
+
+describe("the exact limits of what is read ahead", () => {
+  // More than waits in the transport, so that what the server does not take is pending.
+  const more = R.stdin(1, new Uint8Array(60_000))
+  const gate = Latch.makeUnsafe()
+  const second = Latch.makeUnsafe()
+  const exact = serve({
+    responder: (request) =>
+      request.requestId === 1
+        ? Effect.andThen(gate.await, Effect.map(measure(request.stdin), (result) => FastCgiResponse.make(result)))
+        : Effect.as(second.await, FastCgiResponse.make("without its input"))
+  }, { inputHighWaterMark: 1000, maxBufferedInput: 1000 })
+
+  for (const [size, paused] of [[999, false], [1000, true]] as const) {
+    play(
+      `${size} of 1000 bytes that nobody reads ${paused ? "stop" : "do not stop"} the peer`,
+      exact,
+      () =>
+        Effect.gen(function*() {
+          gate.closeUnsafe()
+          const peer = yield* connect
+          yield* exchange(peer, ...opening(1), R.stdin(1, bytes(size)))
+          yield* peer.send(more, more)
+          yield* settle
+          assert.strictEqual((yield* peer.pending) > 0, paused)
+          gate.openUnsafe()
+          yield* peer.send(R.stdin(1))
+          assert.strictEqual((yield* peer.reply()).stdout, page(`${size + 120_000} complete`))
+        })
+    )
+  }
+
+  for (const [left, paused] of [[500, false], [501, true]] as const) {
+    play(
+      `${left} bytes that are left of 1000 ${paused ? "do not let" : "let"} the peer go on`,
+      exact,
+      () =>
+        Effect.gen(function*() {
+          gate.closeUnsafe()
+          const peer = yield* connect
+          second.closeUnsafe()
+          yield* exchange(peer, ...opening(1), ...opening(2))
+          yield* peer.send(R.stdin(1, bytes(left)), R.stdin(2, bytes(1000 - left)))
+          yield* settle
+          yield* peer.send(more, more)
+          yield* settle
+          assert.isAbove(yield* peer.pending, 0, "stopped")
+          // What it had not read is dropped with it.
+          second.openUnsafe()
+          yield* peer.reply(2)
+          yield* settle
+          assert.strictEqual((yield* peer.pending) > 0, paused)
+        })
+    )
+  }
+})
+
 describe("a connection whose peer has been told that it may multiplex", () => {
   const gate = Latch.makeUnsafe()
   play(

@@ -381,6 +381,30 @@ describe("under backpressure", () => {
       })
   )
 
+  // The head is a record of 32 bytes, each chunk one of 1008.
+  for (const [outputHighWaterMark, count] of [[32 + 3 * 1008, 3], [33 + 3 * 1008, 4]] as const) {
+    let made = 0
+    play(
+      `a response waits as soon as ${outputHighWaterMark} bytes are pending`,
+      serve({
+        responder: () =>
+          Effect.succeed(FastCgiResponse.make(Stream.fromEffectRepeat(Effect.sync(() => {
+            made++
+            return bytes(1000)
+          }))))
+      }, { outputHighWaterMark }),
+      () =>
+        Effect.gen(function*() {
+          const peer = yield* connect
+          yield* peer.setCapacity(0)
+          yield* peer.request()
+          yield* settle
+          yield* peer.setCapacity(1)
+          assert.strictEqual(made, count)
+        })
+    )
+  }
+
   play("the streams of one connection take turns", writers, () =>
     Effect.gen(function*() {
       written.clear()

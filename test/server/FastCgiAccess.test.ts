@@ -2,7 +2,14 @@
  * Lists of who may connect: what they say, and what a listener in memory makes of them.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiAccess, FastCgiAdmission, FastCgiRecord, FastCgiResponse, FastCgiServer } from "effect-fastcgi"
+import {
+  FastCgiAccess,
+  FastCgiAdmission,
+  FastCgiListener,
+  FastCgiRecord,
+  FastCgiResponse,
+  FastCgiServer
+} from "effect-fastcgi"
 import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Arbitrary from "effect/Arbitrary"
 import * as ConfigProvider from "effect/ConfigProvider"
@@ -337,6 +344,35 @@ describe("a listener with a list", () => {
         assert.strictEqual((yield* refusedCount) - before, 1000)
       })
   )
+
+  const both = FastCgiServer.serve({ responder: () => Effect.succeed(FastCgiResponse.make("served")) }).pipe(
+    Layer.provideMerge([
+      Layer.provideMerge(
+        Layer.effect(
+          FastCgiListener.FastCgiListener,
+          Effect.flatMap(FastCgiListener.FastCgiListener, (listener) =>
+            FastCgiAccess.restrict(listener, [
+              Result.getOrThrow(FastCgiAccess.fromEntries(["192.0.2.0/24"], { name: "first" })),
+              Result.getOrThrow(FastCgiAccess.fromEntries(["192.0.2.10", "198.51.100.7"], { name: "second" }))
+            ]))
+        ),
+        FastCgiTest.layerMemory
+      ),
+      FastCgiAdmission.layer()
+    ])
+  )
+  play("lets in who is on every list, when it has two", both, () =>
+    Effect.gen(function*() {
+      yield* Effect.scoped(Effect.flatMap(connectFrom("192.0.2.10"), served))
+      for (const [address, list] of [["192.0.2.11", "second"], ["198.51.100.7", "first"]] as const) {
+        assert.deepStrictEqual(yield* (yield* connectFrom(address)).drain, [])
+        // The log says who was refused at most once in ten seconds.
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual((yield* takeLogs).map(({ message }) => message), [
+          `refused a connection on memory from ${address}, which is not in ${list}`
+        ])
+      }
+    }))
 
   it.effect("is not made when the list does not parse", () =>
     Effect.gen(function*() {

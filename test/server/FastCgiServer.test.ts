@@ -34,6 +34,7 @@ import {
   tags,
   takeLogs
 } from "./support/serving.ts"
+import { allBytes, readRecords } from "./support/wire.ts"
 
 const responder = (handler: NonNullable<Handlers["responder"]>) => serve({ responder: handler })
 
@@ -266,6 +267,49 @@ describe("a responder", () => {
         assert.strictEqual((yield* peer.reply(3)).stdout, page("fine"))
         assert.deepStrictEqual(yield* peer.drain, [])
         assert.strictEqual((yield* takeLogs).length, 1)
+      })
+  )
+
+  const unread = Deferred.makeUnsafe<void>()
+  play(
+    "whose body fails does not take back what others have been answered and the peer has not read",
+    broken(unread),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* exchange(peer, ...opening(2), R.stdin(2), ...opening(1), R.stdin(1))
+        yield* peer.send(R.abortRequest(2))
+        yield* settle
+        assert.include(tags(yield* peer.drain), "EndRequest 2")
+        yield* takeLogs
+      })
+  )
+
+  const slow = Deferred.makeUnsafe<void>()
+  play(
+    "whose body fails ends in a record that no web server expects, for one that is slow to read",
+    responder(() =>
+      Effect.succeed(FastCgiResponse.make(
+        Stream.concat(
+          Stream.make(text("beginning")),
+          Stream.fromEffect(Effect.andThen(Deferred.await(slow), Effect.fail(new Error(secret))))
+        )
+      ))
+    ),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.setCapacity(0)
+        yield* peer.request()
+        yield* settle
+        yield* Deferred.succeed(slow, undefined)
+        yield* settle
+        yield* peer.setCapacity(1 << 20)
+        // A record without content, which the decoder takes for no record.
+        assert.deepStrictEqual(readRecords(yield* allBytes(peer)).slice(-1).map(({ id, type }) => [type, id]), [
+          [R.RecordType.UnknownType, 0]
+        ])
+        yield* takeLogs
       })
   )
 

@@ -22,6 +22,7 @@ import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { withinMemory } from "../support/within.ts"
 import { held } from "./support/memory.ts"
 import {
   bodyOf,
@@ -172,6 +173,21 @@ describe("requests on one connection", () => {
         yield* peer.send(...opening(1), R.stdin(1, text("one")), R.stdin(1), ...opening(1), R.stdin(1))
         assert.strictEqual(bodyOf((yield* peer.reply(1)).stdout), "hello")
         assert.strictEqual(bodyOf((yield* peer.reply(1)).stdout), "hello")
+      })
+  )
+})
+
+describe("requests that end without the end of STDIN", () => {
+  play(
+    "may use an id again in the same write",
+    serve({ authorizer: () => Effect.succeed(FastCgiResponse.allow()) }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        const { Authorizer } = R.Role
+        yield* peer.send(...opening(1, { role: Authorizer }), ...opening(1, { role: Authorizer }))
+        for (let i = 0; i < 2; i++) assert.match((yield* peer.reply(1)).stdout, /^Status: 200 /)
+        assert.deepStrictEqual(yield* exchange(peer), [])
       })
   )
 })
@@ -495,6 +511,51 @@ describe("a closing connection", () => {
         yield* peer.end
         yield* settle
         assert.strictEqual(admission.connectionsUnsafe(), 0)
+      })
+  )
+
+  const lingering = serve({
+    authorizer: () => Effect.succeed(FastCgiResponse.allow()),
+    responder: () => Effect.succeed(FastCgiResponse.make("too large", { status: 413 }))
+  }, { lingerTimeout: "10 seconds" })
+  for (
+    const [what, role, last] of [
+      ["the STDIN of a request that was refused by a protocol status", 7, R.stdin(1)],
+      ["the DATA of a Filter that was refused by a protocol status", R.Role.Filter, R.data(1)],
+      ["the STDIN that lighttpd sends for an Authorizer", R.Role.Authorizer, R.stdin(1)]
+    ] as const
+  ) {
+    play(`lingers for ${what}`, lingering, () =>
+      Effect.gen(function*() {
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        const peer = yield* connect
+        yield* peer.send(...opening(1, { role, keepConnection: false }))
+        yield* peer.reply()
+        yield* peer.closed
+        yield* TestClock.adjust("9999 millis")
+        assert.strictEqual(admission.connectionsUnsafe(), 1, "closed before all of the request had come")
+        yield* peer.send(last)
+        yield* peer.end
+        yield* settle
+        assert.strictEqual(admission.connectionsUnsafe(), 0)
+      }))
+  }
+
+  play(
+    "does not linger for the old input of an id that has been used again, and whose input has come",
+    lingering,
+    () =>
+      Effect.gen(function*() {
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        const peer = yield* connect
+        yield* peer.send(...begin(true))
+        yield* peer.reply()
+        yield* peer.send(...opening(1, { keepConnection: false }), R.stdin(1))
+        yield* peer.reply()
+        yield* peer.closed
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.strictEqual(admission.connectionsUnsafe(), 0, "waits for input that will not come")
       })
   )
 
@@ -1002,6 +1063,26 @@ describe("a server that drains", () => {
         yield* Fiber.join(yield* close)
         yield* first.closed
         yield* second.closed
+      })
+  )
+
+  const runs = Deferred.makeUnsafe<void>()
+  draining(
+    "destroys connections that were held back while it waits for requests that run",
+    { responder: () => Effect.as(Deferred.await(runs), FastCgiResponse.make("finished")) },
+    { admission: { maxConnections: 1 } },
+    (close) =>
+      Effect.gen(function*() {
+        const first = yield* connect
+        yield* exchange(first, ...opening(1), R.stdin(1))
+        const second = yield* connect
+        const closing = yield* close
+        yield* withinMemory("the end of the connection that was held back")(second.closed)
+        assert.isUndefined(closing.pollUnsafe())
+        yield* Deferred.succeed(runs, undefined)
+        assert.strictEqual((yield* first.reply()).stdout, page("finished"))
+        yield* first.close
+        yield* withinMemory("the end of the server")(Fiber.join(closing))
       })
   )
 

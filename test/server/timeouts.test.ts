@@ -162,6 +162,25 @@ describe("handlerTimeout", () => {
   )
 
   play(
+    "is measured for each of the requests that overlap",
+    serve({ responder: () => Effect.never }, { handlerTimeout: "10 seconds" }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* exchange(peer, ...opening(1), R.stdin(1))
+        yield* TestClock.adjust("6 seconds")
+        yield* exchange(peer, ...opening(2), R.stdin(2))
+        yield* TestClock.adjust("4 seconds")
+        assert.strictEqual((yield* peer.reply(1)).stdout, unavailable)
+        yield* TestClock.adjust("5999 millis")
+        assert.deepStrictEqual(yield* exchange(peer), [])
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual((yield* peer.reply(2)).stdout, unavailable)
+        yield* takeLogs
+      })
+  )
+
+  play(
     "leaves a response alone that has begun",
     serve({
       responder: () =>
