@@ -268,6 +268,47 @@ describe("a connection that carries one request", () => {
   )
 })
 
+describe("a handler that reads now and then, on a connection that is not kept", () => {
+  for (const late of ["0 millis", "5 seconds"] as const) {
+    let started = false
+    let read = 0
+    play(
+      `gets no more read ahead for it than one that reads all the time, when it has begun after ${late}`,
+      serve({
+        responder: (request) =>
+          Effect.sleep(late).pipe(
+            Effect.andThen(Stream.runForEachArray(request.stdin, (chunks) => {
+              started = true
+              read += chunks.reduce((size, chunk) => size + chunk.length, 0)
+              return Effect.sleep("900 millis")
+            })),
+            Effect.as(FastCgiResponse.make("done"))
+          )
+      }),
+      () =>
+        Effect.gen(function*() {
+          const peer = yield* connect
+          yield* exchange(peer, ...opening(1, { keepConnection: false }))
+          for (let i = 0; i < 512; i++) yield* peer.send(R.stdin(1, bytes(8 * KiB)))
+          yield* settle
+          yield* TestClock.adjust(late)
+          let turns = 0
+          for (; turns < 40; turns++) {
+            yield* TestClock.adjust("100 millis")
+            yield* settle
+            const taken = 512 * (8 * KiB + 8) - (yield* peer.pending)
+            if (taken > 3.5 * MiB) break
+            // Its limit, one read more at most, what waits in the transport, and headers.
+            assert.isAtMost(taken - read, 4 * 64 * KiB, `after ${turns} turns`)
+          }
+          assert.isTrue(started)
+          assert.isAbove(turns, 20)
+          yield* peer.reset
+        })
+    )
+  }
+})
+
 describe("a connection whose requests have overlapped", () => {
   const gate = Latch.makeUnsafe()
   play(

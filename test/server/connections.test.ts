@@ -529,8 +529,11 @@ describe("a closing connection", () => {
       Effect.gen(function*() {
         const admission = yield* FastCgiAdmission.FastCgiAdmission
         const peer = yield* connect
-        yield* peer.send(...opening(1, { role, keepConnection: false }))
+        const filter = role === R.Role.Filter
+        yield* peer.send(...opening(1, { role, keepConnection: filter }))
         yield* peer.reply()
+        // Of a Filter's input the end of STDIN is not the end.
+        if (filter) yield* peer.send(R.stdin(1), ...opening(2, { keepConnection: false }), R.stdin(2))
         yield* peer.closed
         yield* TestClock.adjust("9999 millis")
         assert.strictEqual(admission.connectionsUnsafe(), 1, "closed before all of the request had come")
