@@ -1090,6 +1090,31 @@ describe("a server that drains", () => {
   )
 
   draining(
+    "goes on to take what a peer sends that it has held up, so that closing costs it no answer",
+    { responder: () => Effect.never },
+    { gracefulShutdownTimeout: "5 seconds", outputHighWaterMark: 100 },
+    (close) =>
+      Effect.gen(function*() {
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        const peer = yield* connect
+        yield* peer.setCapacity(0)
+        yield* peer.send(...Array.from({ length: 100 }, () => question))
+        for (let i = 0; i < 4; i++) yield* peer.send(R.stdin(9, bytes(60_000)))
+        yield* settle
+        assert.isAbove(yield* peer.pending, 0, "held up")
+        const closing = yield* close
+        yield* TestClock.adjust("5 seconds")
+        yield* settle
+        assert.strictEqual(yield* peer.pending, 0, "still held up")
+        yield* peer.setCapacity(1 << 20)
+        yield* peer.end
+        yield* settle
+        assert.strictEqual(admission.connectionsUnsafe(), 0, "has not seen that the peer has ended")
+        yield* Fiber.join(closing)
+      })
+  )
+
+  draining(
     "drops what a peer does not take of its answer when the deadline is over, a second later at the most",
     {
       responder: () => Effect.succeed(FastCgiResponse.make(bytes(500_000)))

@@ -706,6 +706,8 @@ export class Connection
     this.writeOut()
     if (this.phase !== "closing") return
     this.watchClosing()
+    // Records that are still parked are not taken any more.
+    this.readAhead.release()
     this.readAhead.reconsider()
   }
 

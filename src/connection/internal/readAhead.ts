@@ -82,7 +82,7 @@ export class ReadAhead {
     else this.watchStall()
   }
 
-  /** Stops reading until \`release\`, whatever is unread. */
+  /** Stops reading until `release`, whatever is unread. */
   hold(): void {
     this.held = true
     this.owner.transport.pauseUnsafe()
@@ -90,6 +90,7 @@ export class ReadAhead {
 
   /** Lets reading go on, unless too much is unread. */
   release(): void {
+    if (!this.held) return
     this.held = false
     if (!this.paused) this.owner.transport.resumeUnsafe()
   }
