@@ -1,12 +1,13 @@
 /**
  * What leaves a connection, byte by byte: records, writes, and who waits for whom.
  */
-import { assert, describe } from "@effect/vitest"
-import { FastCgiAdmission, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
+import { assert, describe, it } from "@effect/vitest"
+import { FastCgiAdmission, FastCgiRecord as R, FastCgiResponse, type FastCgiTransport } from "effect-fastcgi"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { OutputQueue } from "../../src/connection/internal/outputQueue.ts"
 import {
   bytes,
   connect,
@@ -560,4 +561,36 @@ describe("a long body that is there as a whole", () => {
         assert.strictEqual(admission.requestsUnsafe(), 1)
       })
   )
+})
+
+describe("output that waits for a peer", () => {
+  it("keeps nothing of what other connections send beside it, the second time as the first", () => {
+    let pending = 0
+    let written: ReadonlyArray<Uint8Array> = []
+    const transport = {
+      pendingUnsafe: () => pending,
+      writeUnsafe: (chunks: ReadonlyArray<Uint8Array>) => {
+        written = chunks
+      }
+    } as FastCgiTransport.FastCgiTransport
+    const make = () =>
+      new OutputQueue(transport, { scheduleTask: () => {}, flush: () => {} }, 65_536, {
+        onBlocked: () => {},
+        onPending: () => {}
+      })
+    const queue = make()
+    const other = make()
+    for (let round = 0; round < 3; round++) {
+      pending = 1
+      for (let i = 0; i < 10; i++) {
+        queue.endRequest(i, round, 0)
+        other.endRequest(i, 0, 0)
+        queue.flush()
+      }
+      pending = 0
+      queue.flush()
+      assert.strictEqual(concat(written).length, 160)
+      assert.deepStrictEqual(written.map(({ buffer }) => buffer.byteLength), [4096])
+    }
+  })
 })
