@@ -476,6 +476,29 @@ describe("a closing connection", () => {
       })
   )
 
+  play(
+    "waits a second for a peer that has taken everything, and not lingerTimeout",
+    serve(
+      { responder: () => Effect.succeed(FastCgiResponse.make(bytes(100_000))) },
+      { lingerTimeout: "10 seconds" }
+    ),
+    () =>
+      Effect.gen(function*() {
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        const peer = yield* connect
+        yield* peer.setCapacity(5000)
+        yield* peer.send(...opening(1, { keepConnection: false }), R.stdin(1))
+        yield* settle
+        yield* peer.setCapacity(1 << 30)
+        yield* settle
+        yield* TestClock.adjust("999 millis")
+        assert.strictEqual(admission.connectionsUnsafe(), 1)
+        yield* TestClock.adjust("1 millis")
+        yield* settle
+        assert.strictEqual(admission.connectionsUnsafe(), 0, "waits on")
+      })
+  )
+
   play("closes when the body of a request that was answered early has come", early, () =>
     Effect.gen(function*() {
       const peer = yield* connect
@@ -859,6 +882,7 @@ describe("a server that drains", () => {
         yield* Layer.buildWithScope(FastCgiServer.serve(handlers, options), scope).pipe(Effect.provideContext(context))
         yield* body(Effect.tap(Effect.forkChild(Scope.close(scope, Exit.void)), () => settle)).pipe(
           Effect.scoped,
+          withinMemory("what the server has to send or close, or its end"),
           Effect.provideContext(context)
         )
         yield* settle
@@ -1086,6 +1110,24 @@ describe("a server that drains", () => {
         assert.strictEqual((yield* first.reply()).stdout, page("finished"))
         yield* first.close
         yield* withinMemory("the end of the server")(Fiber.join(closing))
+      })
+  )
+
+  draining(
+    "answers what had come before, and had to wait until its peer reads",
+    { responder: () => Effect.succeed(FastCgiResponse.make("answered")) },
+    { outputHighWaterMark: 10 },
+    (close) =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.setCapacity(0)
+        yield* peer.send(...[1, 2, 3].flatMap((id) => [...opening(id), R.stdin(id)]))
+        yield* settle
+        const closing = yield* close
+        yield* peer.setCapacity(1 << 20)
+        for (const id of [1, 2, 3]) assert.strictEqual((yield* peer.reply(id)).stdout, page("answered"))
+        yield* peer.close
+        yield* Fiber.join(closing)
       })
   )
 
