@@ -1,7 +1,9 @@
 /**
  * Management records: GET_VALUES at any time, and types that nobody knows (SPEC 4).
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { RecordType } from "../../protocol/FastCgiRecord.ts"
 import {
@@ -281,11 +283,18 @@ function flood(what: string, make: () => Uint8Array): Case {
   )
 }
 
-const sendUnread = (t: Subject, peer: Peer, chunk: Uint8Array, size: number): Effect.Effect<string> =>
-  Effect.map(
-    Effect.timeoutOption(
-      peer.sendAll(Array.from({ length: Math.ceil(size / chunk.length) }, () => chunk)),
-      t.patience
-    ),
-    (all) => peer.lost ? "connection closed" : all._tag === "Some" ? "all of it is taken" : "not all of it is taken"
-  )
+// Sends until the server takes no more: for so long that one which is only slow would have taken the next part.
+const sendUnread = (t: Subject, peer: Peer, chunk: Uint8Array, size: number): Effect.Effect<string> => {
+  const part = Array.from({ length: Math.ceil(1024 * 1024 / chunk.length) }, () => chunk)
+  const patience = Duration.times(t.quiet, 10)
+  const send = (left: number): Effect.Effect<string> =>
+    left <= 0
+      ? Effect.succeed("all of it is taken")
+      : Effect.flatMap(Effect.timeoutOption(peer.sendAll(part), patience), (sent) =>
+        peer.lost
+          ? Effect.succeed("connection closed")
+          : Option.isSome(sent)
+          ? send(left - part.length * chunk.length)
+          : Effect.succeed("not all of it is taken"))
+  return send(size)
+}
