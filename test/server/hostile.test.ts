@@ -301,6 +301,54 @@ describe("what is sent", () => {
   )
 })
 
+describe("a record of one id", () => {
+  const encode = (...records: ReadonlyArray<R.FastCgiRecord>) =>
+    concat(records.map((record) => FastCgiEncoder.encode(record)))
+  const repeat = (content: Uint8Array, times: number) => concat(Array.from({ length: times }, () => content))
+  const many = 50_000
+
+  /** What it costs to send something many times, when a connection has begun like this. */
+  const costOf = (others: Uint8Array, content: Uint8Array) =>
+    Effect.gen(function*() {
+      const peer = yield* connect
+      yield* peer.setCapacity(1 << 30)
+      yield* sendAll(peer, others)
+      yield* settle
+      const start = cpuTime()
+      yield* sendAll(peer, repeat(content, many))
+      yield* settle
+      const taken = cpuTime() - start
+      assert.strictEqual(yield* peer.pending, 0)
+      // Nobody reads what it answers: that would cost more than it does.
+      yield* peer.reset
+      return taken
+    })
+
+  const begun = (id: number, role: number) => R.beginRequest(id, role, { keepConnection: true })
+  const cases = [
+    [
+      "60,000 others whose input is due",
+      encode(...Array.from({ length: 60_000 }, (_, i) => begun(i + 1, 9))),
+      encode(begun(65_000, 9))
+    ],
+    [
+      "1,000 others in PARAMS",
+      encode(...Array.from({ length: 1000 }, (_, i) => begun(i + 1, 1))),
+      encode(begun(2000, 1), R.abortRequest(2000))
+    ]
+  ] as const
+  for (const [name, others, content] of cases) {
+    play(`costs no more beside ${name}`, serve(answers), () =>
+      Effect.gen(function*() {
+        const nothing = new Uint8Array(0)
+        yield* costOf(nothing, content)
+        const alone = yield* costOf(nothing, content)
+        const beside = yield* costOf(others, content)
+        assert.isBelow(beside, 3 * alone + 20, `milliseconds, and ${alone} alone`)
+      }))
+  }
+})
+
 describe("what a connection can make the server keep", () => {
   const maxRequests = 32
   const maxParamsSize = 128 * KiB

@@ -240,6 +240,76 @@ describe("small output that a peer does not take", () => {
   )
 })
 
+describe("ids whose input is due", () => {
+  const all = Array.from({ length: 65_535 }, (_, i) => i + 1)
+  const kinds: ReadonlyArray<readonly [string, (id: number) => ReadonlyArray<R.FastCgiRecord>]> = [
+    ["requests refused by a protocol status", (id) => [R.beginRequest(id, 9, { keepConnection: true })]],
+    ["requests that have been answered", (id) => opening(id, { params: { SMALL: "1" } })]
+  ]
+  for (const [name, records] of kinds) {
+    play(`take two bits each: ${name}`, serve(pages), () =>
+      Effect.gen(function*() {
+        const endAll = (peer: Peer) =>
+          Effect.gen(function*() {
+            for (let at = 0; at < all.length; at += 1000) {
+              const ids = all.slice(at, at + 1000)
+              yield* peer.send(...ids.flatMap(records))
+              for (const id of ids) yield* peer.reply(id)
+            }
+            yield* settle
+          })
+        // What the first of all leaves is code.
+        yield* Effect.scoped(Effect.flatMap(connect, endAll))
+        const peer = yield* connect
+        const before = held()
+        yield* endAll(peer)
+        assert.isBelow(held() - before, 16 * KiB + 128 * KiB)
+        // Each is known all the same: what comes late is dropped, and the id serves again.
+        yield* peer.send(...all.slice(0, 1000).map((id) => R.stdin(id, bytes(10))), R.stdin(65_535))
+        yield* peer.send(...opening(65_535, { params: { SMALL: "1" } }), R.stdin(65_535))
+        assert.strictEqual(bodyOf((yield* peer.reply(65_535)).stdout), "small")
+      }))
+  }
+})
+
+describe("connections that are not read", () => {
+  play(
+    "take 8 KiB each, counting both ends, and nothing when they are lost",
+    serve(pages, { admission: { maxConnections: 1 } }),
+    () =>
+      Effect.gen(function*() {
+        const first = yield* connect
+        yield* first.send(...small, R.stdin(1))
+        yield* first.reply()
+        // All of them send the same bytes, which are the sender's.
+        const sent = repeat(encode([...small, R.stdin(1)]), 100)
+        const wait = Effect.scoped(Effect.gen(function*() {
+          const before = held()
+          const waiting: Array<Peer> = []
+          for (let i = 0; i < 1000; i++) {
+            const peer = yield* connect
+            waiting.push(peer)
+            yield* peer.sendBytes(sent)
+          }
+          yield* settle
+          assert.isBelow(held() - before, 1000 * 8 * KiB)
+          for (const peer of waiting) yield* peer.reset
+          yield* settle
+        }))
+        // What the first of all leaves is code.
+        yield* wait
+        yield* settle
+        const before = held()
+        yield* wait
+        yield* settle
+        const admission = yield* FastCgiAdmission.FastCgiAdmission
+        assert.strictEqual(admission.connectionsUnsafe(), 1)
+        assert.isBelow(held() - before, 256 * KiB)
+        yield* takeLogs
+      })
+  )
+})
+
 describe("admission", () => {
   const gate = Latch.makeUnsafe()
   play(

@@ -32,6 +32,7 @@ import type { FastCgiTransport, FastCgiTransportObserver, FastCgiTransportReader
 import type { ConnectionEvent, ConnectionHandler, ConnectionLimit, ConnectionLimits } from "./connectionHandler.ts"
 import { type AbortReason, ConnectionRequest, inputAborted, type RequestOwner } from "./connectionRequest.ts"
 import type { Deadlines } from "./deadlines.ts"
+import { DueInput } from "./dueInput.ts"
 import type { InputBuffer } from "./inputBuffer.ts"
 import { type OutputObserver, OutputQueue } from "./outputQueue.ts"
 import { type ConnectionTimers, ReadAhead, type ReadAheadOwner } from "./readAhead.ts"
@@ -94,8 +95,8 @@ export class Connection
   private readonly readAhead: ReadAhead
   // Requests whose PARAMS have ended in this read and whose handlers have not been started.
   private readonly toStart: Array<ConnectionRequest> = []
-  // Ids of ended requests whose input is still on its way, with the stream that ends it.
-  private readonly sending = new Map<number, "Stdin" | "Data">()
+  // Ids of ended requests whose input is still on its way.
+  private readonly sending = new DueInput()
   // Inputs that have grown in this read and have a reader.
   private readonly touched: Array<InputBuffer> = []
   // Requests whose response is incomplete, and that wait for the end of the others, and with it of the connection.
@@ -389,13 +390,13 @@ export class Connection
       case "Stdin": {
         const request = this.requests.get(record.requestId)
         if (request !== undefined) this.input(request, request.stdin, record.content)
-        else if (record.content.length === 0) this.inputCame(record.requestId, "Stdin")
+        else if (record.content.length === 0) this.sending.ended(record.requestId, "Stdin")
         return
       }
       case "Data": {
         const request = this.requests.get(record.requestId)
         if (request === undefined) {
-          if (record.content.length === 0) this.inputCame(record.requestId, "Data")
+          if (record.content.length === 0) this.sending.ended(record.requestId, "Data")
         } else if (request.data !== undefined) {
           this.input(request, request.data, record.content)
         }
@@ -513,11 +514,6 @@ export class Connection
       if (request.lastInput === undefined) this.start(request)
     }
     if (buffer.awaited) this.touched.push(buffer)
-  }
-
-  // All input of a request that has ended long since has come.
-  private inputCame(requestId: number, stream: "Stdin" | "Data"): void {
-    if (this.sending.get(requestId) === stream) this.sending.delete(requestId)
   }
 
   private refuse(
