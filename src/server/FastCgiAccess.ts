@@ -212,7 +212,7 @@ export const guard = (
 ): Effect.Effect<(peer: NetAddress.SocketAddress | undefined) => boolean> =>
   Effect.map(Effect.context<never>(), (context) => {
     const on = where === undefined ? "" : ` on ${where}`
-    const refusals = new LimitedLog(Effect.runForkWith(context))
+    const refusals = new LimitedLog(context)
     return (peer) => {
       const list = lists.find((list) => !permits(list, peer))
       if (list === undefined) return true

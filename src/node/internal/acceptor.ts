@@ -72,7 +72,7 @@ export const acceptor = Effect.fnUntraced(function*(
   let accept: ((transport: FastCgiTransport) => void) | undefined
   let accepted = 0
   // They come in bursts.
-  const errors = new LimitedLog(Effect.runForkWith(context))
+  const errors = new LimitedLog(context)
   const failed = (kind: string, message: string) => {
     acceptFailures.updateUnsafe(1, context)
     errors.log(kind, Effect.logWarning(message))

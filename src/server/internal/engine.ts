@@ -97,6 +97,8 @@ class Engine<R> implements ConnectionHandler {
   private readonly clock: Clock.Clock
   // One for all connections: what they have to send at the end of a turn is sent in one go.
   private dispatcher: Scheduler.SchedulerDispatcher | undefined
+  // The variables of GET_VALUES, with their values. They do not change.
+  private known: ReadonlyArray<readonly [string, string]> | undefined
   private leaving = false
   private draining = false
   // Requests of all connections that have begun and whose PARAMS have not ended.
@@ -113,7 +115,7 @@ class Engine<R> implements ConnectionHandler {
     this.fork = Effect.runForkWith(this.context)
     const fork: Fork = (effect) => this.fork(effect)
     this.clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
-    this.complaints = new LimitedLog(fork)
+    this.complaints = new LimitedLog(this.context as Context.Context<never>)
     this.totals = FastCgiMetrics.totals(this.context as Context.Context<never>)
     this.deadlines = new Deadlines(
       handlerTimeout(options),
@@ -360,6 +362,11 @@ class Engine<R> implements ConnectionHandler {
   }
 
   values(asked: FastCgiParams): ReadonlyArray<readonly [string, string]> {
+    // Looked for in what is asked, and not the other way round: no text is made of names that nobody knows.
+    return (this.known ??= this.variables()).filter(([name]) => asked.has(name))
+  }
+
+  private variables(): ReadonlyArray<readonly [string, string]> {
     const { maxConnections, maxRequests } = this.admission
     const multiplexing = this.options.multiplexing !== false
     const known = new Map<string, string>(Object.entries(this.options.values ?? {}))
@@ -368,8 +375,7 @@ class Engine<R> implements ConnectionHandler {
     if (maxRequests !== "unbounded") known.set(ValueName.MaxReqs, String(maxRequests))
     const connections = maxConnections === "unbounded" ? maxRequests : maxConnections
     if (connections !== "unbounded") known.set(ValueName.MaxConns, String(connections))
-    // Looked for in what is asked, and not the other way round: no text is made of names that nobody knows.
-    return Array.from(known).filter(([name]) => asked.has(name))
+    return Array.from(known)
   }
 
   report(event: ConnectionEvent): void {
