@@ -679,7 +679,7 @@ const answers: ReadonlyArray<readonly [name: string, bytes: Uint8Array, records?
   ["14,000 folded lines of space", headOf("X: a" + "\r\n  ".repeat(14_000))],
   ["12,000 short header lines", headOf(...Array.from({ length: 12_000 }, () => "a:b"))],
   ["8,000 header lines of different names", headOf(...Array.from({ length: 8000 }, (_, i) => `${i}:`))],
-  ["12,000 Content-Type lines", headOf(...Array.from({ length: 3000 }, () => "Content-Type: a"))],
+  ["3,000 Content-Type lines", headOf(...Array.from({ length: 3000 }, () => "Content-Type: a"))],
   ["15,000 lines without a colon", answer("a\r\n".repeat(15_000) + "\r\n")],
   ["30,000 lines feeds and carriage returns", answer("a:\r".repeat(20_000) + "\n\n")],
   ["4,000 interim heads", answer("Status: 103\n\n".repeat(4000) + pageHead + "x".repeat(300))],
@@ -693,7 +693,7 @@ const answers: ReadonlyArray<readonly [name: string, bytes: Uint8Array, records?
   ["Set-Cookie with 30,000 attributes", headOf("Set-Cookie: a=b" + ";a".repeat(length / 2))],
   ["Set-Cookie with 6,000 times Domain", headOf("Set-Cookie: a=b" + ";Domain=a".repeat(length / 9))],
   [
-    "Set-Cookie with 2,000 times Expires",
+    "Set-Cookie with 1,600 times Expires",
     headOf("Set-Cookie: a=b" + ";Expires=Sat, 28 Nov 2026 12:00:00 GMT".repeat(1600))
   ],
   ["Set-Cookie with 60,000 spaces", headOf(`Set-Cookie: a=b${" ".repeat(length)}c`)],
