@@ -12,9 +12,9 @@ import { cut, random } from "../protocol/support/cuts.ts"
 import { replay, seeds } from "../protocol/support/fuzz.ts"
 import {
   connect,
+  fibersAtRest,
   type Handlers,
   idleFibers,
-  Observed,
   play,
   serve,
   settle,
@@ -96,7 +96,6 @@ describe("a connection that brings what a web server sent, damaged", () => {
     () =>
       Effect.gen(function*() {
         const admission = yield* FastCgiAdmission.FastCgiAdmission
-        const observed = yield* Observed
         for (let seed = first; seed <= last; seed++) {
           const next = random(seed)
           const bytes = damaged(next)
@@ -117,7 +116,7 @@ describe("a connection that brings what a web server sent, damaged", () => {
           yield* settle
           assert.strictEqual(admission.requestsUnsafe(), 0, `requests, ${replay(seed, file)}`)
           assert.strictEqual(admission.connectionsUnsafe(), 0, `connections, ${replay(seed, file)}`)
-          assert.strictEqual(observed.fibers(), idleFibers, `fibers, ${replay(seed, file)}`)
+          assert.strictEqual(yield* fibersAtRest, idleFibers, `fibers, ${replay(seed, file)}`)
           for (const { cause, level, message } of yield* takeLogs) {
             if (level === "Warn" || message === "a FastCGI handler failed" && !cause.includes("Error:")) continue
             // A Filter whose input was cut short, and variables that no header can hold.

@@ -19,10 +19,10 @@ import { replay, seeds } from "../protocol/support/fuzz.ts"
 import {
   bytes,
   connect,
+  fibersAtRest,
   type Handlers,
   idleFibers,
   observe,
-  Observed,
   type Peer,
   play,
   received,
@@ -358,7 +358,6 @@ describe("random conversations", () => {
     () =>
       Effect.gen(function*() {
         const admission = yield* FastCgiAdmission.FastCgiAdmission
-        const observed = yield* Observed
         const { first, last } = seeds(5000)
         for (let seed = first; seed <= last; seed++) {
           const exit = yield* Effect.exit(conversation(seed))
@@ -368,7 +367,7 @@ describe("random conversations", () => {
           yield* settle
           assert.strictEqual(admission.requestsUnsafe(), 0, `requests, ${replay(seed, file)}`)
           assert.strictEqual(admission.connectionsUnsafe(), 0, `connections, ${replay(seed, file)}`)
-          assert.strictEqual(observed.fibers(), idleFibers, `fibers, ${replay(seed, file)}`)
+          assert.strictEqual(yield* fibersAtRest, idleFibers, `fibers, ${replay(seed, file)}`)
           const unexpected = (yield* takeLogs).filter(({ message }) => !/handler failed|stood unread/.test(message))
           assert.deepStrictEqual(unexpected, [], `logged, ${replay(seed, file)}`)
         }

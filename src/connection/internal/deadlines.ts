@@ -5,6 +5,10 @@
 import type * as Clock from "effect/Clock"
 import { type Fork, millisecondsOf, Timers } from "./timers.ts"
 
+// Milliseconds. A timer that rings so soon is left to ring when nothing is due any more: to stop one and start the next for each
+// of connections that come one after the other doubles what such a connection costs in memory.
+const shortTime = 1000
+
 /** What has a deadline. */
 export class Deadlines<A> {
   private readonly timeout: number
@@ -28,7 +32,13 @@ export class Deadlines<A> {
   }
 
   delete(it: A): void {
-    if (this.due.delete(it) && this.due.size === 0) this.timers.stop("due")
+    if (this.due.delete(it) && this.due.size === 0 && this.timeout > shortTime) this.stop()
+  }
+
+  /** Calls `expire` no more. */
+  stop(): void {
+    this.due.clear()
+    this.timers.stop("due")
   }
 
   private readonly ring = (): void => {

@@ -458,7 +458,7 @@ class Engine<R> implements ConnectionHandler {
     this.stopping = true
     for (const connection of [...this.connections]) connection.shutdown()
     for (const fiber of [...this.handlers]) fiber.interruptUnsafe()
-    return this.whenDone
+    return Effect.tap(this.whenDone, () => Effect.sync(() => this.closing.stop()))
   })
 
   private get busy(): number {
