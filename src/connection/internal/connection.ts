@@ -359,7 +359,8 @@ export class Connection
     const { toStart } = this
     let started = 0
     while (started < toStart.length && !(this.output.full && this.phase === "open")) this.start(toStart[started++])
-    if (started > 0) toStart.splice(0, started)
+    if (started === toStart.length) toStart.length = 0
+    else if (started > 0) toStart.splice(0, started)
   }
 
   private awaitRoom(): void {
