@@ -40,8 +40,8 @@ import { badRequest, lateParams, type Refusal, tooLargeParams, truncatedParams }
 import { RequestTable } from "./requestTable.ts"
 import { type Fork, millisecondsOf, Timers } from "./timers.ts"
 
-// How much more PARAMS of a request that has been refused are read than `maxParamsSize`: SPEC 6.2 forbids to answer before
-// they have ended, and to end the connection costs its other requests.
+// How many times `maxParamsSize` of PARAMS are read of a request that has been refused: SPEC 6.2 forbids an answer before they
+// have ended, and an end of the connection costs its other requests.
 const paramsGrace = 2
 
 // Milliseconds that a peer has to close its end of a connection that owes it nothing, and that it owes nothing. What arrives
@@ -93,7 +93,7 @@ export class Connection
   private readonly clock: Clock.Clock
   readonly requests = new RequestTable()
   private readonly readAhead: ReadAhead
-  // Requests whose PARAMS have ended in this read and whose handlers have not been started.
+  // Requests whose PARAMS have ended and whose handlers start at the end of the read, or when there is room for their answers.
   private readonly toStart: Array<ConnectionRequest> = []
   // Ids of ended requests whose input is still on its way.
   private readonly sending = new DueInput()
