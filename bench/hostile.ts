@@ -31,6 +31,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { parseArgs } from "node:util"
+import { nginxParams } from "./harness/nginxParams.ts"
 import { hello } from "./servers/content.ts"
 
 const { values: { milliseconds, only, rounds } } = parseArgs({
@@ -95,37 +96,8 @@ const inRecords = (make: Make, content: Uint8Array, size: number): Uint8Array =>
 
 type Pairs = ReadonlyArray<readonly [string, string | Uint8Array]>
 
-// What nginx sends for a page: 25 params.
-const usual: Pairs = [
-  ["QUERY_STRING", "name=world&page=2"],
-  ["REQUEST_METHOD", "GET"],
-  ["CONTENT_TYPE", ""],
-  ["CONTENT_LENGTH", ""],
-  ["SCRIPT_NAME", "/bench/hello"],
-  ["REQUEST_URI", "/bench/hello?name=world&page=2"],
-  ["DOCUMENT_URI", "/bench/hello"],
-  ["DOCUMENT_ROOT", "/usr/share/nginx/html"],
-  ["SERVER_PROTOCOL", "HTTP/1.1"],
-  ["REQUEST_SCHEME", "http"],
-  ["GATEWAY_INTERFACE", "CGI/1.1"],
-  ["SERVER_SOFTWARE", "nginx/1.22.1"],
-  ["REMOTE_ADDR", "127.0.0.1"],
-  ["REMOTE_PORT", "53212"],
-  ["SERVER_ADDR", "127.0.0.1"],
-  ["SERVER_PORT", "80"],
-  ["SERVER_NAME", "localhost"],
-  ["REDIRECT_STATUS", "200"],
-  ["HTTP_HOST", "localhost"],
-  ["HTTP_USER_AGENT", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"],
-  ["HTTP_ACCEPT", "text/html,application/xhtml+xml"],
-  ["HTTP_ACCEPT_ENCODING", "gzip, deflate, br"],
-  ["HTTP_ACCEPT_LANGUAGE", "en-US,en;q=0.9"],
-  ["HTTP_COOKIE", "session=0123456789abcdef0123456789abcdef; theme=dark"],
-  ["HTTP_CONNECTION", "keep-alive"]
-]
-
 const usualWith = (changes: Readonly<Record<string, string | Uint8Array>>): Pairs => [
-  ...usual.filter(([name]) => !(name in changes)),
+  ...nginxParams.filter(([name]) => !(name in changes)),
   ...Object.entries(changes)
 ]
 
@@ -286,7 +258,7 @@ const attackWith = (running: Running, what: "record" | "request") => (name: stri
 }
 
 /** Requests for a page, on one connection. Fails when one is not answered. */
-const honestly = (running: Running, body: number, pairs = usual): Attack => {
+const honestly = (running: Running, body: number, pairs: Pairs = nginxParams): Attack => {
   const [bytes, count] = times(request(pairs))
   return toServer(running, "honest requests", bytes, { few: [count, "request"], answers: count * body })
 }
@@ -300,7 +272,7 @@ const atServer = Effect.gen(function*() {
     encode(R.getValues(FastCgiParams.encodePairs(Array.from({ length: count }, () => [name, ""] as const))))
   const tiny = Uint8Array.of(1, 0, 0x41)
   const requestUnder = (id: number): Uint8Array =>
-    encode(begin(id), R.params(id, FastCgiParams.encodePairs(usual)), R.params(id), R.stdin(id))
+    encode(begin(id), R.params(id, FastCgiParams.encodePairs(nginxParams)), R.params(id), R.stdin(id))
   // What has to look at all requests of a connection must not do so for each record.
   const others = encode(...Array.from({ length: 1000 }, (_, i) => begin(i + 1)))
   const beside = (name: string, content: Uint8Array): Attack => {
@@ -384,7 +356,7 @@ const atServer = Effect.gen(function*() {
         "STDIN in records of one byte, not read",
         Buffer.concat([
           encode(begin()),
-          params(usual),
+          params(nginxParams),
           encode(R.params(1)),
           inRecords(R.stdin, new Uint8Array(20_000), 1),
           encode(R.stdin(1))
@@ -506,26 +478,26 @@ const atServer = Effect.gen(function*() {
     name: "server, HttpRouter that reads headers, cookies and URL",
     honest: honestly(router, 1),
     attacks: [
-      toServer(router, "9,000 headers", times(request([...usual, ...numbered(9000, "1")]))[0]),
+      toServer(router, "9,000 headers", times(request([...nginxParams, ...numbered(9000, "1")]))[0]),
       toServer(
         router,
         "9,000 headers that are not UTF-8",
-        times(request([...usual, ...numbered(9000, notUtf8(20))]))[0]
+        times(request([...nginxParams, ...numbered(9000, notUtf8(20))]))[0]
       ),
       toServer(
         router,
         "9,000 headers of one name",
-        times(request([...usual, ...Array.from({ length: 9000 }, () => ["HTTP_A", "1"] as const)]))[0]
+        times(request([...nginxParams, ...Array.from({ length: 9000 }, () => ["HTTP_A", "1"] as const)]))[0]
       ),
       toServer(
         router,
         "9,000 cookie headers",
-        times(request([...usual, ...Array.from({ length: 9000 }, () => ["HTTP_COOKIE", "a=b"] as const)]))[0]
+        times(request([...nginxParams, ...Array.from({ length: 9000 }, () => ["HTTP_COOKIE", "a=b"] as const)]))[0]
       ),
       toServer(
         router,
         "9,000 headers that clash",
-        times(request([...usual, ...Array.from({ length: 9000 }, () => ["HTTP_A-B", "1"] as const)]))[0]
+        times(request([...nginxParams, ...Array.from({ length: 9000 }, () => ["HTTP_A-B", "1"] as const)]))[0]
       ),
       routed("a header of 60 kB that is not UTF-8", { HTTP_A: notUtf8(length) }),
       routed("a header of many spaces", { HTTP_A: `a${" ".repeat(length)}b` }),
@@ -551,7 +523,7 @@ const atServer = Effect.gen(function*() {
       routed("a host of dots", { HTTP_HOST: "a.".repeat(length / 2) }),
       routed("a content type of semicolons", { CONTENT_TYPE: "text/plain" + ";".repeat(length) }),
       routed("a content length of digits", { CONTENT_LENGTH: "0".repeat(length) }),
-      routed("an empty request", Object.fromEntries(usual.map(([name]) => [name, ""])))
+      routed("an empty request", Object.fromEntries(nginxParams.map(([name]) => [name, ""])))
     ]
   }
 
@@ -565,7 +537,7 @@ const atServer = Effect.gen(function*() {
       ...side,
       attacks: [
         ...side.attacks,
-        toServer(busy, "requests that are refused for the load", Buffer.concat([request(usual), refused]), {
+        toServer(busy, "requests that are refused for the load", Buffer.concat([request(nginxParams), refused]), {
           few: [count, "request"],
           hangs: true
         })

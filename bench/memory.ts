@@ -24,6 +24,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { parseArgs } from "node:util"
+import { nginxParams } from "./harness/nginxParams.ts"
 import { hello } from "./servers/content.ts"
 import { serve } from "./servers/routes.ts"
 
@@ -34,39 +35,10 @@ const { values: { requests, rounds } } = parseArgs({
   }
 })
 
-// What nginx sends for a page: 25 params.
-const params: ReadonlyArray<readonly [string, string]> = [
-  ["QUERY_STRING", "name=world&page=2"],
-  ["REQUEST_METHOD", "GET"],
-  ["CONTENT_TYPE", ""],
-  ["CONTENT_LENGTH", ""],
-  ["SCRIPT_NAME", "/bench/hello"],
-  ["REQUEST_URI", "/bench/hello?name=world&page=2"],
-  ["DOCUMENT_URI", "/bench/hello"],
-  ["DOCUMENT_ROOT", "/usr/share/nginx/html"],
-  ["SERVER_PROTOCOL", "HTTP/1.1"],
-  ["REQUEST_SCHEME", "http"],
-  ["GATEWAY_INTERFACE", "CGI/1.1"],
-  ["SERVER_SOFTWARE", "nginx/1.22.1"],
-  ["REMOTE_ADDR", "127.0.0.1"],
-  ["REMOTE_PORT", "53212"],
-  ["SERVER_ADDR", "127.0.0.1"],
-  ["SERVER_PORT", "80"],
-  ["SERVER_NAME", "localhost"],
-  ["REDIRECT_STATUS", "200"],
-  ["HTTP_HOST", "localhost"],
-  ["HTTP_USER_AGENT", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"],
-  ["HTTP_ACCEPT", "text/html,application/xhtml+xml"],
-  ["HTTP_ACCEPT_ENCODING", "gzip, deflate, br"],
-  ["HTTP_ACCEPT_LANGUAGE", "en-US,en;q=0.9"],
-  ["HTTP_COOKIE", "session=0123456789abcdef0123456789abcdef; theme=dark"],
-  ["HTTP_CONNECTION", "keep-alive"]
-]
-
 const encodeRequest = (keepConnection: boolean): Uint8Array =>
   Buffer.concat([
     FastCgiRecord.beginRequest(1, FastCgiRecord.Role.Responder, { keepConnection }),
-    FastCgiRecord.params(1, FastCgiParams.encodePairs(params)),
+    FastCgiRecord.params(1, FastCgiParams.encodePairs(nginxParams)),
     FastCgiRecord.params(1),
     FastCgiRecord.stdin(1)
   ].map((record) => FastCgiEncoder.encode(record)))

@@ -85,11 +85,11 @@ export interface CgiParamsRequest {
  *
  * Headers become `HTTP_*`, one param for each time a name comes; Content-Type and Content-Length become `CONTENT_TYPE`
  * and `CONTENT_LENGTH` instead, and are left out when there are none. Hop-by-hop headers, those that Connection names, and
- * `Proxy` are not passed on: the latter would set the proxy of CGI programs ("httpoxy"). Neither are names with an underscore, which could not be
- * told from a dash any more, as nginx does it.
+ * `Proxy` are not passed on: the latter would set the proxy of CGI programs ("httpoxy"). Neither are names with an
+ * underscore, which could not be told from a dash any more, as nginx does it.
  *
- * `SCRIPT_NAME` and `PATH_INFO` are the path as nginx resolves it: percent-decoded to bytes where that is possible, "." and ".." followed, also
- * where they or their slashes are encoded, and slashes merged. So `SCRIPT_FILENAME` stays below `documentRoot`. Returns a
+ * `SCRIPT_NAME` and `PATH_INFO` are the path as nginx resolves it: percent-decoded to bytes where that is possible, "." and
+ * ".." followed, also where they or their slashes are encoded, and slashes merged. So `SCRIPT_FILENAME` stays below `documentRoot`. Returns a
  * `CgiParamsError` for what nginx answers with 400: a target that is no path, one that leaves the root, a NUL in it, and a
  * host that is none. `REQUEST_URI` is the target as it is.
  *

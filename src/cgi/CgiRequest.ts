@@ -251,7 +251,8 @@ export const headers = (params: FastCgiParams, prototype: object | null = null):
  *
  * These are HTTP_*, CONTENT_TYPE, CONTENT_LENGTH, REQUEST_METHOD, REQUEST_URI, REQUEST_SCHEME, HTTPS, SERVER_NAME,
  * SERVER_PORT, SERVER_PROTOCOL, REMOTE_ADDR, REMOTE_HOST, REMOTE_IDENT, REMOTE_PORT, REMOTE_USER, AUTH_TYPE and
- * REDIRECT_HTTP_AUTHORIZATION. What is no visible ASCII in the name is percent-encoded. Others may hold anything: SCRIPT_NAME and its like are percent-decoded, SSL_CLIENT_CERT has
+ * REDIRECT_HTTP_AUTHORIZATION. Characters of the name that are no visible ASCII are percent-encoded. Other variables may
+ * hold anything: SCRIPT_NAME and its like are percent-decoded, SSL_CLIENT_CERT has
  * lines.
  *
  * @category accessors

@@ -51,8 +51,8 @@ export interface FastCgiUpstreamOptions<E = never, R = never> {
   readonly headTimeout?: Duration.Input | undefined
   /**
    * How long the application may take nothing of a request's body, or send nothing of a response's, while that is what is
-   * waited for; for the gateway also how long its client may send nothing of the request's body. An event stream needs a comment line
-   * more often than that. Default 60 seconds for the gateway, else for ever.
+   * waited for; for the gateway also how long its client may send nothing of the request's body. An event stream needs a
+   * comment line more often than that. Default 60 seconds for the gateway, else for ever.
    */
   readonly bodyTimeout?: Duration.Input | undefined
   /** The longest response head, in bytes. Default 64 KiB. */
@@ -104,8 +104,8 @@ export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiU
  * **Details**
  *
  * A response's body is streamed, and read as a whole only up to `MaxBodySize` of `HttpIncomingMessage`, which has no limit
- * by default: beyond it reading fails with `DecodeError`, and the request is given up. Interrupting a request, or stopping to read a response, gives it up: its connection is
- * closed.
+ * by default: beyond it reading fails with `DecodeError`, and the request is given up. Interrupting a request, or stopping
+ * to read a response, gives it up: its connection is closed.
  *
  * What the application writes to STDERR is logged as warnings, a line each with the request and its SCRIPT_FILENAME, control
  * characters in hexadecimal: up to 64 KiB of a request in ten seconds, and then how much was left out.

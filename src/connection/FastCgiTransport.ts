@@ -79,7 +79,10 @@ export interface FastCgiTransport {
    * to this transport. Measured, a fiber that waits in a pull costs 0.7 µs more a read. Loss is told to the observer.
    */
   readonly flowUnsafe: (reader: FastCgiTransportReader) => void
-  /** Calls the reader no more until `resumeUnsafe`. Holds the peer up as an unpulled transport does. */
+  /**
+   * Calls the reader no more until `resumeUnsafe`. Holds the peer up as an unpulled transport does. A transport of a server
+   * that can find out that its peer has closed both directions calls `onClose` all the same, whatever has not been read.
+   */
   readonly pauseUnsafe: () => void
   /** Lets the reader be called again. */
   readonly resumeUnsafe: () => void

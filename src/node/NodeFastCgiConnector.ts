@@ -57,7 +57,10 @@ export class FastCgiConnectError extends Data.TaggedError("FastCgiConnectError")
 export type NodeFastCgiConnectorOptions =
   & (
     | {
-      /** A UNIX socket path of at most 107 bytes (103 on macOS and the BSDs); on Linux a path that begins with "\0" is an abstract name. */
+      /**
+       * A UNIX socket path of at most 107 bytes (103 on macOS and the BSDs); on Linux a path that begins with "\0" is an
+       * abstract name.
+       */
       readonly path: string
     }
     | {

@@ -17,6 +17,8 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import * as Path from "node:path"
@@ -31,7 +33,7 @@ type Kind = "unix" | "tcp"
 /** A server on a socket, the way to connect to it, and to stop it. */
 const serve = (
   kind: Kind,
-  responder: NonNullable<Parameters<typeof FastCgiServer.serve>[0]["responder"]>,
+  responder: Effect.Effect<FastCgiResponse.FastCgiResponse>,
   options?: FastCgiServerOptions.FastCgiServerOptions
 ) =>
   Effect.gen(function*() {
@@ -41,13 +43,13 @@ const serve = (
       ? NodeFastCgiListener.layerUnix({ path })
       : NodeFastCgiListener.layerTcp({ port: 0 })
     const context = yield* Layer.buildWithScope(
-      FastCgiServer.serve({ responder: responder as never }, options).pipe(
+      FastCgiServer.serve({ responder }, options).pipe(
         Layer.provideMerge([listener, FastCgiAdmission.layer()])
       ),
       scope
     )
     const { address } = yield* Effect.provideContext(FastCgiListener.FastCgiListener, context)
-    const to = address._tag === "UnixPathAddress" ? { path } : { port: (address as unknown as { port: number }).port }
+    const to = NetAddress.isInetAddress(address) ? { port: address.port } : { path }
     return {
       connect: (options?: { readonly paused?: boolean }) => connectClient(to, options),
       stop: Scope.close(scope, Exit.void)
@@ -92,11 +94,10 @@ describe.each(["unix", "tcp"] as const)("over %s, a handler that reads nothing",
             const ended = yield* Deferred.make<boolean>()
             const { connect } = yield* serve(
               kind,
-              () =>
-                Effect.onExit(
-                  Effect.andThen(Deferred.succeed(started, undefined), Effect.never),
-                  (exit) => Deferred.succeed(ended, Exit.hasInterrupts(exit))
-                )
+              Effect.onExit(
+                Effect.andThen(Deferred.succeed(started, undefined), Effect.never),
+                (exit) => Deferred.succeed(ended, Exit.hasInterrupts(exit))
+              )
             )
             const { socket } = yield* connect()
             socket.write(opening(keepConnection, length))
@@ -116,12 +117,17 @@ describe.each(["unix", "tcp"] as const)("over %s, an answer", (kind) => {
   it.live("is read to its end although something arrives late on a connection that is not kept", () =>
     Effect.gen(function*() {
       const size = 100_000
-      const { connect } = yield* serve(kind, () => Effect.succeed(FastCgiResponse.make(new Uint8Array(size))))
+      const answered = yield* Queue.unbounded<void>()
+      const { connect } = yield* serve(
+        kind,
+        Effect.as(Queue.offer(answered, undefined), FastCgiResponse.make(new Uint8Array(size)))
+      )
       for (let i = 0; i < 10; i++) {
         const { errors, received, socket } = yield* connect({ paused: true })
         socket.write(Buffer.concat([opening(false), encode(R.stdin(1))]))
-        // The answer is there, and the server has done with it.
-        yield* turns(50)
+        yield* within("the start of the handler", 10)(Queue.take(answered))
+        // The server writes the answer in the same turn, and closes its end.
+        yield* turns(20)
         for (let late = 0; late < 3; late++) {
           socket.write(encode(R.stdin(1)))
           yield* turns(20)
@@ -136,14 +142,15 @@ describe.each(["unix", "tcp"] as const)("over %s, an answer", (kind) => {
 describe.each(["unix", "tcp"] as const)("over %s, a stop", (kind) => {
   it.live("takes no longer than gracefulShutdownTimeout and a second for a peer that has stopped reading", () =>
     Effect.gen(function*() {
+      const started = yield* Deferred.make<void>()
       const { connect, stop } = yield* serve(
         kind,
-        () => Effect.succeed(FastCgiResponse.make(new Uint8Array(20 * MiB))),
+        Effect.as(Deferred.succeed(started, undefined), FastCgiResponse.make(new Uint8Array(20 * MiB))),
         { gracefulShutdownTimeout: "500 millis" }
       )
       const { socket } = yield* connect({ paused: true })
       socket.write(Buffer.concat([opening(true), encode(R.stdin(1))]))
-      yield* turns(50)
+      yield* within("the start of the handler", 10)(Deferred.await(started))
       yield* within("the end of the stop", 10)(stop)
     }))
 })

@@ -44,9 +44,9 @@ import { type Fork, millisecondsOf, Timers } from "./timers.ts"
 // have ended, and an end of the connection costs its other requests.
 const paramsGrace = 2
 
-// Milliseconds that a peer has to close its end of a connection that owes it nothing, and that it owes nothing. What arrives
-// behind a close is answered by RST over TCP, and a peer that has not read the answer yet loses it. The same time is left to
-// peers that do not read when the server has waited for them long enough.
+// How long, in milliseconds, a half-closed connection waits for the peer to close its end when everything has been written and
+// all input has come. Bytes that arrive behind a close are answered by RST over TCP, and a peer that has not read the answer
+// yet loses it. A peer that reads too slowly has the same time when the server stops and its deadline is over.
 export const closingMoment = 1000
 
 // The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.

@@ -13,8 +13,8 @@ import type { Timers } from "./timers.ts"
 /** What a connection waits for. */
 export type ConnectionTimers = Timers<"params" | "idle" | "write" | "close" | "stall" | "unread">
 
-// Milliseconds that input which nobody reads holds back what is behind it, where nobody is known to wait for that. Behind it
-// may be the news that the peer has given the request up.
+// How long, in milliseconds, a handler may read nothing before a connection that is not kept is read ahead to
+// `maxBufferedInput`: behind the unread input may be the news that the peer has given the request up.
 const unreadTime = 1000
 
 /** What is asked of the connection that reads. */

@@ -24,7 +24,7 @@ export const maxUnpulled = 64 * 1024
  * Makes the socket a transport and becomes its only reader and writer. The socket has to be created with
  * `allowHalfOpen: true`, or a reply after the peer's half-close is lost. No "error" event of the socket stays unhandled.
  *
- * With \`watchesPeer\`, for the end of a server, a peer that has closed both directions is noticed within a second or two
+ * With `watchesPeer`, for the end of a server, a peer that has closed both directions is noticed within a second or two
  * although what it has sent is not read, and then is lost: a reset on any socket, a plain close on UNIX sockets, and over TCP
  * where both ends are on one Linux host.
  */

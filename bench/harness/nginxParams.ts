@@ -1,0 +1,28 @@
+/** What nginx sends for a page: 25 params. */
+export const nginxParams: ReadonlyArray<readonly [name: string, value: string]> = [
+  ["QUERY_STRING", "name=world&page=2"],
+  ["REQUEST_METHOD", "GET"],
+  ["CONTENT_TYPE", ""],
+  ["CONTENT_LENGTH", ""],
+  ["SCRIPT_NAME", "/bench/hello"],
+  ["REQUEST_URI", "/bench/hello?name=world&page=2"],
+  ["DOCUMENT_URI", "/bench/hello"],
+  ["DOCUMENT_ROOT", "/usr/share/nginx/html"],
+  ["SERVER_PROTOCOL", "HTTP/1.1"],
+  ["REQUEST_SCHEME", "http"],
+  ["GATEWAY_INTERFACE", "CGI/1.1"],
+  ["SERVER_SOFTWARE", "nginx/1.22.1"],
+  ["REMOTE_ADDR", "127.0.0.1"],
+  ["REMOTE_PORT", "53212"],
+  ["SERVER_ADDR", "127.0.0.1"],
+  ["SERVER_PORT", "80"],
+  ["SERVER_NAME", "localhost"],
+  ["REDIRECT_STATUS", "200"],
+  ["HTTP_HOST", "localhost"],
+  ["HTTP_USER_AGENT", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"],
+  ["HTTP_ACCEPT", "text/html,application/xhtml+xml"],
+  ["HTTP_ACCEPT_ENCODING", "gzip, deflate, br"],
+  ["HTTP_ACCEPT_LANGUAGE", "en-US,en;q=0.9"],
+  ["HTTP_COOKIE", "session=0123456789abcdef0123456789abcdef; theme=dark"],
+  ["HTTP_CONNECTION", "keep-alive"]
+]
