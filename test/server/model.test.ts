@@ -4,6 +4,9 @@
  *
  * A failure names its seed: `FUZZ_SEED=… npx vitest run test/server/model.test.ts` plays that conversation alone, and
  * `FUZZ_CASES` plays more, a conversation for each 5,000 of them.
+ *
+ * `EVENT_LOG=file` writes the log of 400 conversations into a file: before and after a change of the core that shall change
+ * nothing to be seen from outside, both are the same.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { FastCgiAdmission, FastCgiEncoder, FastCgiParams, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
@@ -14,6 +17,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import * as Fs from "node:fs"
 import { cut, random } from "../protocol/support/cuts.ts"
 import { replay, seeds } from "../protocol/support/fuzz.ts"
 import {
@@ -330,6 +334,7 @@ const conversation = (seed: number, trace: (event: string) => void = () => {}) =
 
 describe("random conversations", () => {
   const file = "server/model.test.ts"
+  const eventLog = process.env.EVENT_LOG
   const server = serve(handlers, { inputHighWaterMark, maxBufferedInput, outputHighWaterMark: 4096 })
 
   it.effect("leave the same log of events, byte for byte, every time they are played", () =>
@@ -337,7 +342,7 @@ describe("random conversations", () => {
       const played = Effect.suspend(() => {
         const events: Array<string> = []
         return Effect.gen(function*() {
-          for (let seed = 1001; seed <= 1020; seed++) {
+          for (let seed = 1001; seed <= (eventLog === undefined ? 1020 : 1400); seed++) {
             yield* conversation(seed, (event) => events.push(event))
             yield* settle
             for (const { level, message } of yield* takeLogs) events.push(`logged ${level} ${message}`)
@@ -350,6 +355,7 @@ describe("random conversations", () => {
       assert.isAbove(first.length, 2000)
       for (let i = 0; i < first.length; i++) assert.strictEqual(second[i], first[i], `event ${i}`)
       assert.strictEqual(second.length, first.length)
+      if (eventLog !== undefined) Fs.writeFileSync(eventLog, first.join("\n"))
     }))
 
   play(
