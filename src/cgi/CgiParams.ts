@@ -20,7 +20,11 @@ import { resolvePath, staysBelow } from "./internal/path.ts"
  * @category errors
  * @since 0.1.0
  */
-export type CgiParamsErrorKind = "NotAPath" | "ControlCharacter" | "AboveRoot" | "InvalidHost"
+export type CgiParamsErrorReason =
+  | { readonly _tag: "NotAPath" }
+  | { readonly _tag: "ControlCharacter" }
+  | { readonly _tag: "AboveRoot" }
+  | { readonly _tag: "InvalidHost" }
 
 /**
  * A request that no application is to see: a web server answers it with 400.
@@ -29,7 +33,7 @@ export type CgiParamsErrorKind = "NotAPath" | "ControlCharacter" | "AboveRoot" |
  * @since 0.1.0
  */
 export class CgiParamsError extends Data.TaggedError("CgiParamsError")<{
-  readonly kind: CgiParamsErrorKind
+  readonly reason: CgiParamsErrorReason
   readonly message: string
 }> {}
 
@@ -186,15 +190,15 @@ const controlCharacter = /[\x00-\x1f\x7f]/
 
 const pathEnd = /[?#]/
 
-const problems: Readonly<Record<CgiParamsErrorKind, string>> = {
+const problems: Readonly<Record<CgiParamsErrorReason["_tag"], string>> = {
   NotAPath: "the target of the request is no path",
   ControlCharacter: "the target of the request holds a control character",
   AboveRoot: "the path leaves the root with \"..\"",
   InvalidHost: "the host of the request is neither a name nor an address"
 }
 
-const problem = (kind: CgiParamsErrorKind, message = problems[kind]): CgiParamsError =>
-  new CgiParamsError({ kind, message })
+const problem = (tag: CgiParamsErrorReason["_tag"], message = problems[tag]): CgiParamsError =>
+  new CgiParamsError({ reason: { _tag: tag }, message })
 
 interface Fields {
   host: string | undefined

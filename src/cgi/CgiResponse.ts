@@ -25,13 +25,13 @@ import { reasonOf } from "./internal/reasons.ts"
  * @category errors
  * @since 0.1.0
  */
-export type CgiHeadErrorKind =
-  | "InvalidStatus"
-  | "InvalidStatusText"
-  | "InvalidHeaderName"
-  | "InvalidHeaderValue"
-  | "HeadTooLarge"
-  | "TruncatedHead"
+export type CgiHeadErrorReason =
+  | { readonly _tag: "InvalidStatus" }
+  | { readonly _tag: "InvalidStatusText" }
+  | { readonly _tag: "InvalidHeaderName" }
+  | { readonly _tag: "InvalidHeaderValue" }
+  | { readonly _tag: "HeadTooLarge" }
+  | { readonly _tag: "TruncatedHead" }
 
 /**
  * A response head that can not be sent, or that is none.
@@ -40,7 +40,7 @@ export type CgiHeadErrorKind =
  * @since 0.1.0
  */
 export class CgiHeadError extends Data.TaggedError("CgiHeadError")<{
-  readonly kind: CgiHeadErrorKind
+  readonly reason: CgiHeadErrorReason
   readonly message: string
 }> {}
 
@@ -220,26 +220,29 @@ const maxHeadLength = 65535
 
 const tooLarge = (length: number): CgiHeadError =>
   new CgiHeadError({
-    kind: "HeadTooLarge",
+    reason: { _tag: "HeadTooLarge" },
     message: `the header block is ${length} bytes, at most ${maxHeadLength} fit into a record`
   })
 
 const invalidStatus = (status: unknown): CgiHeadError =>
-  new CgiHeadError({ kind: "InvalidStatus", message: `status ${String(status)} is not an integer from 200 to 599` })
+  new CgiHeadError({
+    reason: { _tag: "InvalidStatus" },
+    message: `status ${String(status)} is not an integer from 200 to 599`
+  })
 
 // Values may be secrets, and names may be anything: neither is repeated as it is.
 const invalidValue = (name: string): CgiHeadError =>
   new CgiHeadError({
-    kind: "InvalidHeaderValue",
+    reason: { _tag: "InvalidHeaderValue" },
     message: `the value of header ${JSON.stringify(name)} has a control character, or one that is not a byte`
   })
 
 const invalidName = (name: string): CgiHeadError =>
-  new CgiHeadError({ kind: "InvalidHeaderName", message: `${JSON.stringify(name)} is not a header name` })
+  new CgiHeadError({ reason: { _tag: "InvalidHeaderName" }, message: `${JSON.stringify(name)} is not a header name` })
 
 const invalidStatusText = (): CgiHeadError =>
   new CgiHeadError({
-    kind: "InvalidStatusText",
+    reason: { _tag: "InvalidStatusText" },
     message: "the reason phrase has a control character, or one that is not a byte"
   })
 
@@ -310,7 +313,7 @@ class Parser implements CgiHeadParser {
 
   end(): CgiHeadError {
     return new CgiHeadError({
-      kind: "TruncatedHead",
+      reason: { _tag: "TruncatedHead" },
       message: this.size === 0
         ? "the output ends without a response head"
         : `the output ends inside the response head, after ${this.size} bytes`
@@ -351,7 +354,7 @@ class Parser implements CgiHeadParser {
 
   private tooLarge(): CgiHeadError {
     return new CgiHeadError({
-      kind: "HeadTooLarge",
+      reason: { _tag: "HeadTooLarge" },
       message: `the response head is longer than ${this.maxHeadSize} bytes (maxHeadSize)`
     })
   }

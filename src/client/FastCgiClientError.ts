@@ -171,13 +171,12 @@ export type FastCgiClientErrorReason =
  *
  * ```ts
  * import * as Effect from "effect/Effect"
- * import { type FastCgiClient, type FastCgiClientError } from "effect-fastcgi/client"
+ * import type { FastCgiClient } from "effect-fastcgi/client"
  *
  * export const appStatus = (response: FastCgiClient.FastCgiClientResponse) =>
  *   response.end.pipe(
  *     Effect.map((end) => end.appStatus),
- *     Effect.catchTag("FastCgiClientError", (error: FastCgiClientError.FastCgiClientError) =>
- *       error.reason._tag === "Overloaded" ? Effect.succeed(-1) : Effect.fail(error))
+ *     Effect.catchReason("FastCgiClientError", "Overloaded", () => Effect.succeed(-1))
  *   )
  * ```
  *

@@ -14,10 +14,29 @@ import * as Data from "effect/Data"
  * @category errors
  * @since 0.1.0
  */
-export type FastCgiRequestErrorReason = "Aborted" | "ConnectionClosed" | "InputDiscarded" | "TruncatedBody"
+export type FastCgiRequestErrorReason =
+  | { readonly _tag: "Aborted" }
+  | { readonly _tag: "ConnectionClosed" }
+  | { readonly _tag: "InputDiscarded" }
+  | { readonly _tag: "TruncatedBody" }
 
 /**
  * The input of a request ended before its end. What had arrived before has been delivered.
+ *
+ * **Example** (Answering a body that was cut)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import { type FastCgiRequest, FastCgiResponse } from "effect-fastcgi"
+ *
+ * export const upload = (request: FastCgiRequest.Responder) =>
+ *   Stream.runCount(request.stdin).pipe(
+ *     Effect.map((chunks) => FastCgiResponse.make(`${chunks} chunks`)),
+ *     Effect.catchReason("FastCgiRequestError", "TruncatedBody", () =>
+ *       Effect.succeed(FastCgiResponse.make("the body is shorter than it said", { status: 400 })))
+ *   )
+ * ```
  *
  * @category errors
  * @since 0.1.0

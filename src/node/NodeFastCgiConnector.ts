@@ -28,13 +28,13 @@ import { fromSocket } from "./internal/socketTransport.ts"
  * @since 0.1.0
  */
 export type FastCgiConnectErrorReason =
-  | "Refused"
-  | "NotFound"
-  | "PermissionDenied"
-  | "Unreachable"
-  | "Timeout"
-  | "InvalidPath"
-  | "Unknown"
+  | { readonly _tag: "Refused" }
+  | { readonly _tag: "NotFound" }
+  | { readonly _tag: "PermissionDenied" }
+  | { readonly _tag: "Unreachable" }
+  | { readonly _tag: "Timeout" }
+  | { readonly _tag: "InvalidPath" }
+  | { readonly _tag: "Unknown" }
 
 /**
  * The application cannot be reached. `message` says what was tried, what stood in the way and what to do about it.
@@ -101,14 +101,16 @@ export const connect = (
   const timeout = Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
   const timedOut = () =>
     new FastCgiConnectError({
-      reason: "Timeout",
+      reason: { _tag: "Timeout" },
       message: `Cannot connect to ${name}: no answer within ${Duration.format(timeout)}. ` +
         "Check the address and the firewall, and whether the application hangs."
     })
   const problem = isPath ? pathProblem(options.path) : undefined
   if (problem !== undefined) {
     const where = problem.reason === "Empty" ? "Cannot connect" : `Cannot connect to ${name}`
-    return Effect.fail(new FastCgiConnectError({ reason: "InvalidPath", message: `${where}: ${problem.message}` }))
+    return Effect.fail(
+      new FastCgiConnectError({ reason: { _tag: "InvalidPath" }, message: `${where}: ${problem.message}` })
+    )
   }
   return Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
@@ -148,8 +150,8 @@ const connected = (
   })
 
 const connectError = (name: string, isPath: boolean, cause: unknown): FastCgiConnectError => {
-  const error = (reason: FastCgiConnectErrorReason, why: string) =>
-    new FastCgiConnectError({ reason, message: `Cannot connect to ${name}: ${why}`, cause })
+  const error = (tag: FastCgiConnectErrorReason["_tag"], why: string) =>
+    new FastCgiConnectError({ reason: { _tag: tag }, message: `Cannot connect to ${name}: ${why}`, cause })
   switch (errorCode(cause)) {
     case "ECONNREFUSED":
       return error(

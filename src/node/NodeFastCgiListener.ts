@@ -404,7 +404,7 @@ const makeOne = (
   const fd = "fd" in options ? options.fd ?? 0 : 0
   const listening = acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }), allow)
   if (fd !== 0 || ("cgi" in options && options.cgi === false) || !CgiProgram.isCgi(process.env)) return listening
-  return Effect.catchIf(listening, (error) => error.reason === "NotASocket", () => cgiProcess)
+  return Effect.catchReason(listening, "FastCgiListenerError", "NotASocket", () => cgiProcess)
 }
 
 const makeSystemd = Effect.fnUntraced(function*(

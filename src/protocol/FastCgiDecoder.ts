@@ -22,12 +22,12 @@ import { type FastCgiRecord, headerLength, RecordType, version } from "./FastCgi
  * @category errors
  * @since 0.1.0
  */
-export type FastCgiDecodeErrorKind =
-  | "UnsupportedVersion"
-  | "NullRequestId"
-  | "ContentLength"
-  | "ContentTooLong"
-  | "TruncatedRecord"
+export type FastCgiDecodeErrorReason =
+  | { readonly _tag: "UnsupportedVersion" }
+  | { readonly _tag: "NullRequestId" }
+  | { readonly _tag: "ContentLength" }
+  | { readonly _tag: "ContentTooLong" }
+  | { readonly _tag: "TruncatedRecord" }
 
 /**
  * Bytes that are not FastCGI records. The decoder that returned it is dead: where the next record begins is not known
@@ -37,7 +37,7 @@ export type FastCgiDecodeErrorKind =
  * @since 0.1.0
  */
 export class FastCgiDecodeError extends Data.TaggedError("FastCgiDecodeError")<{
-  readonly kind: FastCgiDecodeErrorKind
+  readonly reason: FastCgiDecodeErrorReason
   readonly message: string
 }> {}
 
@@ -178,7 +178,7 @@ class Decoder implements FastCgiDecoder {
     this.dead = true
     if (this.headerSize === 0 && this.content === 0 && this.padding === 0) return undefined
     return new FastCgiDecodeError({
-      kind: "TruncatedRecord",
+      reason: { _tag: "TruncatedRecord" },
       message: this.headerSize > 0
         ? `the bytes end inside a record header, after ${this.headerSize} of ${headerLength} bytes`
         : `the bytes end inside a record of type ${this.type} (request ${this.requestId}), ` +
@@ -212,7 +212,7 @@ class Decoder implements FastCgiDecoder {
       case RecordType.BeginRequest:
         if (requestId === 0) {
           return new FastCgiDecodeError({
-            kind: "NullRequestId",
+            reason: { _tag: "NullRequestId" },
             message: "BEGIN_REQUEST has request id 0, which belongs to management records"
           })
         }
@@ -228,7 +228,7 @@ class Decoder implements FastCgiDecoder {
       case RecordType.GetValuesResult:
         if (contentLength > this.maxDiscreteContent) {
           return new FastCgiDecodeError({
-            kind: "ContentTooLong",
+            reason: { _tag: "ContentTooLong" },
             message: `${type === RecordType.GetValues ? "GET_VALUES" : "GET_VALUES_RESULT"} content is ` +
               `${contentLength} bytes, at most ${this.maxDiscreteContent} are accepted`
           })
@@ -254,7 +254,7 @@ class Decoder implements FastCgiDecoder {
   private fixed(name: string): FastCgiDecodeError | undefined {
     if (this.contentLength !== 8) {
       return new FastCgiDecodeError({
-        kind: "ContentLength",
+        reason: { _tag: "ContentLength" },
         message: `${name} content is ${this.contentLength} bytes, expected 8 (request ${this.requestId})`
       })
     }
@@ -305,7 +305,7 @@ class Decoder implements FastCgiDecoder {
 
   private unsupportedVersion(byte: number): FastCgiDecodeError {
     return new FastCgiDecodeError({
-      kind: "UnsupportedVersion",
+      reason: { _tag: "UnsupportedVersion" },
       message: `a record header starts with version ${byte}, expected ${version}${
         byte >= 0x41 && byte <= 0x5a
           ? " (this looks like HTTP: use fastcgi_pass or its like, not proxy_pass)"

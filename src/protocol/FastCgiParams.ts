@@ -19,8 +19,19 @@ import { decodeUtf8, latin1, utf8, utf8ToLatin1 } from "./internal/text.ts"
  * @category errors
  * @since 0.1.0
  */
+export type FastCgiParamsErrorReason =
+  | { readonly _tag: "TooLarge" }
+  | { readonly _tag: "TooMany" }
+  | { readonly _tag: "Truncated" }
+
+/**
+ * Bytes that are not the params of a request. The decoder that returned it takes no more.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
 export class FastCgiParamsError extends Data.TaggedError("FastCgiParamsError")<{
-  readonly kind: "TooLarge" | "TooMany" | "Truncated"
+  readonly reason: FastCgiParamsErrorReason
   readonly message: string
 }> {}
 
@@ -337,11 +348,11 @@ const mayLimitStack = stackTraceLimit === undefined ? Object.isExtensible(Error)
 
 // A peer decides how many of these there are. The stack, which would only say that a decoder found it, is five sixths of what
 // one costs.
-const problem = (kind: FastCgiParamsError["kind"], message: string): FastCgiParamsError => {
-  if (!mayLimitStack) return new FastCgiParamsError({ kind, message })
+const problem = (tag: FastCgiParamsErrorReason["_tag"], message: string): FastCgiParamsError => {
+  if (!mayLimitStack) return new FastCgiParamsError({ reason: { _tag: tag }, message })
   const limit = Error.stackTraceLimit
   Error.stackTraceLimit = 0
-  const error = new FastCgiParamsError({ kind, message })
+  const error = new FastCgiParamsError({ reason: { _tag: tag }, message })
   Error.stackTraceLimit = limit
   return error
 }

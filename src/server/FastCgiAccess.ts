@@ -37,7 +37,11 @@ export const webServerAddrsName = "FCGI_WEB_SERVER_ADDRS"
  * @category errors
  * @since 0.1.0
  */
-export type FastCgiAccessErrorKind = "Empty" | "NotAnAddress" | "HostBits" | "NotDottedQuad"
+export type FastCgiAccessErrorReason =
+  | { readonly _tag: "Empty" }
+  | { readonly _tag: "NotAnAddress" }
+  | { readonly _tag: "HostBits" }
+  | { readonly _tag: "NotDottedQuad" }
 
 /**
  * A list of who may connect does not parse. `message` names the list and the entry, and says what it should have been.
@@ -46,7 +50,7 @@ export type FastCgiAccessErrorKind = "Empty" | "NotAnAddress" | "HostBits" | "No
  * @since 0.1.0
  */
 export class FastCgiAccessError extends Data.TaggedError("FastCgiAccessError")<{
-  readonly kind: FastCgiAccessErrorKind
+  readonly reason: FastCgiAccessErrorReason
   readonly message: string
 }> {}
 
@@ -136,7 +140,7 @@ export const fromWebServerAddrs = (value: string): Result.Result<FastCgiAccess, 
         onSuccess: (address) => IpNetwork.makeUnsafe<NetAddress.IpAddress>(address, 32),
         onFailure: ({ message }) =>
           new FastCgiAccessError({
-            kind: "NotDottedQuad",
+            reason: { _tag: "NotDottedQuad" },
             message: `${webServerAddrsName} has ${JSON.stringify(entry)}, which is not an IPv4 address (${message}). ` +
               "It lists addresses such as 192.0.2.10, with commas between them; IPv6 addresses and networks go into the " +
               "option \"allow\"."
@@ -281,7 +285,7 @@ export const layer = (
     Effect.gen(function*() {
       const list = yield* Effect.mapError(
         Effect.fromResult(fromEntries(options.allow, options)),
-        ({ message }) => new FastCgiListenerError({ reason: "InvalidAccessList", message })
+        ({ message }) => new FastCgiListenerError({ reason: { _tag: "InvalidAccessList" }, message })
       )
       return yield* restrict(yield* FastCgiListener, [list])
     })
@@ -309,7 +313,7 @@ const parse = (
   if (entries.length === 0) {
     return Result.fail(
       new FastCgiAccessError({
-        kind: "Empty",
+        reason: { _tag: "Empty" },
         message: `${name} is empty, so nobody could connect. Give the addresses of the web server, or leave it out.`
       })
     )
@@ -335,7 +339,7 @@ const parseNetwork = (name: string, entry: string): Result.Result<IpNetwork.IpNe
   if (Result.isFailure(IpNetwork.make(ip, prefixLength))) {
     return Result.fail(
       new FastCgiAccessError({
-        kind: "HostBits",
+        reason: { _tag: "HostBits" },
         message: `${name} has ${JSON.stringify(entry)}, which has bits set beyond its prefix of ${prefixLength}. ` +
           `The network is ${IpNetwork.format(network.success)}, the address alone ${NetAddress.formatIp(ip)}.`
       })
@@ -357,7 +361,7 @@ const canonical = (network: IpNetwork.IpNetwork): IpNetwork.IpNetwork => {
 const notAnAddress = (name: string, entry: string, why: string): Result.Result<never, FastCgiAccessError> =>
   Result.fail(
     new FastCgiAccessError({
-      kind: "NotAnAddress",
+      reason: { _tag: "NotAnAddress" },
       message: `${name} has ${JSON.stringify(entry)}, which is neither an address nor a network (${why}). Give ` +
         "192.0.2.10, 10.1.0.0/16, 2001:db8::10 or 2001:db8::/32; names of hosts are not looked up."
     })

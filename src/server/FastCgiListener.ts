@@ -25,14 +25,14 @@ import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
  * @since 0.1.0
  */
 export type FastCgiListenerErrorReason =
-  | "NotASocket"
-  | "AddressInUse"
-  | "PathTaken"
-  | "PathTooLong"
-  | "PermissionDenied"
-  | "AddressNotAvailable"
-  | "InvalidAccessList"
-  | "Unknown"
+  | { readonly _tag: "NotASocket" }
+  | { readonly _tag: "AddressInUse" }
+  | { readonly _tag: "PathTaken" }
+  | { readonly _tag: "PathTooLong" }
+  | { readonly _tag: "PermissionDenied" }
+  | { readonly _tag: "AddressNotAvailable" }
+  | { readonly _tag: "InvalidAccessList" }
+  | { readonly _tag: "Unknown" }
 
 /**
  * Listening is not possible. `message` says what was tried, what stood in the way and what to do about it.

@@ -188,7 +188,7 @@ const authorize = (
   const headers: Record<string, string> = {}
   for (const name in decision.variables) {
     if (name === "") {
-      return Effect.fail(new CgiHeadError({ kind: "InvalidHeaderName", message: "a variable has no name" }))
+      return Effect.fail(new CgiHeadError({ reason: { _tag: "InvalidHeaderName" }, message: "a variable has no name" }))
     }
     headers[`Variable-${name}`] = decision.variables[name]
   }

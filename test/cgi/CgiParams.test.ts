@@ -16,9 +16,9 @@ const sent = (request: CgiParams.CgiParamsRequest): ReadonlyArray<readonly [stri
   return entries
 }
 
-const kindOf = (request: CgiParams.CgiParamsRequest): CgiParams.CgiParamsErrorKind | undefined => {
+const kindOf = (request: CgiParams.CgiParamsRequest): CgiParams.CgiParamsErrorReason["_tag"] | undefined => {
   const result = CgiParams.fromRequest(request)
-  return result instanceof CgiParams.CgiParamsError ? result.kind : undefined
+  return result instanceof CgiParams.CgiParamsError ? result.reason._tag : undefined
 }
 
 const record = (request: CgiParams.CgiParamsRequest): Readonly<Record<string, string>> =>
@@ -196,7 +196,7 @@ describe("fromRequest", () => {
       assert.strictEqual(record({ method: "GET", url: "/a#b?c" })["QUERY_STRING"], "")
     })
 
-    const refused: ReadonlyArray<readonly [url: string, kind: CgiParams.CgiParamsErrorKind]> = [
+    const refused: ReadonlyArray<readonly [url: string, kind: CgiParams.CgiParamsErrorReason["_tag"]]> = [
       ["/..", "AboveRoot"],
       ["/../x", "AboveRoot"],
       ["/a/../../x", "AboveRoot"],

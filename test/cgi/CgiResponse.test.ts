@@ -14,7 +14,7 @@ const encode = (
 ): string | CgiResponse.CgiHeadError => CgiResponse.encodeHead(status, statusText, headers, setCookies)
 
 const kind = (result: unknown): string =>
-  result instanceof CgiResponse.CgiHeadError ? result.kind : JSON.stringify(result)
+  result instanceof CgiResponse.CgiHeadError ? result.reason._tag : JSON.stringify(result)
 
 describe("encodeHead", () => {
   it("is an explicit Status, the headers as they are named, and a blank line", () => {
@@ -141,7 +141,7 @@ describe("encodeHead", () => {
       65_535
     )
     const error = CgiResponse.encodeHead(200, undefined, { A: "v".repeat(65_536 - size) }, [])
-    assert.strictEqual(typeof error === "string" ? undefined : error.kind, "HeadTooLarge")
+    assert.strictEqual(typeof error === "string" ? undefined : error.reason._tag, "HeadTooLarge")
   })
 
   describe("refuses what could end its line, or the head", () => {
@@ -249,7 +249,7 @@ const head = (text: string): {
   readonly body: string
 } => {
   const parsed = parseText(text)
-  if (parsed._tag !== "CgiHead") assert.fail(`${parsed.kind}: ${parsed.message}`)
+  if (parsed._tag !== "CgiHead") assert.fail(`${parsed.reason._tag}: ${parsed.message}`)
   return {
     status: parsed.status,
     statusText: parsed.statusText,
@@ -363,7 +363,7 @@ describe("makeHeadParser", () => {
       })
       for (let point = 0; point <= text.length; point++) {
         const parsed = parse(cut(ascii(text), [point]))
-        assert.strictEqual(parsed._tag === "CgiHead" ? parsed.status : parsed.kind, 200, `cut at ${point}`)
+        assert.strictEqual(parsed._tag === "CgiHead" ? parsed.status : parsed.reason._tag, 200, `cut at ${point}`)
       }
     })
   })
@@ -395,7 +395,7 @@ describe("makeHeadParser", () => {
   })
 
   describe("errors", () => {
-    const rows: ReadonlyArray<readonly [text: string, kind: CgiResponse.CgiHeadErrorKind]> = [
+    const rows: ReadonlyArray<readonly [text: string, kind: CgiResponse.CgiHeadErrorReason["_tag"]]> = [
       ["this is no header block\r\n\r\n", "InvalidHeaderName"],
       ["<html><body>hi</body></html>\n\n", "InvalidHeaderName"],
       ["PHP Fatal error:  Uncaught Error\n\n", "InvalidHeaderName"],
@@ -500,7 +500,7 @@ describe("a head that was made to be slow", () => {
         const start = cpuTime()
         const parsed = parse(chunks)
         const took = cpuTime() - start
-        assert.strictEqual(parsed._tag === "CgiHead" ? "CgiHead" : parsed.kind, expected)
+        assert.strictEqual(parsed._tag === "CgiHead" ? "CgiHead" : parsed.reason._tag, expected)
         assert.isBelow(took, 1000, "milliseconds")
       })
     }
@@ -541,7 +541,7 @@ describe("both", () => {
         assert.isTrue(
           invalidStatus || invalid(text) || cookies.some(invalid) ||
             Object.entries(record).some(([name, value]) => !/^[A-Za-z\-_%]+$/.test(name) || invalid(value)),
-          `${encoded.kind}: nothing to refuse`
+          `${encoded.reason._tag}: nothing to refuse`
         )
         return
       }

@@ -107,7 +107,7 @@ describe("what applications answer", () => {
       assert.strictEqual(file(name).length, 0)
     }
     const error = CgiResponse.makeHeadParser().end()
-    assert.strictEqual(error.kind, "TruncatedHead")
+    assert.strictEqual(error.reason._tag, "TruncatedHead")
     assert.match(error.message, /without a response head/)
   })
 

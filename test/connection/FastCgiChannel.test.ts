@@ -66,21 +66,21 @@ describe("FastCgiChannel", () => {
       const { arrays, exit } = yield* decode(fromArrays([bytes, Uint8Array.of(9), bytes], [bytes]))
       assert.deepStrictEqual(arrays, [[begin, body, end]])
       const error = failure(exit)
-      assert.strictEqual(error?.kind, "UnsupportedVersion")
+      assert.strictEqual(error?.reason._tag, "UnsupportedVersion")
     }))
 
   it.effect("fails at once when nothing was good", () =>
     Effect.gen(function*() {
       const { arrays, exit } = yield* decode(fromArrays([Uint8Array.of(22, 3, 1)]))
       assert.deepStrictEqual(arrays, [])
-      assert.strictEqual(failure(exit)?.kind, "UnsupportedVersion")
+      assert.strictEqual(failure(exit)?.reason._tag, "UnsupportedVersion")
     }))
 
   it.effect("fails when the bytes end inside a record", () =>
     Effect.gen(function*() {
       const { arrays, exit } = yield* decode(fromArrays([bytes, bytes.subarray(0, 3)]))
       assert.deepStrictEqual(arrays, [[begin, body, end]])
-      assert.strictEqual(failure(exit)?.kind, "TruncatedRecord")
+      assert.strictEqual(failure(exit)?.reason._tag, "TruncatedRecord")
     }))
 
   it.effect("passes the failure of the bytes on, inside a record too", () =>
@@ -98,7 +98,7 @@ describe("FastCgiChannel", () => {
         fromArrays([FastCgiEncoder.encode(FastCgiRecord.getValues(new Uint8Array(17)))]),
         { maxDiscreteContent: 16 }
       )
-      assert.strictEqual(failure(exit)?.kind, "ContentTooLong")
+      assert.strictEqual(failure(exit)?.reason._tag, "ContentTooLong")
     }))
 
   it.effect("keeps the state of each run apart", () =>

@@ -47,7 +47,7 @@ const measure = (stdin: Stream.Stream<Uint8Array, FastCgiRequestError.FastCgiReq
         size += chunk.length
       })).pipe(
         Effect.match({
-          onFailure: (error) => `${size} ${error.reason}`,
+          onFailure: (error) => `${size} ${error.reason._tag}`,
           onSuccess: () => `${size} complete`
         })
       )
@@ -59,7 +59,7 @@ describe("a conversation", () => {
       Effect.gen(function*() {
         const body = yield* Stream.mkUint8Array(request.stdin)
         return FastCgiResponse.make(`${request.params.get("REQUEST_URI")} ${new TextDecoder().decode(body)}`)
-      }).pipe(Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason)))),
+      }).pipe(Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason._tag)))),
     authorizer: (request) => Effect.succeed(FastCgiResponse.allow({ WHO: request.params.get("WHO") ?? "" })),
     filter: (request) =>
       Effect.gen(function*() {
@@ -832,7 +832,7 @@ describe("CONTENT_LENGTH", () => {
 })
 
 describe("InputBuffer", () => {
-  const none = () => new FastCgiRequestError.FastCgiRequestError({ reason: "InputDiscarded", message: "" })
+  const none = () => new FastCgiRequestError.FastCgiRequestError({ reason: { _tag: "InputDiscarded" }, message: "" })
 
   /** Bytes that the buffers of the chunks take, each counted once. */
   const pinned = (chunks: ReadonlyArray<Uint8Array>) =>

@@ -41,7 +41,7 @@ const handlers: Handlers = {
           for (const chunk of chunks) size += chunk.length
         }))
       return FastCgiResponse.make(`${size} bytes`)
-    }).pipe(Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason))))
+    }).pipe(Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason._tag))))
 }
 
 const waits = { params: { WAIT: "1" } }

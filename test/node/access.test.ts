@@ -126,7 +126,7 @@ describe("the option allow", () => {
         (options) =>
           Effect.map(
             Effect.flip(Effect.scoped(NodeFastCgiListener.make(options))),
-            ({ message, reason }) => `${reason} ${message}`
+            ({ message, reason }) => `${reason._tag} ${message}`
           )
       )
       assert.deepStrictEqual(reasons, [
@@ -270,7 +270,7 @@ describe("FCGI_WEB_SERVER_ADDRS", () => {
     Effect.gen(function*() {
       const path = `${yield* temporaryDirectory}/app.sock`
       const error = yield* Effect.flip(Effect.scoped(NodeFastCgiListener.make({ path }).pipe(addrs(value))))
-      assert.strictEqual(error.reason, "InvalidAccessList")
+      assert.strictEqual(error.reason._tag, "InvalidAccessList")
       assert.include(error.message, `Cannot listen on ${path}: FCGI_WEB_SERVER_ADDRS `)
       assert.isFalse(Fs.existsSync(path))
     }))

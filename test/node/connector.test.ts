@@ -28,7 +28,7 @@ const echoServer = (to: string | number) =>
 const failure = (options: NodeFastCgiConnector.NodeFastCgiConnectorOptions) =>
   Effect.map(
     Effect.flip(Effect.scoped(NodeFastCgiConnector.connect(options))),
-    ({ message, reason }) => ({ message, reason })
+    ({ message, reason }) => ({ message, reason: reason._tag })
   )
 
 describe("a connector", () => {

@@ -43,7 +43,7 @@ const ask = (to: { readonly path: string } | { readonly port: number; readonly h
 const failure = (options: Parameters<typeof NodeFastCgiListener.make>[0]) =>
   Effect.map(
     Effect.flip(Effect.scoped(NodeFastCgiListener.make(options))),
-    ({ message, reason }) => ({ message, reason })
+    ({ message, reason }) => ({ message, reason: reason._tag })
   )
 
 describe("a TCP listener", () => {

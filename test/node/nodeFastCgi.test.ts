@@ -96,7 +96,7 @@ describe("NodeFastCgi.layer", () => {
       const directory = yield* temporaryDirectory
       const error = yield* Effect.flip(serve(NodeFastCgi.layer({ path: directory })))
       assert.strictEqual(error._tag, "FastCgiListenerError")
-      assert.strictEqual(error.reason, "PathTaken")
+      assert.strictEqual(error.reason._tag, "PathTaken")
     }))
 
   it.live("takes its options from a Config", () =>

@@ -18,7 +18,7 @@ const isRoot = process.geteuid?.() === 0
 const failure = (options: NodeFastCgiListener.UnixOptions) =>
   Effect.map(
     Effect.flip(Effect.scoped(NodeFastCgiListener.make(options))),
-    ({ message, reason }) => ({ message, reason })
+    ({ message, reason }) => ({ message, reason: reason._tag })
   )
 
 // A listener with a scope of its own, so that a test can close it.

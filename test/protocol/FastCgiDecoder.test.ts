@@ -55,7 +55,7 @@ const joined = (records: ReadonlyArray<Record>): ReadonlyArray<unknown> => {
   return result
 }
 
-const kindOf = (error: FastCgiDecoder.FastCgiDecodeError | undefined): string | undefined => error?.kind
+const kindOf = (error: FastCgiDecoder.FastCgiDecodeError | undefined): string | undefined => error?.reason._tag
 
 /** One of each type, with bytes that show when a field is read from the wrong place. */
 const samples: ReadonlyArray<readonly [name: string, bytes: (padding: ReadonlyArray<number>) => Uint8Array, Record]> = [
@@ -189,7 +189,7 @@ describe("FastCgiDecoder", () => {
     const goodRecord = FastCgiRecord.stdin(1, Uint8Array.of(1, 2, 3))
 
     const cases: ReadonlyArray<
-      readonly [FastCgiDecoder.FastCgiDecodeErrorKind, bytes: Uint8Array, says: RegExp, firstBad: number]
+      readonly [FastCgiDecoder.FastCgiDecodeErrorReason["_tag"], bytes: Uint8Array, says: RegExp, firstBad: number]
     > = [
       ["UnsupportedVersion", bytesOf(5, 1, [], [], { version: 2 }), /version 2, expected 1/, 1],
       ["UnsupportedVersion", bytesOf(5, 1, [], [], { version: 0 }), /version 0, expected 1/, 1],

@@ -22,12 +22,12 @@ const decode = (
 
 const decoded = (chunks: Iterable<Uint8Array>, limits?: FastCgiParams.FastCgiParamsLimits): Params => {
   const params = decode(chunks, limits)
-  if ("_tag" in params) assert.fail(`${params.kind}: ${params.message}`)
+  if ("_tag" in params) assert.fail(`${params.reason._tag}: ${params.message}`)
   return params
 }
 
 const kind = (result: Params | FastCgiParams.FastCgiParamsError | undefined): string =>
-  result === undefined ? "nothing" : "_tag" in result ? result.kind : "params"
+  result === undefined ? "nothing" : "_tag" in result ? result.reason._tag : "params"
 
 describe("FastCgiParams", () => {
   describe("lengths (SPEC 3.4)", () => {

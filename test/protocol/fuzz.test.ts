@@ -127,7 +127,7 @@ const decode = (chunks: ReadonlyArray<Uint8Array>, size: number): string => {
     if ("content" in record) held += record.content.length
   }
   if (held > size) throw new Error(`${held} bytes of content out of ${size}`)
-  const kind = (error ?? decoder.end())?.kind ?? "complete"
+  const kind = (error ?? decoder.end())?.reason._tag ?? "complete"
   return `${digest.value} ${kind}`
 }
 
@@ -135,10 +135,10 @@ const decodeParams = (chunks: ReadonlyArray<Uint8Array>): string => {
   const decoder = FastCgiParams.makeDecoder({ maxParamsSize: 1000, maxParamsCount: 50 })
   for (const chunk of chunks) {
     const error = chunk.length === 0 ? undefined : decoder.push(chunk)
-    if (error !== undefined) return error.kind
+    if (error !== undefined) return error.reason._tag
   }
   const result = decoder.end()
-  if ("_tag" in result) return result.kind
+  if ("_tag" in result) return result.reason._tag
   const digest = new Digest()
   let pairs = 0
   for (const [name, value] of result) {
@@ -155,11 +155,11 @@ const parseHead = (chunks: ReadonlyArray<Uint8Array>): string => {
   for (let i = 0; i < chunks.length; i++) {
     const result = chunks[i].length === 0 ? undefined : parser.push(chunks[i])
     if (result === undefined) continue
-    if (result._tag !== "CgiHead") return result.kind
+    if (result._tag !== "CgiHead") return result.reason._tag
     const rest = concat([result.rest, ...chunks.slice(i + 1)])
     return `${result.status} ${result.statusText} ${result.headers.join()} ${rest.length}`
   }
-  return parser.end().kind
+  return parser.end().reason._tag
 }
 
 describe("damaged bytes", () => {

@@ -196,7 +196,7 @@ describe("arbitrary bytes", () => {
     assert.isAtMost(process.memoryUsage().arrayBuffers - before, held.length * (65535 + 8) + 1024 * 1024)
     // And none of it where the limit is lower than what is declared.
     const refused = FastCgiDecoder.make({ maxDiscreteContent: 1024 })
-    assert.strictEqual(refused.push(header, [])?.kind, "ContentTooLong")
+    assert.strictEqual(refused.push(header, [])?.reason._tag, "ContentTooLong")
   })
 })
 
@@ -222,10 +222,10 @@ const decodeParams = (
   const decoder = FastCgiParams.makeDecoder(limits)
   for (const chunk of chunks) {
     const error = decoder.push(chunk)
-    if (error !== undefined) return error.kind
+    if (error !== undefined) return error.reason._tag
   }
   const params = decoder.end()
-  return "_tag" in params ? params.kind : pairsOf(params)
+  return "_tag" in params ? params.reason._tag : pairsOf(params)
 }
 
 describe("params", () => {

@@ -27,7 +27,7 @@ import { bodyOf, connect, getParams, play, settle, takeLogs } from "./support/se
 const networks = (result: Result.Result<FastCgiAccess.FastCgiAccess, FastCgiAccess.FastCgiAccessError>) =>
   Result.match(result, {
     onSuccess: ({ networks }) => networks.map(IpNetwork.format),
-    onFailure: ({ kind, message }) => `${kind}: ${message}`
+    onFailure: ({ message, reason }) => `${reason._tag}: ${message}`
   })
 
 const peer = (address: string): NetAddress.SocketAddress => NetAddress.inetAddressFromIpStringUnsafe(address, 51_000)
@@ -170,7 +170,7 @@ describe("a list of any text", () => {
       const someone = peer(address.join("."))
       for (const result of [FastCgiAccess.fromEntries([text]), FastCgiAccess.fromWebServerAddrs(text)]) {
         if (Result.isSuccess(result)) FastCgiAccess.permits(result.success, someone)
-        else assert.include(result.failure.message, result.failure.kind === "Empty" ? "empty" : "which")
+        else assert.include(result.failure.message, result.failure.reason._tag === "Empty" ? "empty" : "which")
       }
       // What is none of the characters of an address does not make one.
       if (/[-x[\]%]/.test(text)) {
@@ -379,7 +379,7 @@ describe("a listener with a list", () => {
       const error = yield* Effect.flip(Effect.scoped(Layer.build(
         FastCgiAccess.layer({ allow: ["localhost"] }).pipe(Layer.provide(FastCgiTest.layerMemory))
       )))
-      assert.strictEqual(error.reason, "InvalidAccessList")
+      assert.strictEqual(error.reason._tag, "InvalidAccessList")
       assert.match(error.message, /^allow has "localhost", which is neither/)
     }))
 })

@@ -459,7 +459,7 @@ describe("a responder", () => {
         assert.deepStrictEqual(yield* exchange(peer, ...opening(1), R.stdin(1)), [])
         yield* late!.stderr("later")
         const read = yield* Effect.flip(Stream.runDrain(late!.stdin))
-        assert.strictEqual(read.reason, "InputDiscarded")
+        assert.strictEqual(read.reason._tag, "InputDiscarded")
         assert.deepStrictEqual(yield* exchange(peer), [])
       })
   )
@@ -644,7 +644,7 @@ describe("a filter", () => {
     serve({
       filter: (request) =>
         collect(request.data).pipe(
-          Effect.catch((error) => Effect.succeed(error.reason)),
+          Effect.catch((error) => Effect.succeed(error.reason._tag)),
           Effect.map((result) => FastCgiResponse.make(result))
         )
     }),

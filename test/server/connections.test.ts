@@ -671,7 +671,7 @@ describe("the peer's half-close", () => {
             )
             const reason = Exit.isFailure(exit) ? "failed" : "complete"
             const error = yield* Effect.flip(Effect.failCause(Exit.isFailure(exit) ? exit.cause : never))
-            return FastCgiResponse.make(`${reason} ${error.reason} ${size}`)
+            return FastCgiResponse.make(`${reason} ${error.reason._tag} ${size}`)
           })
       },
       { allowHalfOpen: true }
@@ -1191,7 +1191,9 @@ describe("a listener", () => {
       const failing = Layer.succeed(FastCgiListener.FastCgiListener, {
         address: NetAddress.unixPathAddress("failing"),
         run: () =>
-          Effect.fail(new FastCgiListener.FastCgiListenerError({ reason: "Unknown", message: "the socket is gone" })),
+          Effect.fail(
+            new FastCgiListener.FastCgiListenerError({ reason: { _tag: "Unknown" }, message: "the socket is gone" })
+          ),
         stopAccepting: Effect.void
       })
       const server = FastCgiServer.serve({ responder: () => Effect.never }).pipe(

@@ -93,7 +93,7 @@ describe("a Filter that", () => {
     serve({
       filter: (request) =>
         Effect.succeed(FastCgiResponse.make(
-          Stream.map(Stream.catch(request.stdin, (error) => Stream.make(text(error.reason))), (chunk) => chunk)
+          Stream.map(Stream.catch(request.stdin, (error) => Stream.make(text(error.reason._tag))), (chunk) => chunk)
         ))
     }),
     () =>
@@ -125,7 +125,7 @@ describe("a Filter that", () => {
         Effect.gen(function*() {
           const data = yield* Stream.mkUint8Array(request.data)
           const stdin = yield* Effect.match(Stream.mkUint8Array(request.stdin), {
-            onFailure: (error) => error.reason,
+            onFailure: (error) => error.reason._tag,
             onSuccess: (content) => String(content.length)
           })
           return FastCgiResponse.make(`${data.length} ${stdin}`)

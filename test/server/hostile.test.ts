@@ -32,7 +32,7 @@ const MiB = 1024 * 1024
 const answer = (request: Responder) =>
   Stream.mkUint8Array(request.stdin).pipe(
     Effect.map((body) => FastCgiResponse.make(`${body.length} bytes`)),
-    Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason)))
+    Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason._tag)))
   )
 
 const answers: Handlers = {

@@ -46,7 +46,7 @@ const handlers: Handlers = {
     switch (request.params.get("DO")) {
       case "echo":
         return Effect.map(Stream.mkUint8Array(request.stdin), (body) => FastCgiResponse.make(body)).pipe(
-          Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason)))
+          Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason._tag)))
         )
       case "echoing":
         return Effect.succeed(FastCgiResponse.make(Stream.catch(request.stdin, () => Stream.empty)))
@@ -77,7 +77,7 @@ const handlers: Handlers = {
       const stdin = yield* Stream.mkUint8Array(request.stdin)
       const data = yield* Stream.mkUint8Array(request.data)
       return FastCgiResponse.make(concat([stdin, data]))
-    }).pipe(Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason))))
+    }).pipe(Effect.catch((error) => Effect.succeed(FastCgiResponse.make(error.reason._tag))))
 }
 
 type Kind = "echo" | "echoing" | "early" | "later" | "stderr" | "large" | "stream" | "fail" | "stubborn" | "wait"

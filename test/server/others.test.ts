@@ -33,7 +33,7 @@ const text = (content: string) => new TextEncoder().encode(content)
 const echo: Handlers = {
   responder: (request) =>
     Stream.mkUint8Array(request.stdin).pipe(
-      Effect.match({ onFailure: (error) => error.reason, onSuccess: (body) => new TextDecoder().decode(body) }),
+      Effect.match({ onFailure: (error) => error.reason._tag, onSuccess: (body) => new TextDecoder().decode(body) }),
       Effect.map((body) => FastCgiResponse.make(`${request.params.get("X") ?? "-"} ${body}`))
     )
 }

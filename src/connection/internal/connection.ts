@@ -466,7 +466,7 @@ export class Connection
       }
       const error = decoder.push(content)
       if (error !== undefined) {
-        const limit = error.kind === "TooMany" ? "maxParamsCount" : "maxParamsSize"
+        const limit = error.reason._tag === "TooMany" ? "maxParamsCount" : "maxParamsSize"
         this.refuse(request, tooLargeParams, error.message, limit)
       }
       return
@@ -624,7 +624,7 @@ export class Connection
 
   private malformed(error: FastCgiDecoder.FastCgiDecodeError): void {
     // Where a client has gone, its web server may stop in the middle of a record.
-    if (error.kind === "TruncatedRecord") this.peerEnded()
+    if (error.reason._tag === "TruncatedRecord") this.peerEnded()
     else {
       // Somebody with a browser, or a web server that is told to proxy, waits for an answer that says what this is.
       if (this.speaksHttp === true) this.transport.writeUnsafe([noHttp])

@@ -210,17 +210,17 @@ export class ConnectionRequest {
 
 const inputDiscarded = () =>
   new FastCgiRequestError({
-    reason: "InputDiscarded",
+    reason: { _tag: "InputDiscarded" },
     message: "the request ended before its input was read"
   })
 
 /** Why the input of a request that has been given up is not complete. */
 export const inputAborted = (reason: AbortReason) =>
   reason === "AbortRequest"
-    ? new FastCgiRequestError({ reason: "Aborted", message: "the web server aborted the request" })
+    ? new FastCgiRequestError({ reason: { _tag: "Aborted" }, message: "the web server aborted the request" })
     : reason === "ConnectionClosed"
     ? new FastCgiRequestError({
-      reason: "ConnectionClosed",
+      reason: { _tag: "ConnectionClosed" },
       message: "the connection closed before the input was complete"
     })
-    : new FastCgiRequestError({ reason: "InputDiscarded", message: "the server is shutting down" })
+    : new FastCgiRequestError({ reason: { _tag: "InputDiscarded" }, message: "the server is shutting down" })

@@ -168,6 +168,6 @@ export class ReadAhead {
     const message = `${victim.unread} bytes of input stood unread for ${this.limits.stallTimeout} ms and held up ` +
       (this.shared ? "the other requests on the connection" : victim.awaitsData ? "its DATA" : "the response")
     this.owner.report({ _tag: "InputDiscarded", requestId: victim.requestId, limit: "stallTimeout", message })
-    victim.discardStalled(() => new FastCgiRequestError({ reason: "InputDiscarded", message }))
+    victim.discardStalled(() => new FastCgiRequestError({ reason: { _tag: "InputDiscarded" }, message }))
   }
 }

@@ -6,10 +6,11 @@ import { FastCgiListenerError, type FastCgiListenerErrorReason } from "../../ser
 
 /** Creates the error; `cause` is kept only when there is one. */
 export const listenerError = (
-  reason: FastCgiListenerErrorReason,
+  tag: FastCgiListenerErrorReason["_tag"],
   message: string,
   cause?: unknown
 ): FastCgiListenerError => {
+  const reason = { _tag: tag }
   const error = new FastCgiListenerError(cause === undefined ? { reason, message } : { reason, message, cause })
   // Whoever has started the program reads this, in a terminal or a log. Where in the library it was made tells them nothing
   // and hides the message.

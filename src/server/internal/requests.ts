@@ -118,7 +118,7 @@ export class FilterImpl extends RequestImpl implements Filter {
 
 const stdinLeft = () =>
   new FastCgiRequestError({
-    reason: "InputDiscarded",
+    reason: { _tag: "InputDiscarded" },
     message: "a Filter answers when all of stdin has come, and its handler has not read it before it returned"
   })
 
@@ -132,7 +132,7 @@ const inputOf = (input: InputBuffer, length: number | undefined, variable: strin
   if (length !== undefined) {
     input.expect(length, () =>
       new FastCgiRequestError({
-        reason: "TruncatedBody",
+        reason: { _tag: "TruncatedBody" },
         message: `the input ended before the ${length} bytes that ${variable} announces`
       }))
   }
