@@ -2,7 +2,7 @@
  * effect-fastcgi without HTTP on top: a Responder.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { FastCgiAdmission, FastCgiResponse, FastCgiServer } from "effect-fastcgi"
+import { FastCgiResponse, FastCgiServer } from "effect-fastcgi"
 import { NodeFastCgiListener } from "effect-fastcgi/node"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -25,7 +25,7 @@ FastCgiServer.serve({
     )
   }
 }).pipe(
-  Layer.provide([NodeFastCgiListener.layerUnix({ path: socketPath() }), FastCgiAdmission.layer()]),
+  Layer.provide(NodeFastCgiListener.layerUnix({ path: socketPath() })),
   Layer.launch,
   NodeRuntime.runMain
 )

@@ -2,7 +2,6 @@
  * `node conformance/effect-fastcgi/main.ts /tmp/app.sock`
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { FastCgiAdmission } from "effect-fastcgi"
 import { NodeFastCgiListener } from "effect-fastcgi/node"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
@@ -15,7 +14,7 @@ if (path === undefined) {
 }
 
 serve().pipe(
-  Layer.provide([NodeFastCgiListener.layerUnix({ path }), FastCgiAdmission.layer()]),
+  Layer.provide(NodeFastCgiListener.layerUnix({ path })),
   // stdout is nobody's: what goes wrong belongs on stderr.
   Layer.provide(Logger.layer([Logger.make(({ message }) => process.stderr.write(`${String(message)}\n`))])),
   Layer.launch,

@@ -20,7 +20,7 @@ import * as CgiRequest from "../cgi/CgiRequest.ts"
 import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
-import { FastCgiAdmission } from "../server/FastCgiAdmission.ts"
+import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
 import type { Responder } from "../server/FastCgiRequest.ts"
 import type { FastCgiServerOptions } from "../server/FastCgiServerOptions.ts"
@@ -48,7 +48,7 @@ export interface FastCgiHttpServerOptions extends FastCgiServerOptions {
 }
 
 /**
- * Creates an `HttpServer` from the listener and the admission in the context.
+ * Creates an `HttpServer` from the listener in the context, and the admission, where there is one.
  *
  * **Details**
  *
@@ -64,11 +64,13 @@ export interface FastCgiHttpServerOptions extends FastCgiServerOptions {
  */
 export const make = (
   options?: FastCgiHttpServerOptions
-): Effect.Effect<HttpServer.HttpServer["Service"], never, FastCgiListener | FastCgiAdmission> =>
+): Effect.Effect<HttpServer.HttpServer["Service"], never, FastCgiListener> =>
   Effect.gen(function*() {
     const listener = yield* FastCgiListener
-    const admission = yield* FastCgiAdmission
-    const services = Context.make(FastCgiListener, listener).pipe(Context.add(FastCgiAdmission, admission))
+    const admission = FastCgiAdmission.fromContext(yield* Effect.context())
+    const services = Context.make(FastCgiListener, listener).pipe(
+      Context.add(FastCgiAdmission.FastCgiAdmission, admission)
+    )
     return HttpServer.make({
       address: listener.address,
       serve: (httpEffect, middleware) => {
@@ -92,15 +94,15 @@ export const make = (
   })
 
 /**
- * Provides an `HttpServer` from the listener and the admission in the context. `NodeFastCgi.layer` brings both.
+ * Provides an `HttpServer` from the listener in the context, and the admission, where there is one. `NodeFastCgi.layer`
+ * brings both.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerServer = (
   options?: FastCgiHttpServerOptions
-): Layer.Layer<HttpServer.HttpServer, never, FastCgiListener | FastCgiAdmission> =>
-  Layer.effect(HttpServer.HttpServer, make(options))
+): Layer.Layer<HttpServer.HttpServer, never, FastCgiListener> => Layer.effect(HttpServer.HttpServer, make(options))
 
 /**
  * What a request came with besides HTTP: the FastCGI request, and what the web server says in CGI variables.

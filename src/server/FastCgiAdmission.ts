@@ -2,12 +2,15 @@
  * How much runs at once, as a service: how many connections are read, how many requests are open, how many handlers run.
  * What FCGI_GET_VALUES reports comes from here, so what is advertised is what is enforced (SPEC 4.1).
  *
+ * A server uses the admission that is provided, and one of its own with the defaults where none is.
+ *
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Settings from "./internal/settings.ts"
 
 /**
@@ -27,6 +30,11 @@ export interface FastCgiAdmissionOptions {
 
 /**
  * Counts what is open and says whether more may be. All functions are synchronous: they run between two records.
+ *
+ * **Details**
+ *
+ * No server requires it, see `fromContext`: provide one to set limits, to look at what is open, or to share the limits
+ * among several servers.
  *
  * @category services
  * @since 0.1.0
@@ -96,6 +104,16 @@ export const makeUnsafe = (options?: FastCgiAdmissionOptions): FastCgiAdmission[
  */
 export const layer = (options?: FastCgiAdmissionOptions): Layer.Layer<FastCgiAdmission> =>
   Layer.effect(FastCgiAdmission, Effect.sync(() => makeUnsafe(options)))
+
+/**
+ * The admission that a server with this context uses: the one in it, or a new one with the defaults. Servers that are
+ * provided with the same one share its limits; those that are provided with none do not know of each other.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const fromContext = (context: Context.Context<never>): FastCgiAdmission["Service"] =>
+  Option.getOrElse(Context.getOption(context, FastCgiAdmission), () => makeUnsafe())
 
 /**
  * The options from settings of the environment, each of which may be left out: `FASTCGI_MAX_CONNECTIONS`,

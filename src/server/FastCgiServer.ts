@@ -13,7 +13,6 @@ import type * as Scope from "effect/Scope"
 import { CgiHeadError } from "../cgi/CgiResponse.ts"
 import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
-import type { FastCgiAdmission } from "./FastCgiAdmission.ts"
 import type { FastCgiListener } from "./FastCgiListener.ts"
 import {
   type Authorizer,
@@ -73,21 +72,20 @@ export type Requirements<R1, R2, R3> =
 
 /**
  * Serves handlers until the layer's scope closes; then drains: stops accepting, lets what runs finish for at most
- * `gracefulShutdownTimeout`, interrupts the rest.
+ * `gracefulShutdownTimeout`, interrupts the rest. How much runs at once is limited by the `FastCgiAdmission` that is
+ * provided, or by the defaults.
  *
  * **Example** (A responder on a UNIX socket)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
  * import * as Layer from "effect/Layer"
- * import { FastCgiAdmission, FastCgiResponse, FastCgiServer } from "effect-fastcgi"
+ * import { FastCgiResponse, FastCgiServer } from "effect-fastcgi"
  * import { NodeFastCgiListener } from "effect-fastcgi/node"
  *
  * export const HelloLive = FastCgiServer.serve({
  *   responder: (request) => Effect.succeed(FastCgiResponse.make(`Hello ${request.params.get("REMOTE_ADDR")}\n`))
- * }).pipe(
- *   Layer.provide([NodeFastCgiListener.layerUnix({ path: "/run/hello.sock" }), FastCgiAdmission.layer()])
- * )
+ * }).pipe(Layer.provide(NodeFastCgiListener.layerUnix({ path: "/run/hello.sock" })))
  * ```
  *
  * @category layers
@@ -96,7 +94,7 @@ export type Requirements<R1, R2, R3> =
 export const serve = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>(
   handlers: Handlers<E1, R1, E2, R2, E3, R3>,
   options?: FastCgiServerOptions
-): Layer.Layer<never, never, FastCgiListener | FastCgiAdmission | Requirements<R1, R2, R3>> =>
+): Layer.Layer<never, never, FastCgiListener | Requirements<R1, R2, R3>> =>
   Layer.effectDiscard(serveEffect(handlers, options))
 
 /**
@@ -108,7 +106,7 @@ export const serve = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never
 export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>(
   handlers: Handlers<E1, R1, E2, R2, E3, R3>,
   options?: FastCgiServerOptions
-): Effect.Effect<void, never, FastCgiListener | FastCgiAdmission | Scope.Scope | Requirements<R1, R2, R3>> => {
+): Effect.Effect<void, never, FastCgiListener | Scope.Scope | Requirements<R1, R2, R3>> => {
   const starts: Record<number, Start<Requirements<R1, R2, R3>> | undefined> = {
     [Role.Responder]: start(
       handlers.responder,

@@ -122,11 +122,11 @@ export interface Peer {
  * ```ts
  * import * as Effect from "effect/Effect"
  * import * as Layer from "effect/Layer"
- * import { FastCgiAdmission, FastCgiResponse, FastCgiServer } from "effect-fastcgi"
+ * import { FastCgiResponse, FastCgiServer } from "effect-fastcgi"
  * import { FastCgiTest } from "effect-fastcgi/testing"
  *
  * const ServerLive = FastCgiServer.serve({ responder: () => Effect.succeed(FastCgiResponse.make("hello")) }).pipe(
- *   Layer.provideMerge([FastCgiTest.layerMemory, FastCgiAdmission.layer()])
+ *   Layer.provideMerge(FastCgiTest.layerMemory)
  * )
  *
  * export const test = Effect.gen(function*() {

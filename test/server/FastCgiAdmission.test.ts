@@ -2,10 +2,25 @@
  * How much runs at once: connections, requests, handlers.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiAdmission, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
+import { FastCgiAdmission, FastCgiRecord as R, FastCgiResponse, FastCgiServer } from "effect-fastcgi"
+import { FastCgiTest } from "effect-fastcgi/testing"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import { connect, exchange, opening, page, play, received, serve, settle, tags, takeLogs } from "./support/serving.ts"
+import * as Layer from "effect/Layer"
+import {
+  connect,
+  exchange,
+  opening,
+  page,
+  play,
+  received,
+  type Record,
+  serve,
+  settle,
+  tags,
+  takeLogs
+} from "./support/serving.ts"
 
 /** Handlers that say when they start and wait to be let go, by request id. */
 const gates = () => {
@@ -326,6 +341,39 @@ describe("concurrency", () => {
         assert.strictEqual((yield* peer.reply(2)).stdout, page("second"))
       })
   )
+})
+
+describe("a server", () => {
+  // A server with a listener of its own, whose handlers never answer, and a peer of it.
+  const start = Effect.gen(function*() {
+    const context = yield* Layer.build(
+      FastCgiServer.serve({ responder: () => Effect.never }).pipe(
+        Layer.provideMerge(Layer.fresh(FastCgiTest.layerMemory))
+      )
+    )
+    const peer = yield* Context.get(context, FastCgiTest.FastCgiMemory).peer
+    yield* peer.setCapacity(1 << 30)
+    return peer
+  })
+  const refusals = (records: ReadonlyArray<Record>) =>
+    records.flatMap((record) => record._tag === "EndRequest" ? [record.requestId] : [])
+
+  it.effect("has an admission of its own, with the defaults, where none is provided", () =>
+    Effect.gen(function*() {
+      const [first, second] = [yield* start, yield* start]
+      for (let id = 1; id <= 1025; id++) yield* first.send(...opening(id))
+      assert.deepStrictEqual(refusals(yield* exchange(first)), [1025])
+      for (let id = 1; id <= 1025; id++) yield* second.send(...opening(id))
+      assert.deepStrictEqual(refusals(yield* exchange(second)), [1025])
+    }))
+
+  it.effect("shares the admission that is provided with the others that it is provided to", () =>
+    Effect.gen(function*() {
+      const [first, second] = [yield* start, yield* start]
+      assert.deepStrictEqual(refusals(yield* exchange(first, ...opening(1))), [])
+      assert.deepStrictEqual(refusals(yield* exchange(second, ...opening(1))), [1])
+      assert.strictEqual((yield* FastCgiAdmission.FastCgiAdmission).requestsUnsafe(), 1)
+    }).pipe(Effect.provide(FastCgiAdmission.layer({ maxRequests: 1 }))))
 })
 
 describe("FastCgiAdmission.makeUnsafe", () => {

@@ -28,7 +28,7 @@ import {
 import type { Fork } from "../../connection/internal/timers.ts"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import { ProtocolStatus, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
-import { FastCgiAdmission } from "../FastCgiAdmission.ts"
+import * as FastCgiAdmission from "../FastCgiAdmission.ts"
 import { FastCgiListener } from "../FastCgiListener.ts"
 import * as FastCgiMetrics from "../FastCgiMetrics.ts"
 import type { FastCgiLimit, Totals } from "../FastCgiMetrics.ts"
@@ -60,9 +60,9 @@ export interface EngineOptions<R> extends FastCgiServerOptions {
 /** Serves until the scope closes, then drains. */
 export const serve = <R>(
   options: EngineOptions<R>
-): Effect.Effect<void, never, FastCgiListener | FastCgiAdmission | Scope.Scope | R> =>
+): Effect.Effect<void, never, FastCgiListener | Scope.Scope | R> =>
   Effect.gen(function*() {
-    const context = yield* Effect.context<FastCgiListener | FastCgiAdmission | Scope.Scope | R>()
+    const context = yield* Effect.context<FastCgiListener | Scope.Scope | R>()
     const listener = Context.get(context, FastCgiListener)
     const engine = new Engine<R>(options, context)
     // Nobody waits for this fiber: the listener stands already, so what can fail here is a socket that fails later.
@@ -83,7 +83,7 @@ export const serve = <R>(
 class Engine<R> implements ConnectionHandler {
   private readonly options: EngineOptions<R>
   private readonly context: Context.Context<R>
-  private readonly admission: FastCgiAdmission["Service"]
+  private readonly admission: FastCgiAdmission.FastCgiAdmission["Service"]
   private readonly limits: ReturnType<typeof toLimits>
   private readonly fork: <E>(effect: Effect.Effect<void, E, R>) => Fiber.Fiber<void, E>
   // Connections that run, and those that are held until they may.
@@ -107,10 +107,10 @@ class Engine<R> implements ConnectionHandler {
   private stopping = false
   private whenIdle: (() => void) | undefined
 
-  constructor(options: EngineOptions<R>, context: Context.Context<R | FastCgiAdmission>) {
+  constructor(options: EngineOptions<R>, context: Context.Context<R>) {
     this.options = options
-    this.context = context as Context.Context<R>
-    this.admission = Context.get(context as Context.Context<FastCgiAdmission>, FastCgiAdmission)
+    this.context = context
+    this.admission = FastCgiAdmission.fromContext(context as Context.Context<never>)
     this.limits = toLimits(options)
     this.fork = Effect.runForkWith(this.context)
     const fork: Fork = (effect) => this.fork(effect)
