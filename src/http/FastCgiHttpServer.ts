@@ -22,9 +22,12 @@ import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
-import type { Responder } from "../server/FastCgiRequest.ts"
+import type { Authorizer, Filter, Responder } from "../server/FastCgiRequest.ts"
+import type { FastCgiAuthorization, FastCgiResponse } from "../server/FastCgiResponse.ts"
+import type { Handler, Requirements } from "../server/FastCgiServer.ts"
 import type { FastCgiServerOptions } from "../server/FastCgiServerOptions.ts"
 import * as Engine from "../server/internal/engine.ts"
+import { startsOf } from "../server/internal/roles.ts"
 import { sendResponse } from "./internal/sendResponse.ts"
 import { ServerRequest } from "./internal/serverRequest.ts"
 
@@ -48,26 +51,44 @@ export interface FastCgiHttpServerOptions extends FastCgiServerOptions {
 }
 
 /**
+ * Handlers for the roles that are no HTTP, on the listener of the app: see `FastCgiServer.Handlers`. What they require is
+ * taken from where the server is made, so it is provided beside the listener.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiHttpServerHandlers<E1, R1, E2, R2> {
+  /** Default: everything is denied (UNKNOWN_ROLE beside 403). */
+  readonly authorizer?: Handler<Authorizer, FastCgiAuthorization, E1, R1> | undefined
+  /** Default: UNKNOWN_ROLE. */
+  readonly filter?: Handler<Filter, FastCgiResponse, E2, R2> | undefined
+}
+
+/**
  * Creates an `HttpServer` from the listener in the context, and the admission, where there is one.
  *
  * **Details**
  *
- * Requests with another role than Responder are answered with UNKNOWN_ROLE, those with CR, LF or NUL in a header or in a
- * variable that an app takes for one line (`CgiRequest.invalidVariable`) with 400. A client that goes away interrupts its
- * request's fiber with `ClientAbort`. Closing the scope of `serve` stops accepting, waits for running requests for at
- * most `gracefulShutdownTimeout` (default 20 seconds) and interrupts the rest, which are answered with 503.
+ * The app is the Responder; requests of another role go to its handler, or are answered with UNKNOWN_ROLE. Those with CR, LF
+ * or NUL in a header or in a variable that an app takes for one line (`CgiRequest.invalidVariable`) are answered with 400,
+ * which for an Authorizer is a denial. A client that goes away interrupts its request's fiber with `ClientAbort`. Closing the
+ * scope of `serve` stops accepting, waits for running requests for at most `gracefulShutdownTimeout` (default 20 seconds) and
+ * interrupts the rest, which are answered with 503.
  *
  * `upgrade` fails: a FastCGI request's input ends with its body, so there is no connection to take over.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (
-  options?: FastCgiHttpServerOptions
-): Effect.Effect<HttpServer.HttpServer["Service"], never, FastCgiListener> =>
+export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
+  options?: FastCgiHttpServerOptions,
+  handlers: FastCgiHttpServerHandlers<E1, R1, E2, R2> = {}
+): Effect.Effect<HttpServer.HttpServer["Service"], never, FastCgiListener | Requirements<never, R1, R2>> =>
   Effect.gen(function*() {
-    const listener = yield* FastCgiListener
-    const admission = FastCgiAdmission.fromContext(yield* Effect.context())
+    const context = yield* Effect.context<FastCgiListener | Requirements<never, R1, R2>>()
+    const listener = Context.get(context, FastCgiListener)
+    const admission = FastCgiAdmission.fromContext(context)
+    const starts = startsOf<never, never, E1, R1, E2, R2>(handlers)
     const services = Context.make(FastCgiListener, listener).pipe(
       Context.add(FastCgiAdmission.FastCgiAdmission, admission)
     )
@@ -78,14 +99,18 @@ export const make = (
         const handled = middleware === undefined
           ? HttpEffect.toHandled(httpEffect, sendResponse)
           : telling(HttpEffect.toHandled(httpEffect, sendResponse, noting(middleware)))
+        // Loggers and the like of where the app is served, and what the handlers require.
+        let others: typeof context | undefined
         return Engine.serve<Scope.Scope>({
           ...options,
-          handles: (role) => role === Role.Responder,
-          fork: (request, context) =>
-            Effect.runForkWith(
-              Context.add(context, HttpServerRequest, new ServerRequest(request, urlOptions))
-            )(handled),
-          failureOf,
+          handles: (role) => role === Role.Responder || starts[role] !== undefined,
+          fork: (request, served) =>
+            request.role === Role.Responder
+              ? Effect.runForkWith(
+                Context.add(served, HttpServerRequest, new ServerRequest(request, urlOptions))
+              )(handled)
+              : starts[request.role]!(request, others ??= Context.merge(served, context)),
+          failureOf: (cause, request) => request.role === Role.Responder ? failureOf(cause, request) : cause,
           invalid,
           abortAnnotations: ClientAbort.annotation
         }).pipe(Effect.provideContext(services))
@@ -97,31 +122,61 @@ export const make = (
  * Provides an `HttpServer` from the listener in the context, and the admission, where there is one. `NodeFastCgi.layer`
  * brings both.
  *
+ * **Example** (An app and the Authorizer that guards it, on one socket)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as HttpRouter from "effect/http/HttpRouter"
+ * import * as HttpServerResponse from "effect/http/HttpServerResponse"
+ * import * as Layer from "effect/Layer"
+ * import { FastCgiResponse } from "effect-fastcgi"
+ * import { FastCgiHttpServer } from "effect-fastcgi/http"
+ * import { NodeFastCgiListener } from "effect-fastcgi/node"
+ *
+ * const Routes = HttpRouter.add("GET", "/app/", HttpServerResponse.text("Hello"))
+ *
+ * export const Server = HttpRouter.serve(Routes).pipe(
+ *   Layer.provide(FastCgiHttpServer.layerServer({}, {
+ *     authorizer: ({ params }) =>
+ *       Effect.succeed(
+ *         params.get("HTTP_COOKIE") === "session=31415"
+ *           ? FastCgiResponse.allow({ AUTH_USER: "ann" })
+ *           : FastCgiResponse.deny()
+ *       )
+ *   })),
+ *   Layer.provide(NodeFastCgiListener.layerUnix({ path: "/run/app/app.sock" }))
+ * )
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
-export const layerServer = (
-  options?: FastCgiHttpServerOptions
-): Layer.Layer<HttpServer.HttpServer, never, FastCgiListener> => Layer.effect(HttpServer.HttpServer, make(options))
+export const layerServer = <E1 = never, R1 = never, E2 = never, R2 = never>(
+  options?: FastCgiHttpServerOptions,
+  handlers?: FastCgiHttpServerHandlers<E1, R1, E2, R2>
+): Layer.Layer<HttpServer.HttpServer, never, FastCgiListener | Requirements<never, R1, R2>> =>
+  Layer.effect(HttpServer.HttpServer, make(options, handlers))
 
 /**
- * What a request came with besides HTTP: the FastCGI request, and what the web server says in CGI variables.
+ * What a request came with besides HTTP: the FastCGI request, and what the web server says in CGI variables. Servers do not
+ * provide it: `origin` makes it of the request. A test may, see `FastCgiTest.layerOrigin`.
  *
  * **Details**
  *
  * `variables` are the web server's word (REMOTE_ADDR, REMOTE_USER, HTTPS, SSL_*) and can be trusted as far as it can be.
  * What the client says is in `HttpServerRequest.headers` and never here, except through `request.params`.
  *
- * @category models
+ * @category services
  * @since 0.1.0
  */
-export interface FastCgiOrigin {
+export class FastCgiOrigin extends Context.Service<FastCgiOrigin, {
   readonly request: Responder
   readonly variables: CgiRequest.CgiVariables
-}
+}>()("effect-fastcgi/FastCgiHttpServer/FastCgiOrigin") {}
 
 /**
- * The origin of the current request, when it came over FastCGI; none over another HTTP server.
+ * The origin of the current request: the `FastCgiOrigin` that is provided, or else that of the request, when it came over
+ * FastCGI; none over another HTTP server.
  *
  * **Example** (Who the web server says is logged in)
  *
@@ -139,19 +194,19 @@ export interface FastCgiOrigin {
  * @category accessors
  * @since 0.1.0
  */
-export const origin: Effect.Effect<Option.Option<FastCgiOrigin>, never, HttpServerRequest> = Effect.map(
-  HttpServerRequest,
-  (request) => {
-    const source = request instanceof ServerRequest ? request.source : undefined
-    return source === undefined
-      ? Option.none()
-      : Option.some({ request: source, variables: CgiRequest.variables(source.params) })
-  }
+export const origin: Effect.Effect<Option.Option<FastCgiOrigin["Service"]>, never, HttpServerRequest> = Effect.flatMap(
+  Effect.serviceOption(FastCgiOrigin),
+  (provided) => Option.isSome(provided) ? Effect.succeed(provided) : Effect.map(HttpServerRequest, originOf)
 )
 
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const originOf = (request: HttpServerRequest): Option.Option<FastCgiOrigin["Service"]> =>
+  request instanceof ServerRequest
+    ? Option.some({ request: request.source, variables: CgiRequest.variables(request.source.params) })
+    : Option.none()
 
 const invalid = (params: FastCgiParams): string | undefined => {
   const name = CgiRequest.invalidVariable(params)

@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
+import type * as FastCgiServer from "../server/FastCgiServer.ts"
 import * as FastCgiServerOptions from "../server/FastCgiServerOptions.ts"
 import { oneOf } from "../server/internal/settings.ts"
 import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
@@ -61,7 +62,8 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  * **Details**
  *
  * Swap it for `NodeHttpServer.layer`; nothing else of the app changes. It fails with `FastCgiListenerError` when there is
- * nothing to listen on, with a message that says what to do. Closing it drains: see `FastCgiHttpServer.make`.
+ * nothing to listen on, with a message that says what to do. Closing it drains: see `FastCgiHttpServer.make`. `handlers` take
+ * the requests that are no HTTP, an Authorizer's and a Filter's.
  *
  * A port is logged as `fastcgi://127.0.0.1:9000`. Effect's own line says `http://127.0.0.1:9000` for it, and `unix://cgi` in a
  * CGI program: `HttpRouter.serve(Routes, { disableListenLog: true })` leaves that out. Who speaks HTTP to the port is answered
@@ -93,10 +95,14 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  * @category layers
  * @since 0.1.0
  */
-export const layer = (
-  options: NodeFastCgiOptions = {}
-): Layer.Layer<HttpServer.HttpServer | NodeFastCgiServices, FastCgiListenerError> =>
-  Layer.mergeAll(layerServer(options), layerServices)
+export const layer = <E1 = never, R1 = never, E2 = never, R2 = never>(
+  options: NodeFastCgiOptions = {},
+  handlers?: FastCgiHttpServer.FastCgiHttpServerHandlers<E1, R1, E2, R2>
+): Layer.Layer<
+  HttpServer.HttpServer | NodeFastCgiServices,
+  FastCgiListenerError,
+  FastCgiServer.Requirements<never, R1, R2>
+> => Layer.mergeAll(layerServer(options, handlers), layerServices)
 
 /**
  * All options from settings of the environment, each of which may be left out: those of `NodeFastCgiListener.config`
@@ -146,10 +152,18 @@ export const config: Config.Config<NodeFastCgiOptions> = Config.map(
  * @category layers
  * @since 0.1.0
  */
-export const layerConfig = (
-  options: Config.Wrap<NodeFastCgiOptions>
-): Layer.Layer<HttpServer.HttpServer | NodeFastCgiServices, FastCgiListenerError | Config.ConfigError> =>
-  Layer.mergeAll(Layer.unwrap(Effect.map(Config.unwrap(options), layerServer)), layerServices)
+export const layerConfig = <E1 = never, R1 = never, E2 = never, R2 = never>(
+  options: Config.Wrap<NodeFastCgiOptions>,
+  handlers?: FastCgiHttpServer.FastCgiHttpServerHandlers<E1, R1, E2, R2>
+): Layer.Layer<
+  HttpServer.HttpServer | NodeFastCgiServices,
+  FastCgiListenerError | Config.ConfigError,
+  FastCgiServer.Requirements<never, R1, R2>
+> =>
+  Layer.mergeAll(
+    Layer.unwrap(Effect.map(Config.unwrap(options), (options) => layerServer(options, handlers))),
+    layerServices
+  )
 
 /**
  * Provides the `HttpServer` alone, without the services of Node.
@@ -157,10 +171,11 @@ export const layerConfig = (
  * @category layers
  * @since 0.1.0
  */
-export const layerServer = (
-  options: NodeFastCgiOptions = {}
-): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError> =>
-  FastCgiHttpServer.layerServer(options).pipe(
+export const layerServer = <E1 = never, R1 = never, E2 = never, R2 = never>(
+  options: NodeFastCgiOptions = {},
+  handlers?: FastCgiHttpServer.FastCgiHttpServerHandlers<E1, R1, E2, R2>
+): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError, FastCgiServer.Requirements<never, R1, R2>> =>
+  FastCgiHttpServer.layerServer(options, handlers).pipe(
     Layer.provide([
       NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options),
       FastCgiAdmission.layer(options)

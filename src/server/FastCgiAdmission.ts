@@ -112,8 +112,8 @@ export const layer = (options?: FastCgiAdmissionOptions): Layer.Layer<FastCgiAdm
  * @category accessors
  * @since 0.1.0
  */
-export const fromContext = (context: Context.Context<never>): FastCgiAdmission["Service"] =>
-  Option.getOrElse(Context.getOption(context, FastCgiAdmission), () => makeUnsafe())
+export const fromContext = <R>(context: Context.Context<R>): FastCgiAdmission["Service"] =>
+  Option.getOrElse(Context.getOption(context as Context.Context<never>, FastCgiAdmission), () => makeUnsafe())
 
 /**
  * The options from settings of the environment, each of which may be left out: `FASTCGI_MAX_CONNECTIONS`,

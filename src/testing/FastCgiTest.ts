@@ -15,10 +15,13 @@ import type * as HttpPlatform from "effect/http/HttpPlatform"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Option from "effect/Option"
 import type * as Path from "effect/Path"
 import * as Pull from "effect/Pull"
 import type * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as CgiRequest from "../cgi/CgiRequest.ts"
 import * as FastCgiHttpClient from "../client/FastCgiHttpClient.ts"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
@@ -28,6 +31,7 @@ import * as FastCgiParams from "../protocol/FastCgiParams.ts"
 import * as FastCgiRecord from "../protocol/FastCgiRecord.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
+import type * as FastCgiServer from "../server/FastCgiServer.ts"
 import { makePairUnsafe, type MemoryTransport } from "./internal/memoryTransport.ts"
 
 /**
@@ -170,7 +174,7 @@ export interface FastCgiTestOptions {
  *
  * The client resolves relative URLs against the server and keeps its connections. The platform services are those of
  * `HttpServer.layerServices`, whose file system has no files; provide `NodeHttpServer.layerHttpServices` to an app that
- * needs real ones.
+ * needs real ones. `handlers` take what the peers of `FastCgiMemory` ask an Authorizer or a Filter.
  *
  * **Example** (Testing an app)
  *
@@ -195,8 +199,9 @@ export interface FastCgiTestOptions {
  * @category layers
  * @since 0.1.0
  */
-export const layerTestWith = (
-  options?: FastCgiTestOptions
+export const layerTestWith = <E1 = never, R1 = never, E2 = never, R2 = never>(
+  options?: FastCgiTestOptions,
+  handlers?: FastCgiHttpServer.FastCgiHttpServerHandlers<E1, R1, E2, R2>
 ): Layer.Layer<
   | HttpServer.HttpServer
   | HttpClient.HttpClient
@@ -204,7 +209,9 @@ export const layerTestWith = (
   | FileSystem.FileSystem
   | Path.Path
   | HttpPlatform.HttpPlatform
-  | Etag.Generator
+  | Etag.Generator,
+  never,
+  FastCgiServer.Requirements<never, R1, R2>
 > =>
   Layer.effect(
     HttpClient.HttpClient,
@@ -214,7 +221,7 @@ export const layerTestWith = (
         HttpClient.mapRequest(HttpClientRequest.prependUrl("http://localhost"))
       ))
   ).pipe(
-    Layer.provideMerge(FastCgiHttpServer.layerServer(options?.server)),
+    Layer.provideMerge(FastCgiHttpServer.layerServer(options?.server, handlers)),
     Layer.provide(FastCgiAdmission.layer(options?.admission)),
     Layer.provideMerge([layerMemory, HttpServer.layerServices])
   )
@@ -226,6 +233,62 @@ export const layerTestWith = (
  * @since 0.1.0
  */
 export const layerTest = layerTestWith()
+
+/**
+ * Provides the `FastCgiOrigin` of a request with these params, so that code that asks for `FastCgiHttpServer.origin` can be
+ * tested without a web server that sends them. What such a request says on STDERR is dropped, and its STDIN is empty.
+ *
+ * **Example** (A visitor who is logged in)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as HttpClient from "effect/http/HttpClient"
+ * import * as HttpRouter from "effect/http/HttpRouter"
+ * import * as HttpServerResponse from "effect/http/HttpServerResponse"
+ * import * as Layer from "effect/Layer"
+ * import * as Option from "effect/Option"
+ * import { FastCgiHttpServer } from "effect-fastcgi/http"
+ * import { FastCgiTest } from "effect-fastcgi/testing"
+ *
+ * const Routes = HttpRouter.add(
+ *   "GET",
+ *   "/whoami",
+ *   Effect.map(FastCgiHttpServer.origin, (origin) =>
+ *     HttpServerResponse.text(Option.getOrThrow(origin).variables.remoteUser ?? "nobody"))
+ * )
+ *
+ * export const test = Effect.gen(function*() {
+ *   const response = yield* HttpClient.get("/whoami")
+ *   return yield* response.text // "ann"
+ * }).pipe(
+ *   Effect.provide(HttpRouter.serve(Routes).pipe(
+ *     Layer.provide(FastCgiTest.layerOrigin({ REMOTE_USER: "ann" })),
+ *     Layer.provideMerge(FastCgiTest.layerTest)
+ *   ))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerOrigin = (
+  params: Readonly<Record<string, string>>
+): Layer.Layer<FastCgiHttpServer.FastCgiOrigin> => {
+  const all = FastCgiParams.fromEntries(Object.entries(params))
+  return Layer.succeed(FastCgiHttpServer.FastCgiOrigin, {
+    request: {
+      role: FastCgiRecord.Role.Responder,
+      connectionId: 0,
+      requestId: 1,
+      keepConnection: true,
+      peer: Option.none(),
+      params: all,
+      stdin: Stream.empty,
+      stderr: () => Effect.void
+    },
+    variables: CgiRequest.variables(all)
+  })
+}
 
 // -----------------------------------------------------------------------------
 // Internal

@@ -175,3 +175,35 @@ it.effect("answers 400 where a variable holds CR, LF or NUL, before the app sees
     assert.deepStrictEqual(reached, ["/next"])
   }).pipe(Effect.scoped, Effect.provide(FastCgiTest.layerTest), Effect.provide(log))
 })
+
+it.effect("origin is what a test provides, over FastCGI and in front of a request of another HTTP server", () =>
+  Effect.gen(function*() {
+    yield* serve(Routes)
+    const { method, remoteUser, url } = yield* see({ REQUEST_URI: "/who", REMOTE_USER: "bob" })
+    assert.deepStrictEqual({ method, remoteUser, url }, { method: "GET", remoteUser: "ann", url: "/who" })
+    const remoteUserOf = FastCgiHttpServer.origin.pipe(
+      Effect.map(Option.map(({ request, variables }) => [request.params.get("REMOTE_USER"), variables.remoteUser])),
+      Effect.provideService(
+        HttpServerRequest.HttpServerRequest,
+        HttpServerRequest.fromWeb(new Request("http://localhost/"))
+      )
+    )
+    assert.deepStrictEqual(yield* remoteUserOf, Option.some(["ann", "ann"]))
+    assert.deepStrictEqual(
+      yield* Effect.provide(remoteUserOf, FastCgiTest.layerOrigin({ REMOTE_USER: "eve" })),
+      Option.some(["eve", "eve"])
+    )
+  }).pipe(
+    Effect.scoped,
+    Effect.provide([FastCgiTest.layerTest, FastCgiTest.layerOrigin({ REMOTE_USER: "ann" })])
+  ))
+
+it.effect("origin is none over another HTTP server", () =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(yield* FastCgiHttpServer.origin, Option.none())
+  }).pipe(
+    Effect.provideService(
+      HttpServerRequest.HttpServerRequest,
+      HttpServerRequest.fromWeb(new Request("http://localhost/"))
+    )
+  ))

@@ -110,7 +110,7 @@ class Engine<R> implements ConnectionHandler {
   constructor(options: EngineOptions<R>, context: Context.Context<R>) {
     this.options = options
     this.context = context
-    this.admission = FastCgiAdmission.fromContext(context as Context.Context<never>)
+    this.admission = FastCgiAdmission.fromContext(context)
     this.limits = toLimits(options)
     this.fork = Effect.runForkWith(this.context)
     const fork: Fork = (effect) => this.fork(effect)
