@@ -17,7 +17,8 @@ import { reasonOf } from "./internal/reasons.ts"
  * - `InvalidStatus`: a status that is not an integer from 200 to 599, or a `Status` line without one
  * - `InvalidStatusText`: a reason phrase with a control character, or one that is not a byte
  * - `InvalidHeaderName`: a header name that is not a token (RFC 9110 §5.1), or a line that has none
- * - `InvalidHeaderValue`: a header value with CR, LF, NUL or another control character but HTAB, or one that is not a byte
+ * - `InvalidHeaderValue`: a header value with CR, LF, NUL or another control character but HTAB, or one that is not a byte; or
+ *   a Content-Length of several values
  * - `HeadTooLarge`: a header block to be sent that is longer than the 65535 bytes of a record, or one that has come that is
  *   longer than `maxHeadSize`
  * - `TruncatedHead`: the output ends before the header block does
@@ -43,6 +44,15 @@ export class CgiHeadError extends Data.TaggedError("CgiHeadError")<{
   readonly reason: CgiHeadErrorReason
   readonly message: string
 }> {}
+
+/**
+ * The headers of a response, by name. A name with several values has a line for each of them, in their order. Values have one
+ * character per byte.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type CgiHeaders = Readonly<Record<string, string | ReadonlyArray<string>>>
 
 /**
  * Whether a lower-case header name belongs to one hop (RFC 9110 §7.6.1) and so never crosses the gateway: Connection,
@@ -100,7 +110,7 @@ export const endToEndHeaders = (
 export const encodeHead = (
   status: number,
   statusText: string | undefined,
-  headers: Readonly<Record<string, string>>,
+  headers: CgiHeaders,
   setCookies: ReadonlyArray<string>
 ): string | CgiHeadError => {
   const line = statusText === undefined || statusText === "" ? statusLine(status) : customStatusLine(status, statusText)
@@ -109,22 +119,19 @@ export const encodeHead = (
   let rest = ""
   for (const name in headers) {
     const use = useOf(name)
-    if (use === pass) {
+    if (use === pass || use === first) {
       const value = headers[name]
-      if (!isFieldValue(value)) return invalidValue(name)
-      rest += name + ": " + value + "\r\n"
-    } else if (use === first) {
-      const value = headers[name]
-      if (!isFieldValue(value)) return invalidValue(name)
-      location += name + ": " + value + "\r\n"
+      const lines = typeof value === "object" ? fieldLines(name, value) : fieldLine(name, value)
+      if (typeof lines !== "string") return lines
+      if (use === pass) rest += lines
+      else location += lines
     } else if (use !== leaveOut) {
       return use
     }
   }
-  for (let i = 0; i < setCookies.length; i++) {
-    if (!isFieldValue(setCookies[i])) return invalidValue("Set-Cookie")
-    rest += "Set-Cookie: " + setCookies[i] + "\r\n"
-  }
+  const cookies = fieldLines("Set-Cookie", setCookies)
+  if (typeof cookies !== "string") return cookies
+  rest += cookies
   const head = location + line + rest + "\r\n"
   return head.length > maxHeadLength ? tooLarge(head.length) : head
 }
@@ -237,6 +244,9 @@ const invalidValue = (name: string): CgiHeadError =>
     message: `the value of header ${JSON.stringify(name)} has a control character, or one that is not a byte`
   })
 
+const repeatedLength = (): CgiHeadError =>
+  new CgiHeadError({ reason: { _tag: "InvalidHeaderValue" }, message: "Content-Length has more than one value" })
+
 const invalidName = (name: string): CgiHeadError =>
   new CgiHeadError({ reason: { _tag: "InvalidHeaderName" }, message: `${JSON.stringify(name)} is not a header name` })
 
@@ -245,6 +255,21 @@ const invalidStatusText = (): CgiHeadError =>
     reason: { _tag: "InvalidStatusText" },
     message: "the reason phrase has a control character, or one that is not a byte"
   })
+
+const fieldLine = (name: string, value: string): string | CgiHeadError =>
+  isFieldValue(value) ? name + ": " + value + "\r\n" : invalidValue(name)
+
+const fieldLines = (name: string, values: ReadonlyArray<string>): string | CgiHeadError => {
+  // RFC 9110 §8.6: two lengths are an attack on whoever believes the other one.
+  if (values.length > 1 && name.toLowerCase() === "content-length") return repeatedLength()
+  let lines = ""
+  for (let i = 0; i < values.length; i++) {
+    const line = fieldLine(name, values[i])
+    if (typeof line !== "string") return line
+    lines += line
+  }
+  return lines
+}
 
 const statusLines: Array<string | undefined> = []
 

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type * as Stream from "effect/Stream"
+import type { CgiHeaders } from "../cgi/CgiResponse.ts"
 
 /**
  * A response (SPEC 6.2, RFC 3875 §6).
@@ -16,8 +17,8 @@ export interface FastCgiResponse {
   /** From 200 to 599. */
   readonly status: number
   readonly statusText: string | undefined
-  /** Header values have one character per byte. `Status` and hop-by-hop headers are left out. */
-  readonly headers: Readonly<Record<string, string>>
+  /** `Status` and hop-by-hop headers are left out. */
+  readonly headers: CgiHeaders
   /** The values of Set-Cookie lines. */
   readonly setCookies: ReadonlyArray<string>
   /** Text goes out as UTF-8. */
@@ -25,6 +26,15 @@ export interface FastCgiResponse {
   /** What END_REQUEST reports, like the exit code of a CGI program (SPEC 5.5). */
   readonly appStatus: number
 }
+
+/**
+ * Headers of a response: by name, where a name may have several values, or as pairs, where it may come more than once. Names
+ * are compared without regard to case, and each value becomes a line of its own. Values have one character per byte.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type FastCgiHeadersInput = CgiHeaders | Iterable<readonly [name: string, value: string]>
 
 /**
  * Options of a response.
@@ -38,7 +48,7 @@ export interface FastCgiResponseOptions {
   /** Default: the usual reason phrase of the status. */
   readonly statusText?: string | undefined
   /** Default none; `Content-Type` of text is `text/plain; charset=utf-8` where it is not given. */
-  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly headers?: FastCgiHeadersInput | undefined
   readonly setCookies?: ReadonlyArray<string> | undefined
   /** Default 0. */
   readonly appStatus?: number | undefined
@@ -57,7 +67,9 @@ export interface FastCgiResponseOptions {
  * ```ts
  * import { FastCgiResponse } from "effect-fastcgi"
  *
- * export const page = FastCgiResponse.make("<h1>It works</h1>", { headers: { "Content-Type": "text/html" } })
+ * export const page = FastCgiResponse.make("<h1>It works</h1>", {
+ *   headers: { "Content-Type": "text/html", Link: ["</a.css>; rel=preload", "</b.js>; rel=preload"] }
+ * })
  * ```
  *
  * @category constructors
@@ -66,17 +78,20 @@ export interface FastCgiResponseOptions {
 export const make = (
   body?: string | Uint8Array | Stream.Stream<Uint8Array, unknown>,
   options?: FastCgiResponseOptions
-): FastCgiResponse => ({
-  _tag: "FastCgiResponse",
-  status: options?.status ?? 200,
-  statusText: options?.statusText,
-  headers: typeof body === "string" && !hasContentType(options?.headers)
-    ? { "Content-Type": "text/plain; charset=utf-8", ...options?.headers }
-    : options?.headers ?? {},
-  setCookies: options?.setCookies ?? [],
-  body,
-  appStatus: options?.appStatus ?? 0
-})
+): FastCgiResponse => {
+  const headers = toHeaders(options?.headers)
+  return {
+    _tag: "FastCgiResponse",
+    status: options?.status ?? 200,
+    statusText: options?.statusText,
+    headers: typeof body === "string" && !hasContentType(headers)
+      ? { "Content-Type": "text/plain; charset=utf-8", ...headers }
+      : headers,
+    setCookies: options?.setCookies ?? [],
+    body,
+    appStatus: options?.appStatus ?? 0
+  }
+}
 
 /**
  * What an Authorizer decides (SPEC 6.3).
@@ -137,7 +152,30 @@ export const deny = (response: FastCgiResponse = forbidden): FastCgiDeny => ({ _
 // Internal
 // -----------------------------------------------------------------------------
 
-const hasContentType = (headers: Readonly<Record<string, string>> | undefined): boolean => {
+const noHeaders: CgiHeaders = {}
+
+const toHeaders = (input: FastCgiHeadersInput | undefined): CgiHeaders => {
+  if (input === undefined) return noHeaders
+  if (!isPairs(input)) return input
+  // Each name with the values that came under it in any spelling. It is the application's: "__proto__" is one like others.
+  const spelled = new Map<string, string>()
+  const headers: Record<string, Array<string>> = Object.create(null)
+  for (const [name, value] of input) {
+    const lower = name.toLowerCase()
+    const first = spelled.get(lower)
+    if (first !== undefined) {
+      headers[first].push(value)
+      continue
+    }
+    spelled.set(lower, name)
+    headers[name] = [value]
+  }
+  return headers
+}
+
+const isPairs = (input: FastCgiHeadersInput): input is Iterable<readonly [string, string]> => Symbol.iterator in input
+
+const hasContentType = (headers: CgiHeaders): boolean => {
   for (const name in headers) if (name.toLowerCase() === "content-type") return true
   return false
 }

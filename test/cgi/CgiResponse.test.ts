@@ -8,7 +8,7 @@ import { cpuTime } from "../support/cpuTime.ts"
 
 const encode = (
   status: number,
-  headers: Readonly<Record<string, string>> = {},
+  headers: CgiResponse.CgiHeaders = {},
   setCookies: ReadonlyArray<string> = [],
   statusText?: string
 ): string | CgiResponse.CgiHeadError => CgiResponse.encodeHead(status, statusText, headers, setCookies)
@@ -57,6 +57,18 @@ describe("encodeHead", () => {
       encode(200, { a: "b" }, ["x=1; Path=/", "x=1; Path=/", "y=2, z"]),
       "Status: 200 OK\r\na: b\r\nSet-Cookie: x=1; Path=/\r\nSet-Cookie: x=1; Path=/\r\nSet-Cookie: y=2, z\r\n\r\n"
     )
+  })
+
+  it("gives every value of a header a line of its own, and none to a header without values", () => {
+    assert.strictEqual(
+      encode(201, { Link: ["</a>", "</b>"], location: ["/new"], "x-none": [], "Set-Cookie": ["x=1"] }, ["y=2"]),
+      "location: /new\r\nStatus: 201 Created\r\nLink: </a>\r\nLink: </b>\r\nSet-Cookie: x=1\r\nSet-Cookie: y=2\r\n\r\n"
+    )
+    assert.strictEqual(kind(encode(200, { Link: ["</a>", "</b>\r\nX: y"] })), "InvalidHeaderValue")
+    assert.strictEqual(kind(encode(200, { "X Y": [] })), "InvalidHeaderName")
+    assert.strictEqual(kind(encode(200, { "Content-Length": ["5", "5"] })), "InvalidHeaderValue")
+    assert.strictEqual(encode(200, { "content-length": ["5"] }), "Status: 200 OK\r\ncontent-length: 5\r\n\r\n")
+    assert.strictEqual(encode(200, { Connection: ["close", "x"], status: ["404"] }), "Status: 200 OK\r\n\r\n")
   })
 
   it("leaves out what belongs to one hop, and a header named Status", () => {

@@ -1,7 +1,7 @@
 /**
  * How handlers end, by role, and what the web server gets in each case.
  */
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import {
   FastCgiAdmission,
   FastCgiDecoder,
@@ -65,6 +65,57 @@ describe("a responder", () => {
           appStatus: 0,
           protocolStatus: 0
         })
+      })
+  )
+
+  for (
+    const [what, headers] of [
+      ["by name", { Link: ["</a>", "</b>"], "content-type": "text/plain", Vary: "Accept" }],
+      ["as pairs", [["Link", "</a>"], ["content-type", "text/plain"], ["Vary", "Accept"], ["link", "</b>"]]]
+    ] as ReadonlyArray<readonly [string, FastCgiResponse.FastCgiHeadersInput]>
+  ) {
+    play(
+      `sends a header ${what} once for each of its values`,
+      responder(() => Effect.succeed(FastCgiResponse.make("hello", { headers }))),
+      () =>
+        Effect.gen(function*() {
+          const peer = yield* connect
+          yield* peer.request()
+          assert.strictEqual(
+            (yield* peer.reply()).stdout,
+            "Status: 200 OK\r\nLink: </a>\r\nLink: </b>\r\ncontent-type: text/plain\r\nVary: Accept\r\n\r\nhello"
+          )
+        })
+    )
+  }
+
+  it("keeps any name that pairs have, and the length that one of them announces", () => {
+    const { headers } = FastCgiResponse.make(undefined, {
+      headers: [["__proto__", "a"], ["X", "b"], ["__PROTO__", "c"]]
+    })
+    assert.deepStrictEqual(Object.entries(headers), [["__proto__", ["a", "c"]], ["X", ["b"]]])
+    // The Headers of fetch are pairs.
+    assert.deepStrictEqual(
+      Object.entries(
+        FastCgiResponse.make(undefined, { headers: new Headers([["x-a", "1"], ["set-cookie", "c"]]) }).headers
+      ),
+      [["set-cookie", ["c"]], ["x-a", ["1"]]]
+    )
+  })
+
+  play(
+    "refuses pairs that cannot be sent, and a length in them that is not the body's",
+    responder(({ params }) =>
+      Effect.succeed(FastCgiResponse.make("hello", { headers: [["Content-Length", "5"], [params.get("NAME")!, "6"]] }))
+    ),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        for (const NAME of ["X Y", "content-length"]) {
+          yield* peer.request({ params: { NAME } })
+          assert.strictEqual((yield* peer.reply()).stdout, serverError)
+        }
+        yield* takeLogs
       })
   )
 

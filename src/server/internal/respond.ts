@@ -113,7 +113,9 @@ export const send = (request: ConnectionRequest, response: FastCgiResponse): Eff
 
 const declaredLength = (headers: FastCgiResponse["headers"]): number | undefined => {
   for (const name in headers) {
-    if (name.toLowerCase() === "content-length" && /^\d{1,15}$/.test(headers[name])) return Number(headers[name])
+    if (name.toLowerCase() === "content-length" && /^\d{1,15}$/.test(String(headers[name]))) {
+      return Number(headers[name])
+    }
   }
   return undefined
 }
