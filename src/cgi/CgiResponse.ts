@@ -88,6 +88,10 @@ export const endToEndHeaders = (
  * status that comes first. Hop-by-hop headers and a header named `Status` are left out. Each of `setCookies` becomes a
  * `Set-Cookie` line of its own.
  *
+ * Server-sent events, `Content-Type: text/event-stream`, get the header `X-Accel-Buffering: no` unless they have one of that
+ * name: nginx passes them on as they come then, as Caddy, HAProxy and h2o do by themselves; lighttpd and Apache have to be
+ * configured for it.
+ *
  * Returns a `CgiHeadError`, and encodes nothing, when a name or value could end its line early or be anything but itself,
  * and when the block is longer than the 65535 bytes of a record: HAProxy 2.6 crashes on one that goes on in a second record,
  * and nginx, lighttpd and Apache take no more than 64 KiB of it.
@@ -117,21 +121,24 @@ export const encodeHead = (
   if (typeof line !== "string") return line
   let location = ""
   let rest = ""
+  let events = false
+  let saysBuffering = false
   for (const name in headers) {
     const use = useOf(name)
-    if (use === pass || use === first) {
-      const value = headers[name]
-      const lines = typeof value === "object" ? fieldLines(name, value) : fieldLine(name, value)
-      if (typeof lines !== "string") return lines
-      if (use === pass) rest += lines
-      else location += lines
-    } else if (use !== leaveOut) {
-      return use
-    }
+    if (use === leaveOut) continue
+    if (typeof use === "object") return use
+    const value = headers[name]
+    const lines = typeof value === "object" ? fieldLines(name, value) : fieldLine(name, value)
+    if (typeof lines !== "string") return lines
+    if (use === first) location += lines
+    else rest += lines
+    if (use === contentType) events = eventStream.test(String(value))
+    else if (use === buffering) saysBuffering = true
   }
   const cookies = fieldLines("Set-Cookie", setCookies)
   if (typeof cookies !== "string") return cookies
   rest += cookies
+  if (events && !saysBuffering) rest += "X-Accel-Buffering: no\r\n"
   const head = location + line + rest + "\r\n"
   return head.length > maxHeadLength ? tooLarge(head.length) : head
 }
@@ -292,17 +299,31 @@ const isStatus = (status: number): boolean => Number.isInteger(status) && status
 const pass = 0
 const first = 1
 const leaveOut = 2
+const contentType = 3
+const buffering = 4
+
+type Use = typeof pass | typeof first | typeof leaveOut | typeof contentType | typeof buffering
+
+const eventStream = /^text\/event-stream(?:[;\s]|$)/i
 
 // An application has a few dozen header names; one that makes them up does not fill the memory with them.
 const maxKnownNames = 1024
-const knownNames = new Map<string, typeof pass | typeof first | typeof leaveOut>()
+const knownNames = new Map<string, Use>()
 
-const useOf = (name: string): typeof pass | typeof first | typeof leaveOut | CgiHeadError => {
+const useOf = (name: string): Use | CgiHeadError => {
   const known = knownNames.get(name)
   if (known !== undefined) return known
   if (!isFieldName(name)) return invalidName(name)
   const lower = name.toLowerCase()
-  const use = lower === "location" ? first : lower === "status" || hopByHop.has(lower) ? leaveOut : pass
+  const use = lower === "location"
+    ? first
+    : lower === "content-type"
+    ? contentType
+    : lower === "x-accel-buffering"
+    ? buffering
+    : lower === "status" || hopByHop.has(lower)
+    ? leaveOut
+    : pass
   if (knownNames.size >= maxKnownNames) knownNames.clear()
   knownNames.set(name, use)
   return use

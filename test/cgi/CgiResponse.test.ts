@@ -71,6 +71,26 @@ describe("encodeHead", () => {
     assert.strictEqual(encode(200, { Connection: ["close", "x"], status: ["404"] }), "Status: 200 OK\r\n\r\n")
   })
 
+  it("asks nginx not to collect server-sent events, unless the response says what to do", () => {
+    for (const type of ["text/event-stream", "text/event-stream;charset=utf-8", "Text/Event-Stream ; a=b"]) {
+      assert.strictEqual(
+        encode(200, { "content-type": type, "x-a": "b" }),
+        `Status: 200 OK\r\ncontent-type: ${type}\r\nx-a: b\r\nX-Accel-Buffering: no\r\n\r\n`
+      )
+    }
+    for (
+      const headers of [
+        { "Content-Type": "text/event-stream", "x-accel-buffering": "yes" },
+        { "X-Accel-Buffering": "no", "Content-Type": "text/event-stream" },
+        { "Content-Type": "text/event-streams" },
+        { "Content-Type": "text/html", "x-type": "text/event-stream" }
+      ]
+    ) {
+      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+      assert.strictEqual(encode(200, headers as never), `Status: 200 OK\r\n${lines.join("")}\r\n`)
+    }
+  })
+
   it("leaves out what belongs to one hop, and a header named Status", () => {
     for (
       const name of [

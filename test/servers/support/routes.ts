@@ -175,10 +175,7 @@ const events = HttpRouter.add(
     const query = yield* parameters
     return HttpServerResponse.stream(
       ordered(yield* Control, query.get("id") ?? "", (text) => encode(`data: ${text}\n\n`), yield* place),
-      {
-        contentType: "text/event-stream",
-        headers: query.has("unbuffered") ? { "x-accel-buffering": "no" } : {}
-      }
+      { contentType: "text/event-stream" }
     )
   })
 )

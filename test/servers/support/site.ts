@@ -27,7 +27,8 @@ export interface Row {
 export interface Differences {
   /**
    * The body of a response, `"at its end"`: the client sees nothing of it before it is complete.
-   * `"with X-Accel-Buffering"`: it sees it as it is sent when the response says `X-Accel-Buffering: no`, and may not otherwise.
+   * `"with X-Accel-Buffering"`: it sees it as it is sent when the response says `X-Accel-Buffering: no`, as server-sent events do,
+   * and may not otherwise.
    * `"events only"`: it sees server-sent events as they are sent, and other bodies when there is enough of them.
    */
   readonly responsesArrive?:
