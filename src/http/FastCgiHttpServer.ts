@@ -17,7 +17,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as CgiRequest from "../cgi/CgiRequest.ts"
-import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
@@ -26,6 +25,7 @@ import type { Authorizer, Filter, Responder } from "../server/FastCgiRequest.ts"
 import type { FastCgiAuthorization, FastCgiResponse } from "../server/FastCgiResponse.ts"
 import { type Handler, type Requirements, startsOf } from "../server/FastCgiServer.ts"
 import type { FastCgiServerOptions } from "../server/FastCgiServerOptions.ts"
+import type { ApplicationRequest } from "../server/internal/applicationRequest.ts"
 import * as Engine from "../server/internal/engine.ts"
 import { sendResponse } from "./internal/sendResponse.ts"
 import { ServerRequest } from "./internal/serverRequest.ts"
@@ -214,14 +214,14 @@ const invalid = (params: FastCgiParams): string | undefined => {
 
 // What an app fails with has the response in it that it was answered with: of a missing route 404, which is no failure. A
 // response that broke off is one whatever its status.
-const failureOf = (cause: Cause.Cause<unknown>, request: ConnectionRequest): Cause.Cause<unknown> | undefined => {
+const failureOf = (cause: Cause.Cause<unknown>, request: ApplicationRequest): Cause.Cause<unknown> | undefined => {
   let status = 500
   const reasons = cause.reasons.filter((reason) => {
     if (reason._tag !== "Die" || !HttpServerResponse.isHttpServerResponse(reason.defect)) return true
     status = reason.defect.status
     return false
   })
-  return reasons.length === 0 || (status < 500 && !request.withheld) ? undefined : Cause.fromReasons(reasons)
+  return reasons.length === 0 || (status < 500 && !request.isBrokenOff) ? undefined : Cause.fromReasons(reasons)
 }
 
 // With a middleware, `toHandled` succeeds whatever has failed, and a middleware may hide what it was. So the failure is noted
@@ -235,7 +235,7 @@ const noting = (middleware: HttpMiddleware): HttpMiddleware => (app) =>
       return Effect.void
     }
     const noteAnswered = (cause: Cause.Cause<unknown>) =>
-      Effect.suspend(() => request.headSent || request.gone ? note(cause) : Effect.void)
+      Effect.suspend(() => request.hasHead || request.isOver ? note(cause) : Effect.void)
     return Effect.suspend(() => middleware(Effect.tapCause(app, noteAnswered))).pipe(
       Effect.tapCause((cause) => Effect.flatMap(causeResponse(cause), ([, answered]) => note(answered)))
     )

@@ -10,7 +10,7 @@ import type * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
-import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
+import type { ApplicationRequest } from "../server/internal/applicationRequest.ts"
 import { ServerRequest } from "./internal/serverRequest.ts"
 
 /**
@@ -65,10 +65,10 @@ export const make = (options?: FastCgiLoggerOptions): Logger.Logger<unknown, voi
   const maxLines = options?.maxLines ?? 50
   const buffer = new Uint8Array(options?.maxLineSize ?? 1024)
   // How many lines of a request there have been.
-  const counts = new WeakMap<ConnectionRequest, number>()
+  const counts = new WeakMap<ApplicationRequest, number>()
   return Logger.make((entry) => {
     const request = requestOf(entry.fiber.context)
-    if (request === undefined || !request.open) return
+    if (request === undefined || !request.isOpen) return
     if (minimum !== undefined && !LogLevel.isGreaterThanOrEqualTo(entry.logLevel, minimum)) return
     const count = counts.get(request) ?? 0
     if (count > maxLines) return
@@ -114,7 +114,7 @@ export const layer = (options?: FastCgiLoggerOptions): Layer.Layer<never> =>
 
 const withoutTimestamp = Logger.map(Logger.formatLogFmt, (line) => line.replace(/^timestamp=\S+ /, ""))
 
-const requestOf = (context: Context.Context<never>): ConnectionRequest | undefined => {
+const requestOf = (context: Context.Context<never>): ApplicationRequest | undefined => {
   const request = Option.getOrUndefined(Context.getOption(context, HttpServerRequest))
   return request instanceof ServerRequest ? request.request : undefined
 }
@@ -126,9 +126,9 @@ const maxBeforeBody = 3900
 const maxRecordOverhead = 16
 
 // One for all loggers of a request: what is in front of its head is in one buffer of nginx's.
-const logs = new WeakMap<ConnectionRequest, RequestLog>()
+const logs = new WeakMap<ApplicationRequest, RequestLog>()
 
-const logOf = (request: ConnectionRequest): RequestLog => {
+const logOf = (request: ApplicationRequest): RequestLog => {
   let log = logs.get(request)
   if (log === undefined) logs.set(request, log = new RequestLog(request))
   return log
@@ -136,20 +136,20 @@ const logOf = (request: ConnectionRequest): RequestLog => {
 
 // The lines of one request.
 class RequestLog {
-  private readonly request: ConnectionRequest
+  private readonly request: ApplicationRequest
   private held: Array<Uint8Array> = []
   private heldSize = 0
 
-  constructor(request: ConnectionRequest) {
+  constructor(request: ApplicationRequest) {
     this.request = request
-    if (request.headSent) return
-    request.onHead = (headLength) => {
+    if (request.hasHead) return
+    request.onHead((headLength) => {
       if (headLength === undefined || headLength + this.heldSize <= maxBeforeBody) this.release()
-    }
+    })
   }
 
   write(line: Uint8Array): void {
-    if (this.request.headSent) {
+    if (this.request.hasHead) {
       this.request.stderr(line)
     } else {
       this.held.push(line)

@@ -92,6 +92,20 @@ export const Role = {
 export type Role = typeof Role[keyof typeof Role]
 
 /**
+ * The input streams that a request of the role has, in the order in which they come (SPEC 6.2, 6.3, 6.4). None for a role
+ * that the specification does not have.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const inputsOf = (role: number): ReadonlyArray<"Stdin" | "Data"> =>
+  role === Role.Responder ? responderInputs : role === Role.Filter ? filterInputs : noInputs
+
+const responderInputs = ["Stdin"] as const
+const filterInputs = ["Stdin", "Data"] as const
+const noInputs = [] as const
+
+/**
  * The values of `protocolStatus` in END_REQUEST (SPEC 5.5).
  *
  * @category constants

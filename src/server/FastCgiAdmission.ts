@@ -48,19 +48,19 @@ export class FastCgiAdmission extends Context.Service<FastCgiAdmission, {
   /** Connections that are read now. */
   readonly connectionsUnsafe: () => number
   /**
-   * Calls `start` when the connection may be read: at once, or when another one has closed. Returns what is to be called
-   * once when the connection has closed, started or not.
+   * Calls `start` when the connection may be read: at once, or when another one has closed. `start` is handed what is to be
+   * called once when the connection has closed. Returns what gives up the place of a connection that still waits.
    */
-  readonly connectUnsafe: (start: () => void) => () => void
+  readonly connectUnsafe: (start: (release: () => void) => void) => () => void
   /** Counts a request in, or returns false when there are `maxRequests` already. */
   readonly beginUnsafe: () => boolean
   /** Counts a request out that `beginUnsafe` counted in. */
   readonly endUnsafe: () => void
   /**
-   * Calls `start` when a handler may run: at once, or when another one has ended. Returns what is to be called once when
-   * the handler has ended or will not be started any more.
+   * Calls `start` when a handler may run: at once, or when another one has ended. `start` is handed what is to be called once
+   * when the handler has ended. Returns what gives up the place of a handler that still waits.
    */
-  readonly handleUnsafe: (start: () => void) => () => void
+  readonly handleUnsafe: (start: (release: () => void) => void) => () => void
 }>()("effect-fastcgi/FastCgiAdmission") {}
 
 /**
@@ -148,52 +148,53 @@ const defaultMaxRequests = 1024
 // Lets `most` in at a time; the others wait in order.
 class Gate {
   readonly most: number
-  readonly waiting = new Set<() => void>()
   running = 0
+  private readonly waiting = new Set<(release: () => void) => void>()
   private handingOn = false
 
   constructor(most: number | "unbounded") {
     this.most = most === "unbounded" ? Infinity : most
   }
 
-  enter(start: () => void): () => void {
-    if (this.most === Infinity) {
-      this.running++
-      start()
-      return this.leaveUnlimited
+  enter(start: (release: () => void) => void): () => void {
+    if (this.running < this.most) {
+      this.letIn(start)
+      return nothing
     }
-    let state: "waiting" | "running" | "left" = "waiting"
-    const run = () => {
-      state = "running"
-      this.running++
-      start()
-    }
-    if (this.running < this.most) run()
-    else this.waiting.add(run)
+    this.waiting.add(start)
     return () => {
-      if (state === "waiting") this.waiting.delete(run)
-      if (state === "running") {
-        this.running--
-        this.handOn()
-      }
-      state = "left"
+      this.waiting.delete(start)
     }
   }
 
-  // What is let in may be done before it returns. It is this loop that lets the next one in then: as many calls inside of
-  // each other as there are in the queue would be more than the stack holds.
+  private letIn(start: (release: () => void) => void): void {
+    this.running++
+    if (this.most === Infinity) return start(this.leave)
+    let left = false
+    start(() => {
+      if (left) return
+      left = true
+      this.leave()
+      this.handOn()
+    })
+  }
+
+  private readonly leave = (): void => {
+    this.running--
+  }
+
+  // Who is let in may be done before it returns. It is this loop that lets the next one in then: as many calls inside of each
+  // other as there are in the queue would be more than the stack holds.
   private handOn(): void {
     if (this.handingOn) return
     this.handingOn = true
     for (const next of this.waiting) {
       if (this.running >= this.most) break
       this.waiting.delete(next)
-      next()
+      this.letIn(next)
     }
     this.handingOn = false
   }
-
-  private readonly leaveUnlimited = () => {
-    this.running--
-  }
 }
+
+const nothing = (): void => {}

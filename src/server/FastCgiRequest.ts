@@ -9,8 +9,8 @@ import type * as Effect from "effect/Effect"
 import type * as NetAddress from "effect/net/NetAddress"
 import type * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
-import type { FastCgiRequestError } from "../connection/FastCgiRequestError.ts"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
+import type { FastCgiRequestError } from "./FastCgiRequestError.ts"
 
 /**
  * What requests of all roles have.

@@ -11,7 +11,6 @@ import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { CgiHeadError } from "../cgi/CgiResponse.ts"
-import type { ConnectionRequest } from "../connection/internal/connectionRequest.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
 import type { FastCgiListener } from "./FastCgiListener.ts"
 import {
@@ -24,6 +23,7 @@ import {
 } from "./FastCgiRequest.ts"
 import * as FastCgiResponse from "./FastCgiResponse.ts"
 import type { FastCgiServerOptions } from "./FastCgiServerOptions.ts"
+import type { ApplicationRequest } from "./internal/applicationRequest.ts"
 import * as Engine from "./internal/engine.ts"
 import { AuthorizerImpl, FilterImpl, ResponderImpl } from "./internal/requests.ts"
 import * as Respond from "./internal/respond.ts"
@@ -116,7 +116,7 @@ export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 =
 }
 
 /** @internal Starts the fiber that answers a request. */
-export type Start<R> = (request: ConnectionRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
+export type Start<R> = (request: ApplicationRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
 
 /** @internal What starts the fiber of a request, by role. */
 export const startsOf = <E1, R1, E2, R2, E3, R3>(
@@ -144,8 +144,8 @@ export const startsOf = <E1, R1, E2, R2, E3, R3>(
 const start = <Id, Request, Input extends Request, A, E, R>(
   handler: Handler<Request, A, E, R> | undefined,
   current: Context.Key<Id, Request>,
-  inputOf: (request: ConnectionRequest) => Input,
-  answer: (request: ConnectionRequest, input: Input, handled: Effect.Effect<A, E, R>) => Effect.Effect<void, unknown, R>
+  inputOf: (request: ApplicationRequest) => Input,
+  answer: (request: ApplicationRequest, input: Input, handled: Effect.Effect<A, E, R>) => Effect.Effect<void, unknown, R>
 ): Start<Exclude<R, Scope.Scope | Id>> | undefined => {
   if (handler === undefined) return undefined
   // A handler that throws before it has made an Effect fails its request, not the connection.
@@ -164,7 +164,7 @@ const start = <Id, Request, Input extends Request, A, E, R>(
 
 // A Filter writes nothing before all of STDIN has come (SPEC 6.4), unless it is being interrupted.
 const filterOutput = <E, R>(
-  request: ConnectionRequest,
+  request: ApplicationRequest,
   input: FilterImpl,
   handled: Effect.Effect<FastCgiResponse.FastCgiResponse, E, R>
 ): Effect.Effect<void, unknown, R> =>
@@ -178,7 +178,7 @@ const filterOutput = <E, R>(
 
 // Nothing but a 200 with its Status line allows (SPEC 6.3), and nothing but `allow` makes one.
 const authorize = (
-  request: ConnectionRequest,
+  request: ApplicationRequest,
   decision: FastCgiResponse.FastCgiAuthorization
 ): Effect.Effect<void, unknown> => {
   if (decision._tag === "FastCgiDeny") {

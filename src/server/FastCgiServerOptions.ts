@@ -5,8 +5,8 @@
  */
 import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
-import type { ConnectionLimits } from "../connection/internal/connectionHandler.ts"
 import { defaultMaxParamsCount, defaultMaxParamsSize } from "../protocol/FastCgiParams.ts"
+import type { ConnectionLimits } from "./internal/application.ts"
 import * as Settings from "./internal/settings.ts"
 
 /**

@@ -11,7 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import { InputBuffer } from "../../src/connection/internal/inputBuffer.ts"
+import { InputStream } from "../../src/connection/internal/inputStream.ts"
 import { cut, oneByOne, random } from "../protocol/support/cuts.ts"
 import {
   bytes,
@@ -831,7 +831,7 @@ describe("CONTENT_LENGTH", () => {
   )
 })
 
-describe("InputBuffer", () => {
+describe("an input stream", () => {
   const none = () => new FastCgiRequestError.FastCgiRequestError({ reason: { _tag: "InputDiscarded" }, message: "" })
 
   /** Bytes that the buffers of the chunks take, each counted once. */
@@ -840,8 +840,12 @@ describe("InputBuffer", () => {
 
   const make = () => {
     let consumed = 0
-    const buffer = new InputBuffer((size) => {
-      consumed += size
+    const buffer = new InputStream<FastCgiRequestError.FastCgiRequestError>({
+      onConsumed: (size) => {
+        consumed += size
+      },
+      onAwaited: () => {},
+      onTouched: (stream) => stream.wake()
     })
     return { buffer, consumed: () => consumed }
   }

@@ -210,12 +210,15 @@ describe("a long queue", () => {
   it("for permits is worked off without calls inside of each other, as many as the stack holds or more", () => {
     const admission = FastCgiAdmission.makeUnsafe({ concurrency: 1 })
     const order: Array<number> = []
-    const first = admission.handleUnsafe(() => {})
+    let first = () => {}
+    admission.handleUnsafe((release) => {
+      first = release
+    })
     for (let i = 0; i < 100_000; i++) {
       // What is answered at once has ended before the queue goes on.
-      const leave: () => void = admission.handleUnsafe(() => {
+      admission.handleUnsafe((release) => {
         order.push(i)
-        leave()
+        release()
       })
     }
     first()
@@ -391,23 +394,28 @@ describe("FastCgiAdmission.makeUnsafe", () => {
   })
 
   for (const gate of ["connectUnsafe", "handleUnsafe"] as const) {
-    it(`${gate}: what leaves while it waits is never started, leaving twice is once`, () => {
+    it(`${gate}: what gives up while it waits is never started, a release twice is once`, () => {
       const admission = FastCgiAdmission.makeUnsafe({ maxConnections: 1, concurrency: 1 })
-      const started: Array<string> = []
-      const first = admission[gate](() => started.push("first"))
-      const second = admission[gate](() => started.push("second"))
-      const third = admission[gate](() => started.push("third"))
-      second()
-      second()
-      assert.deepStrictEqual(started, ["first"])
-      first()
-      first()
-      assert.deepStrictEqual(started, ["first", "third"])
-      const fourth = admission[gate](() => started.push("fourth"))
-      assert.deepStrictEqual(started, ["first", "third"])
-      third()
-      fourth()
-      assert.deepStrictEqual(started, ["first", "third", "fourth"])
+      const releases = new Map<string, () => void>()
+      const enter = (name: string) => admission[gate]((release) => releases.set(name, release))
+      const started = () => [...releases.keys()]
+      const giveUp = enter("first")
+      const giveUpSecond = enter("second")
+      enter("third")
+      giveUpSecond()
+      giveUpSecond()
+      assert.deepStrictEqual(started(), ["first"])
+      // It runs: there is no place in the queue to be given up.
+      giveUp()
+      assert.deepStrictEqual(started(), ["first"])
+      releases.get("first")!()
+      releases.get("first")!()
+      assert.deepStrictEqual(started(), ["first", "third"])
+      enter("fourth")
+      assert.deepStrictEqual(started(), ["first", "third"])
+      releases.get("third")!()
+      releases.get("fourth")!()
+      assert.deepStrictEqual(started(), ["first", "third", "fourth"])
       assert.strictEqual(admission.connectionsUnsafe(), 0)
     })
   }

@@ -1,8 +1,6 @@
 /**
  * Which requests are active on a connection, by id.
  */
-import type { ConnectionRequest } from "./connectionRequest.ts"
-
 // Ids are kept in pages of an array each. In a Map, the same id set and deleted again and again leaves something in its
 // bucket each time, and looking it up takes the longer, the more others there are: measured, 6 µs beside 1,000.
 const pageSize = 64
@@ -10,24 +8,24 @@ const pageSize = 64
 // Web servers use the lowest ids, one after the other: their pages stay.
 const lowPages = 4
 
-interface Page {
-  readonly requests: Array<ConnectionRequest | undefined>
+interface Page<Request> {
+  readonly requests: Array<Request | undefined>
   size: number
 }
 
 /** The requests of a connection by id. */
-export class RequestTable {
-  private readonly pages: Array<Page | undefined> = []
+export class RequestTable<Request extends { readonly requestId: number }> {
+  private readonly pages: Array<Page<Request> | undefined> = []
   size = 0
 
-  get(requestId: number): ConnectionRequest | undefined {
+  get(requestId: number): Request | undefined {
     const at = requestId >> pageBits
     if (at >= this.pages.length) return undefined
     const page = this.pages[at]
     return page === undefined ? undefined : page.requests[requestId & pageMask]
   }
 
-  add(request: ConnectionRequest): void {
+  add(request: Request): void {
     const at = request.requestId >> pageBits
     while (this.pages.length <= at) this.pages.push(undefined)
     const page = this.pages[at] ??= { requests: new Array(pageSize).fill(undefined), size: 0 }
@@ -36,7 +34,7 @@ export class RequestTable {
     this.size++
   }
 
-  delete(request: ConnectionRequest): void {
+  delete(request: Request): void {
     const at = request.requestId >> pageBits
     const page = this.pages[at]!
     page.requests[request.requestId & pageMask] = undefined
@@ -46,9 +44,9 @@ export class RequestTable {
   }
 
   /** What is there now; it may change while one walks it. */
-  values(): ReadonlyArray<ConnectionRequest> {
-    if (this.size === 0) return noRequests
-    const values: Array<ConnectionRequest> = []
+  values(): ReadonlyArray<Request> {
+    if (this.size === 0) return none
+    const values: Array<Request> = []
     for (const page of this.pages) {
       if (page === undefined || page.size === 0) continue
       for (const request of page.requests) if (request !== undefined) values.push(request)
@@ -60,4 +58,4 @@ export class RequestTable {
 const pageBits = Math.log2(pageSize)
 const pageMask = pageSize - 1
 
-const noRequests: ReadonlyArray<ConnectionRequest> = []
+const none: ReadonlyArray<never> = []

@@ -11,7 +11,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
 import { type CgiHeadError, encodeHead } from "../../cgi/CgiResponse.ts"
-import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
+import type { ApplicationRequest } from "../../server/internal/applicationRequest.ts"
 import * as Respond from "../../server/internal/respond.ts"
 import type { ServerRequest } from "./serverRequest.ts"
 
@@ -24,7 +24,7 @@ export const sendResponse = (
 ): Effect.Effect<unknown, HttpServerError> => {
   const request = (httpRequest as ServerRequest).request
   // Nothing can reach a web server that has given the request up.
-  if (!request.open) {
+  if (!request.isOpen) {
     request.end(1)
     return cancelBody(response.body)
   }
@@ -92,7 +92,7 @@ const declaredLength = (response: Response): number | undefined => {
 
 const sendWhole = (
   httpRequest: HttpServerRequest,
-  request: ConnectionRequest,
+  request: ApplicationRequest,
   response: Response,
   head: string,
   body: Uint8Array | string | undefined,
@@ -114,7 +114,7 @@ const sendWhole = (
 
 const sendStream = (
   httpRequest: HttpServerRequest,
-  request: ConnectionRequest,
+  request: ApplicationRequest,
   response: Response,
   head: string,
   body: Stream.Stream<Uint8Array, unknown>
@@ -132,7 +132,7 @@ const sendStream = (
 
 const sendRaw = (
   httpRequest: HttpServerRequest,
-  request: ConnectionRequest,
+  request: ApplicationRequest,
   response: Response,
   head: string,
   body: unknown
@@ -157,7 +157,7 @@ const sendRaw = (
 // Answers 500 for a response that can not be sent. Nothing of it has left, and nothing of it is used.
 const refuse = (
   httpRequest: HttpServerRequest,
-  request: ConnectionRequest,
+  request: ApplicationRequest,
   response: Response,
   defect: unknown
 ): Effect.Effect<unknown, HttpServerError> =>

@@ -22,8 +22,8 @@ import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
-import type { FastCgiRequestError } from "../../connection/FastCgiRequestError.ts"
-import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
+import type { FastCgiRequestError } from "../../server/FastCgiRequestError.ts"
+import type { ApplicationRequest } from "../../server/internal/applicationRequest.ts"
 import { ResponderImpl } from "../../server/internal/requests.ts"
 
 const headersPrototype = Object.getPrototypeOf(Headers.empty) as object
@@ -46,7 +46,7 @@ interface Origin {
 export class ServerRequest extends Inspectable.Class implements HttpServerRequest.HttpServerRequest {
   readonly [HttpServerRequest.TypeId]: typeof HttpServerRequest.TypeId
   readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId
-  readonly request: ConnectionRequest
+  readonly request: ApplicationRequest
   readonly url: string
   readonly protocol: "http" | "https" | undefined
   /** What the app has failed with under a middleware, which may hide it. */
@@ -59,7 +59,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
   private readonly peerAddressOverride: Option.Option<string> | undefined
 
   constructor(
-    request: ConnectionRequest,
+    request: ApplicationRequest,
     urlOptions: CgiRequest.UrlOptions,
     original?: ServerRequest,
     overrides?: Overrides
@@ -70,7 +70,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
     this.request = request
     this.urlOptions = urlOptions
     this.origin = original?.origin ?? { source: undefined, body: undefined }
-    this.url = overrides?.url ?? original?.url ?? CgiRequest.url(request.params!, urlOptions)
+    this.url = overrides?.url ?? original?.url ?? CgiRequest.url(request.params, urlOptions)
     this.headersCache = overrides?.headers ?? original?.headersCache
     this.protocol = overrides?.protocol ?? original?.protocol
     this.remoteAddressOverride = overrides !== undefined && "remoteAddress" in overrides
@@ -93,15 +93,15 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
 
   private methodCache: string | undefined
   get method(): string {
-    return this.methodCache ??= CgiRequest.method(this.request.params!)
+    return this.methodCache ??= CgiRequest.method(this.request.params)
   }
 
   get originalUrl(): string {
-    return CgiRequest.originalUrl(this.request.params!)
+    return CgiRequest.originalUrl(this.request.params)
   }
 
   get headers(): Headers.Headers {
-    return this.headersCache ??= CgiRequest.headers(this.request.params!, headersPrototype) as Headers.Headers
+    return this.headersCache ??= CgiRequest.headers(this.request.params, headersPrototype) as Headers.Headers
   }
 
   get cookies(): Readonly<Record<string, string>> {
@@ -110,7 +110,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
 
   get remoteAddress(): Option.Option<string> {
     return this.remoteAddressOverride ??
-      Option.fromUndefinedOr(CgiRequest.variables(this.request.params!).remoteAddress)
+      Option.fromUndefinedOr(CgiRequest.variables(this.request.params).remoteAddress)
   }
 
   get peerAddress(): Option.Option<string> {
@@ -228,7 +228,7 @@ class Body {
     return Stream.pipeThroughChannel(
       Stream.mapError(this.stream, (error) => Multipart.MultipartError.fromReason("InternalError", error)),
       Multipart.makeChannel<Multipart.MultipartError>(
-        CgiRequest.headers(this.owner.request.params!)
+        CgiRequest.headers(this.owner.request.params)
       ) as Channel.Channel<
         readonly [Multipart.Part, ...Array<Multipart.Part>],
         Multipart.MultipartError,
@@ -248,7 +248,7 @@ class Body {
     this.owner.parseError({ description: error.message, cause: error })
 
   private gather(limit: number): Effect.Effect<ArrayBuffer, HttpServerError> {
-    const length = CgiRequest.contentLength(this.owner.request.params!)
+    const length = CgiRequest.contentLength(this.owner.request.params)
     if (length !== undefined && length > limit) return Effect.fail(this.tooLarge(limit))
     const chunks: Array<Uint8Array> = []
     let size = 0

@@ -14,17 +14,7 @@ import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
-import { closingMoment, Connection } from "../../connection/internal/connection.ts"
-import type { ConnectionEvent, ConnectionHandler } from "../../connection/internal/connectionHandler.ts"
-import type { AbortReason, ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
 import { Deadlines } from "../../connection/internal/deadlines.ts"
-import {
-  badParams,
-  forbidden,
-  internalServerError,
-  type Refusal,
-  serviceUnavailable
-} from "../../connection/internal/refusals.ts"
 import type { Fork } from "../../connection/internal/timers.ts"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import { ProtocolStatus, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
@@ -33,7 +23,11 @@ import { FastCgiListener } from "../FastCgiListener.ts"
 import * as FastCgiMetrics from "../FastCgiMetrics.ts"
 import type { FastCgiLimit, Totals } from "../FastCgiMetrics.ts"
 import { type FastCgiServerOptions, handlerTimeout, toLimits } from "../FastCgiServerOptions.ts"
+import type { Application, ApplicationEvent } from "./application.ts"
+import { ApplicationEnd, closingMoment } from "./applicationEnd.ts"
+import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
 import { LimitedLog } from "./limitedLog.ts"
+import { badParams, forbidden, internalServerError, type Refusal, serviceUnavailable } from "./refusals.ts"
 
 /** What an engine runs. */
 export interface EngineOptions<R> extends FastCgiServerOptions {
@@ -43,13 +37,13 @@ export interface EngineOptions<R> extends FastCgiServerOptions {
    * Starts the fiber that handles a request: answers through its functions and ends it. When the fiber ends without having
    * ended the request, that is ended with success, or with 500 when it failed.
    */
-  readonly fork: (request: ConnectionRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
+  readonly fork: (request: ApplicationRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
   /**
    * What of a fiber's failure is one, for an application that answers for its failures itself; undefined when it has meant
    * that answer. Left out, a failure behind the answer is one that nobody has been told of.
    */
   readonly failureOf?:
-    | ((cause: Cause.Cause<unknown>, request: ConnectionRequest) => Cause.Cause<unknown> | undefined)
+    | ((cause: Cause.Cause<unknown>, request: ApplicationRequest) => Cause.Cause<unknown> | undefined)
     | undefined
   /** What is wrong with the params of a request, which is answered with 400 then. Default nothing. */
   readonly invalid?: ((params: FastCgiParams) => string | undefined) | undefined
@@ -80,20 +74,20 @@ export const serve = <R>(
     )
   })
 
-class Engine<R> implements ConnectionHandler {
+class Engine<R> implements Application {
   private readonly options: EngineOptions<R>
   private readonly context: Context.Context<R>
   private readonly admission: FastCgiAdmission.FastCgiAdmission["Service"]
   private readonly limits: ReturnType<typeof toLimits>
   private readonly fork: <E>(effect: Effect.Effect<void, E, R>) => Fiber.Fiber<void, E>
   // Connections that run, and those that are held until they may.
-  private readonly connections = new Set<Connection>()
+  private readonly connections = new Set<ApplicationEnd>()
   private readonly held = new Set<FastCgiTransport>()
   private readonly handlers = new Set<Fiber.Fiber<void, unknown>>()
   private readonly complaints: LimitedLog
   private readonly totals: Totals
-  private readonly deadlines: Deadlines<ConnectionRequest>
-  private readonly closing: Deadlines<Connection>
+  private readonly deadlines: Deadlines<ApplicationRequest>
+  private readonly closing: Deadlines<ApplicationEnd>
   private readonly clock: Clock.Clock
   // One for all connections: what they have to send at the end of a turn is sent in one go.
   private dispatcher: Scheduler.SchedulerDispatcher | undefined
@@ -127,38 +121,28 @@ class Engine<R> implements ConnectionHandler {
   }
 
   readonly accept = (transport: FastCgiTransport): void => {
-    let state: "waiting" | "running" | "ended" = "waiting"
-    let leave: (() => void) | undefined
+    let waiting = true
     this.totals.connectionsAccepted++
-    // A connection that is closed already has ended before `connectUnsafe` has returned what is to be called.
-    const end = () => {
-      state = "ended"
-      leave?.()
-    }
-    leave = this.admission.connectUnsafe(() => {
-      state = "running"
+    const giveUp = this.admission.connectUnsafe((release) => {
+      waiting = false
       this.held.delete(transport)
-      this.connect(transport, end)
+      this.connect(transport, release)
     })
-    if ((state as string) === "ended") leave()
-    else if (state === "waiting") {
-      this.held.add(transport)
-      // Nobody reads it meanwhile. When it is closed its place in the queue is given up, and with it what it holds.
-      transport.observeUnsafe({
-        onDrain: () => {},
-        onClose: () => {
-          if (state !== "waiting") return
-          this.held.delete(transport)
-          end()
-        }
-      })
-      this.reached("maxConnections", "a FastCGI connection waits", `there are ${this.admission.maxConnections} already`)
-    }
+    if (!waiting) return
+    this.held.add(transport)
+    // Nobody reads it meanwhile. When it is closed its place in the queue is given up, and with it what it holds.
+    transport.observeUnsafe({
+      onDrain: () => {},
+      onClose: () => {
+        if (this.held.delete(transport)) giveUp()
+      }
+    })
+    this.reached("maxConnections", "a FastCGI connection waits", `there are ${this.admission.maxConnections} already`)
   }
 
-  private connect(transport: FastCgiTransport, leave: () => void): void {
+  private connect(transport: FastCgiTransport, release: () => void): void {
     const fiber = Effect.runForkWith(this.context)(Effect.withFiber<void>((fiber) => {
-      const connection = new Connection(
+      const connection = new ApplicationEnd(
         transport,
         this,
         this.limits,
@@ -185,12 +169,12 @@ class Engine<R> implements ConnectionHandler {
         }))
     }))
     fiber.addObserver(() => {
-      leave()
+      release()
       this.idle()
     })
   }
 
-  // --- ConnectionHandler -----------------------------------------------------------------------
+  // --- Application -----------------------------------------------------------------------------
 
   begin(role: number, active: number): ProtocolStatus | Refusal | undefined {
     if (!this.options.handles(role)) return refuse(role, ProtocolStatus.UnknownRole, forbidden)
@@ -206,7 +190,7 @@ class Engine<R> implements ConnectionHandler {
 
   // A request that holds memory before it can be admitted, refused or counted. A peer that begins many and ends none costs
   // the others none of theirs: of the connections with most of them, the one is closed that has had some for longest.
-  paramsBegun(connection: Connection): void {
+  paramsBegun(connection: ApplicationEnd): void {
     if (connection.inParams === 1) connection.inParamsSince = ++this.paramsBegins
     const most = this.limits.maxRequestsInParams
     if (++this.inParams <= most) return
@@ -241,58 +225,48 @@ class Engine<R> implements ConnectionHandler {
       : serviceUnavailable
   }
 
-  start(request: ConnectionRequest): void {
-    const invalid = this.options.invalid?.(request.params!)
+  start(request: ApplicationRequest): void {
+    const invalid = this.options.invalid?.(request.params)
     if (invalid !== undefined) {
       this.reached(undefined, `refused FastCGI request ${request.requestId}`, invalid)
-      this.answer(request, badParams)
+      request.answer(badParams, 1)
       return
     }
     if (this.admission.concurrency === "unbounded") {
       this.run(request, undefined)
       return
     }
-    let ended = false
-    let leave: (() => void) | undefined
-    // A handler that answers at once has ended before `handleUnsafe` has returned what is to be called.
-    const end = () => {
-      ended = true
-      leave?.()
-    }
-    request.onAbort = (reason) => {
-      end()
-      if (reason === "Shutdown") this.answer(request, serviceUnavailable)
-      else request.end(1)
-    }
-    leave = this.admission.handleUnsafe(() => this.run(request, end))
-    if (ended) leave()
-    else if (!request.running) this.deadlines.add(request)
+    const leave = this.admission.handleUnsafe((release) => {
+      // The permit may come at the moment at which the request is given up.
+      if (request.isOver) release()
+      else this.run(request, release)
+    })
+    if (!request.isReady) return
+    request.queue(leave)
+    this.deadlines.add(request)
   }
 
-  private run(request: ConnectionRequest, ended: (() => void) | undefined): void {
-    request.running = true
+  private run(request: ApplicationRequest, release: (() => void) | undefined): void {
     // The handler starts to run inside `fork`, and what it wakes there may end its own request.
     let running: Fiber.Fiber<void, unknown> | undefined
     let early: AbortReason | undefined
-    request.onAbort = (reason) => {
+    request.start((reason) => {
       if (running === undefined) early ??= reason
       else this.interrupt(running, reason)
-    }
+    })
     const fiber = running = this.options.fork(request, this.context)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) {
-      if (ended !== undefined) this.deadlines.delete(request)
       this.handled(request, exit)
-      ended?.()
+      release?.()
       return
     }
     this.handlers.add(fiber)
-    this.deadlines.add(request)
+    if (!request.isOver) this.deadlines.add(request)
     fiber.addObserver((exit) => {
       this.handlers.delete(fiber)
-      this.deadlines.delete(request)
       this.handled(request, exit)
-      ended?.()
+      release?.()
       this.idle()
     })
     if (early !== undefined) this.interrupt(fiber, early)
@@ -304,40 +278,38 @@ class Engine<R> implements ConnectionHandler {
   }
 
   // The handler is interrupted, and what it makes of that is not waited for: it may be long, or never end.
-  private late(request: ConnectionRequest): void {
-    if (request.headSent || !request.open) return
+  private late(request: ApplicationRequest): void {
+    if (request.hasHead || !request.isOpen) return
     this.reached("handlerTimeout", `interrupted FastCGI request ${request.requestId}`, "it was not answered in time")
     request.stderr(tooLate)
-    this.answer(request, serviceUnavailable)
-    request.aborted = true
-    request.onAbort?.("Shutdown")
+    request.answer(serviceUnavailable, 1)
+    request.forgo()
   }
 
-  private handled(request: ConnectionRequest, exit: Exit.Exit<void, unknown>): void {
+  private handled(request: ApplicationRequest, exit: Exit.Exit<void, unknown>): void {
     if (Exit.isSuccess(exit)) {
-      if (!request.gone && !request.withheld) request.end(0)
+      request.end(0)
       return
     }
     const { failureOf } = this.options
     const cause = failureOf === undefined ? exit.cause : failureOf(exit.cause, request)
     if (cause !== undefined) this.failed(request, cause)
-    if (request.gone || request.withheld) return
-    if (request.headSent || request.aborted) {
+    if (request.hasHead || !request.isOpen) {
       request.fail()
       return
     }
     request.stderr(handlerFailed)
-    this.answer(request, Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError)
+    request.answer(Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError, 1)
   }
 
   // Counts a failure and logs why. A handler that has been given up was interrupted, which is none; a response that broke off
   // has been counted.
-  private failed(request: ConnectionRequest, cause: Cause.Cause<unknown>): void {
+  private failed(request: ApplicationRequest, cause: Cause.Cause<unknown>): void {
     const interrupted = Cause.hasInterruptsOnly(cause)
-    const givenUp = request.aborted && !request.withheld
-    if (!request.aborted && !interrupted) this.count(FastCgiMetrics.requestsFailed, 1)
-    if (givenUp && !Cause.hasDies(cause)) return
-    const untold = givenUp || request.withheld || (request.gone && this.options.failureOf === undefined)
+    const { isBrokenOff, isGivenUp, isOver } = request
+    if (!isGivenUp && !isBrokenOff && !interrupted) this.count(FastCgiMetrics.requestsFailed, 1)
+    if (isGivenUp && !Cause.hasDies(cause)) return
+    const untold = isGivenUp || isBrokenOff || (isOver && this.options.failureOf === undefined)
     // The server that stops has interrupted a response, and says so in a line of its own.
     if (untold && interrupted) return
     const message = untold
@@ -346,19 +318,14 @@ class Engine<R> implements ConnectionHandler {
       ? "a FastCGI request was interrupted before it was answered"
       : "a FastCGI handler failed"
     this.fork(
-      Effect.annotateLogs(Effect.logError(message, cause), annotationsOf(request.params!)) as Effect.Effect<void>
+      Effect.annotateLogs(Effect.logError(message, cause), annotationsOf(request.params)) as Effect.Effect<void>
     )
   }
 
-  private answer(request: ConnectionRequest, { body, head }: Refusal): void {
-    request.head(head, body, body.length)
-    request.end(1)
-  }
-
-  ended(request: ConnectionRequest): void {
+  ended(request: ApplicationRequest): void {
     this.admission.endUnsafe()
     this.totals.requestsOpen--
-    if (!request.running) this.deadlines.delete(request)
+    this.deadlines.delete(request)
   }
 
   values(asked: FastCgiParams): ReadonlyArray<readonly [string, string]> {
@@ -378,7 +345,7 @@ class Engine<R> implements ConnectionHandler {
     return Array.from(known)
   }
 
-  report(event: ConnectionEvent): void {
+  report(event: ApplicationEvent): void {
     const { limit, message, requestId } = event
     switch (event._tag) {
       case "ConnectionClosed":

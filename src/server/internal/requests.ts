@@ -5,19 +5,21 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { contentLength } from "../../cgi/CgiRequest.ts"
-import { FastCgiRequestError } from "../../connection/FastCgiRequestError.ts"
-import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
-import type { InputBuffer } from "../../connection/internal/inputBuffer.ts"
+import type { InputStream } from "../../connection/internal/inputStream.ts"
 import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { ApacheRole, Authorizer, Filter, RequestBase, Responder } from "../FastCgiRequest.ts"
+import { FastCgiRequestError } from "../FastCgiRequestError.ts"
+import type { ApplicationRequest } from "./applicationRequest.ts"
+
+type Input = InputStream<FastCgiRequestError>
 
 const encoder = new TextEncoder()
 
 /** What requests of all roles have. */
 class RequestImpl implements RequestBase {
-  protected readonly request: ConnectionRequest
+  protected readonly request: ApplicationRequest
 
-  constructor(request: ConnectionRequest) {
+  constructor(request: ApplicationRequest) {
     this.request = request
   }
 
@@ -38,7 +40,7 @@ class RequestImpl implements RequestBase {
   }
 
   get params() {
-    return this.request.params!
+    return this.request.params
   }
 
   stderr(text: string): Effect.Effect<void> {
@@ -58,7 +60,7 @@ export class ResponderImpl extends RequestImpl implements Responder {
   }
 
   /** The pull that `stdin` is made of. */
-  get stdinPull(): InputBuffer["pull"] {
+  get stdinPull(): Input["pull"] {
     return stdinOf(this.request)
   }
 }
@@ -83,12 +85,12 @@ export class FilterImpl extends RequestImpl implements Filter {
 
   /** Waits until all of STDIN has come: a Filter writes nothing before that (SPEC 6.4). What is unread is dropped. */
   get ready(): Effect.Effect<void> {
-    return Effect.andThen(this.request.stdin.skip(stdinLeft), Effect.suspend(() => this.stderr("")))
+    return Effect.andThen(this.request.stdin!.skip(stdinLeft), Effect.suspend(() => this.stderr("")))
   }
 
   override stderr(text: string): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (!this.request.stdin.complete) {
+      if (!this.request.stdin!.isComplete) {
         this.early += text
         return Effect.void
       }
@@ -125,10 +127,10 @@ const stdinLeft = () =>
 const number = (text: string | undefined): Option.Option<number> =>
   text !== undefined && /^\d{1,15}$/.test(text) ? Option.some(Number(text)) : Option.none()
 
-const stdinOf = (request: ConnectionRequest): InputBuffer["pull"] =>
-  inputOf(request.stdin, contentLength(request.params!), "CONTENT_LENGTH")
+const stdinOf = (request: ApplicationRequest): Input["pull"] =>
+  inputOf(request.stdin!, contentLength(request.params), "CONTENT_LENGTH")
 
-const inputOf = (input: InputBuffer, length: number | undefined, variable: string): InputBuffer["pull"] => {
+const inputOf = (input: Input, length: number | undefined, variable: string): Input["pull"] => {
   if (length !== undefined) {
     input.expect(length, () =>
       new FastCgiRequestError({

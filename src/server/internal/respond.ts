@@ -7,9 +7,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import { encodeHead } from "../../cgi/CgiResponse.ts"
-import type { ConnectionRequest } from "../../connection/internal/connectionRequest.ts"
 import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiResponse } from "../FastCgiResponse.ts"
+import type { ApplicationRequest } from "./applicationRequest.ts"
 
 /** The body does not have the length that `Content-Length` announces. */
 export class ContentLengthError extends Data.TaggedError("ContentLengthError")<{ readonly message: string }> {}
@@ -27,7 +27,7 @@ export const utf8Length = (text: string): number => {
 }
 
 /** Sends a response without a body, and ends the request. */
-export const sendHead = (request: ConnectionRequest, head: string, appStatus: number): void => {
+export const sendHead = (request: ApplicationRequest, head: string, appStatus: number): void => {
   request.head(head)
   request.end(appStatus)
 }
@@ -37,7 +37,7 @@ export const sendHead = (request: ConnectionRequest, head: string, appStatus: nu
  * it does not stand in the way of others on the connection, and a peer that takes nothing is noticed.
  */
 export const sendWhole = (
-  request: ConnectionRequest,
+  request: ApplicationRequest,
   head: string,
   body: Uint8Array | string,
   bodyLength: number,
@@ -58,7 +58,7 @@ export const sendWhole = (
  * stream fails, is interrupted or does not keep to `contentLength`, the response is cut off instead.
  */
 export const sendStream = <E, R>(
-  request: ConnectionRequest,
+  request: ApplicationRequest,
   head: string,
   body: Stream.Stream<Uint8Array, E, R>,
   contentLength: number | undefined,
@@ -91,13 +91,13 @@ export const sendStream = <E, R>(
 }
 
 /** Sends a response of the stream API, and ends the request. Fails, with nothing sent, when the head cannot be sent. */
-export const send = (request: ConnectionRequest, response: FastCgiResponse): Effect.Effect<void, unknown> => {
+export const send = (request: ApplicationRequest, response: FastCgiResponse): Effect.Effect<void, unknown> => {
   const encoded = encodeHead(response.status, response.statusText, response.headers, response.setCookies)
   if (typeof encoded !== "string") return Effect.fail(encoded)
   const head = request.role === Role.Authorizer ? statusFirst(encoded) : encoded
   const body = response.body
   const omitted = response.status === 204 || response.status === 205 || response.status === 304 ||
-    request.params?.get("REQUEST_METHOD") === "HEAD"
+    request.params.get("REQUEST_METHOD") === "HEAD"
   if (omitted || body === undefined) {
     sendHead(request, head, response.appStatus)
     return Exit.void

@@ -1,13 +1,13 @@
 /**
- * One input stream of a request (STDIN or DATA) between the records that bring it and the handler that pulls it.
+ * One stream of a request between the records that bring it and its reader: STDIN and DATA at the application's end, STDOUT
+ * and STDERR at the web server's.
  *
- * Plain state, changed by the connection and by one reader. `unread` is what it holds in memory for the handler; the
- * connection sums it up and decides about pausing.
+ * Plain state, changed by the connection and by one reader. `unread` is what the stream holds in memory for the reader; the
+ * connection sums it up and decides about pausing. Only `wake` runs the reader.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Pull from "effect/Pull"
-import type { FastCgiRequestError } from "../FastCgiRequestError.ts"
 
 // A view keeps the whole read it came with in memory: below an eighth of it, the bytes are copied. Measured: 1000 kept
 // bytes held 64 MiB as views, 0.2 MiB when copied. mod_fcgid and Apache send 8 KiB records, which stay views.
@@ -20,15 +20,24 @@ const maxPinned = 8 / 7
 // Small fragments are copied together into blocks of this size.
 const blockSize = 4096
 
-type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
+/** What a pull gives. */
+export type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
 
-/** Makes the error of a stream, when somebody sees it: an error with its stack costs more than a small request. */
-export type MakeError = () => FastCgiRequestError
+/** Who is told what a stream does. */
+export interface InputOwner {
+  /** Bytes have been pulled or dropped. */
+  readonly onConsumed: (size: number) => void
+  /** A reader has begun to wait. */
+  readonly onAwaited: () => void
+  /** There is something for a reader that waits: `wake` of the stream is to be called. */
+  readonly onTouched: (stream: { readonly wake: () => void }) => void
+}
 
-/** The bytes of one input stream. */
-export class InputBuffer {
-  private readonly onConsumed: (size: number) => void
-  private readonly onAwaited: (() => void) | undefined
+/**
+ * The bytes of one stream. Its errors are made when somebody sees them: one with its stack costs more than a small request.
+ */
+export class InputStream<E> {
+  private owner: InputOwner | undefined
   private chunks: Array<Uint8Array> = []
   // The read that the last chunks are views of, where they begin and how much they hold.
   private pinned: ArrayBufferLike | undefined
@@ -37,27 +46,26 @@ export class InputBuffer {
   private block: Uint8Array | undefined
   private blockSize = 0
   private ended = false
-  private failure: MakeError | undefined
-  private reader: ((effect: Effect.Effect<Chunks, FastCgiRequestError | Cause.Done>) => void) | undefined
+  private failure: (() => E) | undefined
+  private reader: ((effect: Effect.Effect<Chunks, E | Cause.Done>) => void) | undefined
   // Who waits for the end of the stream, without reading it.
   private skipper: (() => void) | undefined
   private remaining = Infinity
-  private whenShort: MakeError | undefined
+  private whenShort: (() => E) | undefined
   /** Bytes that have arrived and have not been pulled. */
   unread = 0
 
-  constructor(onConsumed: (size: number) => void, onAwaited?: () => void) {
-    this.onConsumed = onConsumed
-    this.onAwaited = onAwaited
+  constructor(owner: InputOwner) {
+    this.owner = owner
   }
 
   /** Whether all of the stream has arrived. */
-  get complete(): boolean {
+  get isComplete(): boolean {
     return this.ended
   }
 
   /** Whether somebody waits for bytes, or for their end. */
-  get awaited(): boolean {
+  get isAwaited(): boolean {
     return this.reader !== undefined || this.skipper !== undefined
   }
 
@@ -65,7 +73,7 @@ export class InputBuffer {
    * Announces how many bytes there are to be: more are not delivered, less end the stream with `whenShort`. Counts from
    * what has not been pulled yet, so it is set before the first pull; set again, it changes nothing.
    */
-  expect(length: number, whenShort: MakeError): void {
+  expect(length: number, whenShort: () => E): void {
     if (this.remaining !== Infinity) return
     this.remaining = length
     this.whenShort ??= whenShort
@@ -91,20 +99,27 @@ export class InputBuffer {
       }
     }
     this.unread += length
+    this.touch()
     return length
   }
 
   /** Says that all of the stream has arrived. */
   end(): void {
     this.ended = true
+    this.touch()
   }
 
   /** Says that no more comes, although not all has: what has arrived can be pulled, then a pull fails. */
-  cut(failure: MakeError): void {
+  cut(failure: () => E): void {
     if (this.ended) return
     this.ended = true
     this.whenShort = failure
-    this.wake()
+    this.touch()
+  }
+
+  /** Tells the owner nothing from here on: what has arrived is the reader's own. */
+  leave(): void {
+    this.owner = undefined
   }
 
   /** Hands what has arrived to a waiting reader, once for a whole read. */
@@ -123,7 +138,7 @@ export class InputBuffer {
   }
 
   /** Drops what is unread and whatever still comes. A pull fails, unless everything had been pulled already. */
-  discard(failure: MakeError): void {
+  discard(failure: () => E): void {
     if (this.failure !== undefined || (this.ended && this.unread === 0)) return
     this.failure = failure
     this.chunks = []
@@ -131,12 +146,12 @@ export class InputBuffer {
     this.block = undefined
     const dropped = this.unread
     this.unread = 0
-    if (dropped > 0) this.onConsumed(dropped)
-    this.wake()
+    if (dropped > 0) this.owner?.onConsumed(dropped)
+    this.touch()
   }
 
   /** Drops what is unread and whatever still comes, and waits until all of it has come. */
-  skip(failure: MakeError): Effect.Effect<void> {
+  skip(failure: () => E): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.ended) return Effect.void
       this.discard(failure)
@@ -150,13 +165,13 @@ export class InputBuffer {
   }
 
   /** Everything that has arrived since the last pull; waits when that is nothing. Dies beside a pull that waits. */
-  get pull(): Pull.Pull<Chunks, FastCgiRequestError> {
+  get pull(): Pull.Pull<Chunks, E> {
     return Effect.suspend(() =>
       this.take() ??
-        Effect.callback<Chunks, FastCgiRequestError | Cause.Done>((resume) => {
+        Effect.callback<Chunks, E | Cause.Done>((resume) => {
           if (this.reader !== undefined) return resume(Effect.die(new Error("the input is being read already")))
           this.reader = resume
-          this.onAwaited?.()
+          this.owner?.onAwaited()
           return Effect.sync(() => {
             this.reader = undefined
           })
@@ -164,7 +179,7 @@ export class InputBuffer {
     )
   }
 
-  private take(): Effect.Effect<Chunks, FastCgiRequestError | Cause.Done> | undefined {
+  private take(): Effect.Effect<Chunks, E | Cause.Done> | undefined {
     if (this.failure !== undefined) return Effect.fail(this.failure())
     if (this.unread > 0) {
       this.seal()
@@ -175,13 +190,17 @@ export class InputBuffer {
       this.unread = 0
       if (size > this.remaining) chunks = trim(chunks, this.remaining)
       this.remaining -= Math.min(size, this.remaining)
-      this.onConsumed(size)
+      this.owner?.onConsumed(size)
       if (chunks.length > 0) return Effect.succeed(chunks as unknown as Chunks)
     }
     if (this.remaining === 0 && this.whenShort !== undefined) return Cause.done()
     if (!this.ended) return undefined
     if (this.remaining > 0 && this.whenShort !== undefined) return Effect.fail(this.whenShort())
     return Cause.done()
+  }
+
+  private touch(): void {
+    if (this.isAwaited) this.owner?.onTouched(this)
   }
 
   private copy(content: Uint8Array): void {

@@ -1,10 +1,11 @@
 /**
- * What a connection and the layer above it agree on: the limits that the connection keeps, what it asks, and what it tells.
+ * What the application's end of a connection and the engine agree on: the limits that the end keeps, what it asks, and what
+ * it tells.
  */
 import type * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import type { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
-import type { Connection } from "./connection.ts"
-import type { ConnectionRequest } from "./connectionRequest.ts"
+import type { ApplicationEnd } from "./applicationEnd.ts"
+import type { ApplicationRequest } from "./applicationRequest.ts"
 import type { Refusal } from "./refusals.ts"
 
 /** Limits of one connection; defaults are in `server/FastCgiServerOptions`. Times are milliseconds, `Infinity` for none. */
@@ -31,24 +32,24 @@ export interface ConnectionLimits extends FastCgiParams.FastCgiParamsLimits {
   readonly allowHalfOpen: boolean
 }
 
-/** What the connection asks of the layer above. All synchronous. */
-export interface ConnectionHandler {
+/** What a connection asks of the application. All synchronous. */
+export interface Application {
   /** BEGIN_REQUEST: undefined goes on; a protocol status ends the request at once; a refusal once its PARAMS have ended. */
   readonly begin: (role: number, active: number) => ProtocolStatus | Refusal | undefined
   /** PARAMS of a request have begun. May call `overrun` of a connection. */
-  readonly paramsBegun: (connection: Connection) => void
+  readonly paramsBegun: (connection: ApplicationEnd) => void
   /** PARAMS of a request have ended, or will not. */
   readonly paramsEnded: () => void
   /** PARAMS have ended: undefined admits; anything else is the answer. */
   readonly admit: (role: number) => ProtocolStatus | Refusal | undefined
-  /** Run the handler of a request that has been admitted. It calls `end` or `fail` of the request once. */
-  readonly start: (request: ConnectionRequest) => void
+  /** Run the handler of a request that has been admitted: `start` or `queue` of it, and later once `end` or `fail`. */
+  readonly start: (request: ApplicationRequest) => void
   /** A request that `admit` admitted has ended, or is as good as ended. */
-  readonly ended: (request: ConnectionRequest) => void
+  readonly ended: (request: ApplicationRequest) => void
   /** GET_VALUES: the variables that are known, of those whose names are asked for. */
   readonly values: (asked: FastCgiParams.FastCgiParams) => ReadonlyArray<readonly [string, string]>
   /** Something of the protocol was broken or a limit reached, and what has been done about it. */
-  readonly report: (event: ConnectionEvent) => void
+  readonly report: (event: ApplicationEvent) => void
 }
 
 /** The limits of a connection that somebody can reach, by the names of their options. */
@@ -62,7 +63,7 @@ export type ConnectionLimit =
   | "writeTimeout"
 
 /** What is worth telling somebody, or counting. `limit` is what was reached, if it was one. */
-export interface ConnectionEvent {
+export interface ApplicationEvent {
   readonly _tag: "ConnectionClosed" | "ConnectionIdle" | "RequestRefused" | "InputDiscarded" | "ResponseCutOff"
   readonly requestId?: number | undefined
   readonly limit?: ConnectionLimit | undefined

@@ -1,0 +1,204 @@
+/**
+ * One end of a connection: the transport, records read and dispatched, what is written, and who is told. `ApplicationEnd` and
+ * `WebServerEnd` say what a record does.
+ *
+ *     onRead -> decode -> record, record, ... -> tell -> wake readers -> write -> settled
+ *
+ * Decide first, tell afterwards: a record, a handler or the transport changes the state of requests and of the connection, in
+ * plain synchronous code that calls nobody. Then `settle` starts, interrupts, wakes and closes, in that order. Whoever is
+ * told may come back and change the state again: that is taken in when it has returned.
+ */
+import type * as Scheduler from "effect/Scheduler"
+import * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
+import type { FastCgiRecord } from "../../protocol/FastCgiRecord.ts"
+import type { FastCgiTransport, FastCgiTransportObserver, FastCgiTransportReader } from "../FastCgiTransport.ts"
+import { type ConnectionState, connectionStates } from "./connectionState.ts"
+import type { InputOwner } from "./inputStream.ts"
+import { type OutputObserver, OutputQueue } from "./outputQueue.ts"
+import type { ReadAhead } from "./readAhead.ts"
+import { RequestTable } from "./requestTable.ts"
+
+type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
+
+/** No records. */
+export const noRecords: ReadonlyArray<FastCgiRecord> = []
+
+/** One end of a connection. */
+export abstract class Endpoint<Request extends { readonly requestId: number }>
+  implements FastCgiTransportObserver, FastCgiTransportReader, OutputObserver, InputOwner
+{
+  readonly transport: FastCgiTransport
+  readonly output: OutputQueue
+  readonly requests = new RequestTable<Request>()
+  protected state: ConnectionState = connectionStates.open
+  protected abstract readonly readAhead: ReadAhead
+  private readonly decoder = FastCgiDecoder.make()
+  // Streams whose readers are to be woken.
+  private readonly touched: Array<{ readonly wake: () => void }> = []
+  // Records that wait until there is room for the answers, and what has made those behind them unreadable.
+  protected parked = noRecords
+  private parkedError: FastCgiDecoder.FastCgiDecodeError | undefined
+  private startsWait = false
+  private awaitsRoom = false
+  private settling = false
+  private unsettled = false
+
+  constructor(transport: FastCgiTransport, dispatcher: Scheduler.SchedulerDispatcher, outputHighWaterMark: number) {
+    this.transport = transport
+    this.output = new OutputQueue(transport, dispatcher, outputHighWaterMark, this)
+    transport.observeUnsafe(this)
+  }
+
+  /** Takes one record. Changes the state, and calls nobody. */
+  protected abstract record(record: FastCgiRecord): void
+
+  /** Whether a record may be taken now; otherwise it and what is behind it wait until there is room for output. */
+  protected abstract mayTake(record: FastCgiRecord): boolean
+
+  /** The peer sent bytes that are no records, or ended inside of one. */
+  protected abstract malformed(error: FastCgiDecoder.FastCgiDecodeError): void
+
+  /** What was called here has thrown, which is a defect. */
+  protected abstract failed(defect: unknown): void
+
+  /** The peer has half-closed. */
+  protected abstract peerEnded(): void
+
+  /** Tells what has been decided about requests. */
+  protected abstract tell(): void
+
+  /** Starts what there is room for, at the end of a read. Returns whether something waits for room. */
+  protected abstract startWaiting(): boolean
+
+  /** Decides about the connection when everything else has been told. */
+  protected abstract settleConnection(): void
+
+  abstract onClose(): void
+  abstract onDrain(): void
+  abstract onPending(): void
+
+  onRead(chunks: Chunks): void {
+    // What is only read so that the peer can send it is not decoded: measured, 128 MiB of GET_VALUES that came while the
+    // connection was closing took 300 MiB.
+    if (!this.state.isOpen) return
+    const records: Array<FastCgiRecord> = []
+    let error: FastCgiDecoder.FastCgiDecodeError | undefined
+    for (let i = 0; i < chunks.length && error === undefined; i++) error = this.decoder.push(chunks[i], records)
+    this.dispatch(records, error)
+  }
+
+  onReadEnd(): void {
+    const error = this.state.isOpen ? this.decoder.end() : undefined
+    const settling = this.deciding()
+    if (error === undefined) this.peerEnded()
+    else this.malformed(error)
+    this.decided(settling)
+  }
+
+  onReadDefect(defect: unknown): void {
+    this.settling = false
+    this.failed(defect)
+  }
+
+  onBlocked(): void {
+    this.readAhead.reconsider()
+  }
+
+  onConsumed(size: number): void {
+    this.readAhead.consumed(size)
+  }
+
+  onAwaited(): void {
+    this.readAhead.reconsider()
+  }
+
+  onTouched(stream: { readonly wake: () => void }): void {
+    this.touched.push(stream)
+  }
+
+  private dispatch(records: ReadonlyArray<FastCgiRecord>, error?: FastCgiDecoder.FastCgiDecodeError): void {
+    this.settling = true
+    let at = this.take(records, 0)
+    // The transport may have taken at once what was in the way.
+    while (at < records.length && this.state.isOpen && !this.output.full) at = this.take(records, at)
+    if (at < records.length && this.state.isOpen) {
+      this.parked = at === 0 ? records : records.slice(at)
+      this.parkedError = error
+      this.readAhead.hold()
+    }
+    if (this.parked.length > 0 || this.startsWait) this.awaitRoom()
+    this.settling = false
+    this.settle()
+    if (!this.state.isOpen || this.parked.length > 0) return
+    if (error === undefined) return this.readAhead.pauseIfFull()
+    const settling = this.deciding()
+    this.malformed(error)
+    this.decided(settling)
+  }
+
+  // Takes records up to the first that has to wait. Returns where that is.
+  private take(records: ReadonlyArray<FastCgiRecord>, from: number): number {
+    let at = from
+    this.output.beginBatch()
+    for (; at < records.length && this.state.isOpen; at++) {
+      const record = records[at]
+      if (!this.mayTake(record)) break
+      this.record(record)
+      this.tell()
+    }
+    this.startsWait = this.startWaiting()
+    this.wake()
+    this.output.endBatch()
+    return at
+  }
+
+  private awaitRoom(): void {
+    if (this.awaitsRoom) return
+    this.awaitsRoom = true
+    this.output.whenRoom(this.goOn)
+  }
+
+  private readonly goOn = (): void => {
+    this.awaitsRoom = false
+    const { parked, parkedError } = this
+    this.parked = noRecords
+    this.parkedError = undefined
+    if (!this.state.isOpen) return
+    this.readAhead.release()
+    this.dispatch(parked, parkedError)
+  }
+
+  /** Puts off telling until `decided`, which takes what this returns. */
+  protected deciding(): boolean {
+    const { settling } = this
+    this.settling = true
+    return settling
+  }
+
+  /** Tells what has been decided, unless that is being done already further out. */
+  protected decided(wasSettling: boolean): void {
+    this.settling = wasSettling
+    this.settle()
+  }
+
+  /** Tells what has been decided, unless that is being done already. Called wherever something has been decided. */
+  protected settle(): void {
+    this.unsettled = true
+    if (this.settling) return
+    this.settling = true
+    while (this.unsettled) {
+      this.unsettled = false
+      this.tell()
+      this.wake()
+      this.settleConnection()
+    }
+    this.settling = false
+  }
+
+  private wake(): void {
+    const { touched } = this
+    if (touched.length === 0) return
+    for (let i = 0; i < touched.length; i++) touched[i].wake()
+    touched.length = 0
+  }
+}
