@@ -1,5 +1,5 @@
 /**
- * One test per row of the table in `src/connection/internal/connection.ts`, with the row's text as its name.
+ * What records do to a running server, by the state of their id. The table itself is walked in `requestState.test.ts`.
  */
 import { assert, describe } from "@effect/vitest"
 import { FastCgiParams, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"

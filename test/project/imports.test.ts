@@ -37,12 +37,11 @@ const table: Record<string, Rules> = {
     files: ["cgi/internal/percent.ts"],
     packages: [core, net, socket]
   },
-  // The adapter runs on the same engine as FastCgiServer, and sees of a connection only the errors and the type of a request.
+  // The adapter runs on the same engine as FastCgiServer, and sees nothing of a connection.
   http: {
     folders: ["server", "cgi", "protocol"],
     internals: ["server"],
     files: ["cgi/internal/percent.ts"],
-    types: ["connection"],
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
   client: {
@@ -149,6 +148,14 @@ describe("imports of src", () => {
     assert.deepStrictEqual(sourceFiles().map(folderOf).filter((folder) => table[folder] === undefined), [])
   })
 
+  it("of the files that hold the states are of one another and of the protocol", () => {
+    for (const file of ["requestState.ts", "connectionState.ts", "stateMachine.ts"]) {
+      const foreign = edgesOf(`connection/internal/${file}`).map(({ specifier }) => specifier)
+        .filter((specifier) => !/^(\.\/stateMachine\.ts|\.\.\/\.\.\/protocol\/.*)$/.test(specifier))
+      assert.deepStrictEqual(foreign, [], file)
+    }
+  })
+
   it("read every form of an import line", () => {
     const found = importsOf(
       [
@@ -181,7 +188,7 @@ describe("imports of src", () => {
     assert.isDefined(objection(edge("http/A.ts", "effect/http")))
     assert.isDefined(objection(edge("server/A.ts", "effect/http/HttpServer")))
     assert.isDefined(objection(edge("server/A.ts", "@effect/platform-node/NodeSocket")))
-    assert.isDefined(objection(edge("http/A.ts", "../connection/internal/outputQueue.ts")))
+    assert.isDefined(objection(edge("http/A.ts", "../connection/FastCgiTransport.ts", true)))
     assert.isDefined(objection(edge("cgi/A.ts", "../protocol/FastCgiParams.ts")))
     assert.isDefined(objection(edge("connection/A.ts", "../server/FastCgiListener.ts")))
     assert.isDefined(objection(edge("client/A.ts", "../node/NodeFastCgi.ts")))
