@@ -145,7 +145,11 @@ const start = <Id, Request, Input extends Request, A, E, R>(
   handler: Handler<Request, A, E, R> | undefined,
   current: Context.Key<Id, Request>,
   inputOf: (request: ApplicationRequest) => Input,
-  answer: (request: ApplicationRequest, input: Input, handled: Effect.Effect<A, E, R>) => Effect.Effect<void, unknown, R>
+  answer: (
+    request: ApplicationRequest,
+    input: Input,
+    handled: Effect.Effect<A, E, R>
+  ) => Effect.Effect<void, unknown, R>
 ): Start<Exclude<R, Scope.Scope | Id>> | undefined => {
   if (handler === undefined) return undefined
   // A handler that throws before it has made an Effect fails its request, not the connection.
