@@ -12,8 +12,9 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as CgiProgram from "../server/CgiProgram.ts"
 import * as FastCgiAccess from "../server/FastCgiAccess.ts"
+import * as FastCgiLimits from "../server/FastCgiLimits.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
-import { count, isSetToNothing, setting, warnOfUnknown } from "../server/internal/settings.ts"
+import { isSetToNothing, limits, setting, warnOfUnknown } from "../server/internal/settings.ts"
 import { acceptor } from "./internal/acceptor.ts"
 import { listenForms, parseListenAddress } from "./internal/address.ts"
 import { cgiProcess } from "./internal/cgiProcess.ts"
@@ -22,15 +23,6 @@ import { bindFd } from "./internal/inheritedSocket.ts"
 import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
 import { systemdSockets } from "./internal/systemdSockets.ts"
 import { bindUnix } from "./internal/unixSocket.ts"
-
-/**
- * How many connections the operating system completes and holds until they are accepted, unless told otherwise. What it
- * makes of the number is its own business: Linux cuts it at `net.core.somaxconn`.
- *
- * @category constants
- * @since 0.1.0
- */
-export const defaultBacklog = 511
 
 /**
  * A listening socket that the process was started with.
@@ -345,13 +337,13 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
       "three octal digits, such as 660",
       (text) => /^0?[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : undefined
     ),
-    backlog: count("FASTCGI_BACKLOG"),
+    limits: limits(FastCgiLimits.listener),
     allow: setting("FASTCGI_ALLOW", "addresses and networks, with commas between", (text) => {
       const list = text.split(",").map((entry) => entry.trim())
       return Result.isSuccess(FastCgiAccess.fromEntries(list)) ? list : undefined
     })
   }),
-  Effect.fnUntraced(function*({ allow, backlog, listen, mode }) {
+  Effect.fnUntraced(function*({ allow, limits: { backlog }, listen, mode }) {
     yield* warnOfUnknown
     // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
     const more = { backlog, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
@@ -379,7 +371,7 @@ export const layerConfig = (
 const makeOne = (
   options: NodeFastCgiListenerOptions
 ): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> => {
-  const backlog = options.backlog ?? defaultBacklog
+  const backlog = options.backlog ?? FastCgiLimits.listener.backlog.default
   // On a UNIX socket it lets everybody in, but it is looked at there as well.
   const allow = "allow" in options ? options.allow : undefined
   if ("path" in options && options.path !== undefined) {

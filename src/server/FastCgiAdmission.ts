@@ -11,22 +11,16 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as FastCgiLimits from "./FastCgiLimits.ts"
 import * as Settings from "./internal/settings.ts"
 
 /**
- * Options of `layer`.
+ * Options of `layer`: the limits of `FastCgiLimits.admission`.
  *
  * @category options
  * @since 0.1.0
  */
-export interface FastCgiAdmissionOptions {
-  /** Connections that are read at the same time; further ones are held unread. Default `"unbounded"`. */
-  readonly maxConnections?: number | "unbounded" | undefined
-  /** Requests that are open at the same time; further ones are refused. Default 1024. */
-  readonly maxRequests?: number | "unbounded" | undefined
-  /** Handlers that run at the same time; further ones wait, in order. Default `"unbounded"`. */
-  readonly concurrency?: number | "unbounded" | undefined
-}
+export interface FastCgiAdmissionOptions extends FastCgiLimits.OptionsOf<typeof FastCgiLimits.admission> {}
 
 /**
  * Counts what is open and says whether more may be. All functions are synchronous: they run between two records.
@@ -70,9 +64,10 @@ export class FastCgiAdmission extends Context.Service<FastCgiAdmission, {
  * @since 0.1.0
  */
 export const makeUnsafe = (options?: FastCgiAdmissionOptions): FastCgiAdmission["Service"] => {
-  const maxConnections = options?.maxConnections ?? "unbounded"
-  const maxRequests = options?.maxRequests ?? defaultMaxRequests
-  const concurrency = options?.concurrency ?? "unbounded"
+  const { admission } = FastCgiLimits
+  const maxConnections = options?.maxConnections ?? admission.maxConnections.default
+  const maxRequests = options?.maxRequests ?? admission.maxRequests.default
+  const concurrency = options?.concurrency ?? admission.concurrency.default
   const connections = new Gate(maxConnections)
   const handlers = new Gate(concurrency)
   const most = maxRequests === "unbounded" ? Infinity : maxRequests
@@ -122,11 +117,7 @@ export const fromContext = <R>(context: Context.Context<R>): FastCgiAdmission["S
  * @category configuration
  * @since 0.1.0
  */
-export const config: Config.Config<FastCgiAdmissionOptions> = Config.all({
-  maxConnections: Settings.countOrUnbounded("FASTCGI_MAX_CONNECTIONS"),
-  maxRequests: Settings.countOrUnbounded("FASTCGI_MAX_REQUESTS"),
-  concurrency: Settings.countOrUnbounded("FASTCGI_CONCURRENCY")
-})
+export const config: Config.Config<FastCgiAdmissionOptions> = Settings.limits(FastCgiLimits.admission)
 
 /**
  * Provides an admission with the limits of `config`, or of another `Config` value.
@@ -142,8 +133,6 @@ export const layerConfig = (
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
-
-const defaultMaxRequests = 1024
 
 // Lets `most` in at a time; the others wait in order.
 class Gate {

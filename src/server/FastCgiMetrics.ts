@@ -9,26 +9,6 @@ import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 
 /**
- * A limit or a timeout of a server, by the name of its option.
- *
- * @category models
- * @since 0.1.0
- */
-export type FastCgiLimit =
-  | "maxParamsSize"
-  | "maxParamsCount"
-  | "maxRequestsInParams"
-  | "stallTimeout"
-  | "paramsTimeout"
-  | "idleTimeout"
-  | "writeTimeout"
-  | "maxConnections"
-  | "maxRequests"
-  | "maxRequestsPerConnection"
-  | "handlerTimeout"
-  | "gracefulShutdownTimeout"
-
-/**
  * Connections that are open and read. Those that `maxConnections` holds back are not counted.
  *
  * @category metrics
@@ -118,7 +98,7 @@ export const requestsFailed: Metric.Counter<number> = Metric.counter("fastcgi_re
 })
 
 /**
- * How often each limit has been reached, by the name of its option (`FastCgiLimit`).
+ * How often each limit has been reached, by the name of its option (`FastCgiLimits.FastCgiLimit`).
  *
  * @category metrics
  * @since 0.1.0

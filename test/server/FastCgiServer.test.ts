@@ -769,7 +769,7 @@ describe("roles", () => {
       ["has no handler", {}, [], R.ProtocolStatus.UnknownRole, "403 Forbidden"],
       [
         "is one too many",
-        { overload: "protocolStatus", maxRequestsPerConnection: 1 },
+        { overload: "protocolStatus", maxConcurrentRequestsPerConnection: 1 },
         opening(1),
         2,
         "503 Service Unavailable"

@@ -13,7 +13,7 @@ const provider = (env: Record<string, string>) =>
 const all = {
   FASTCGI_MAX_PARAMS_SIZE: "64 KiB",
   FASTCGI_MAX_PARAMS_COUNT: "100",
-  FASTCGI_MAX_REQUESTS_PER_CONNECTION: "8",
+  FASTCGI_MAX_CONCURRENT_REQUESTS_PER_CONNECTION: "8",
   FASTCGI_MAX_REQUESTS_IN_PARAMS: "9",
   FASTCGI_INPUT_HIGH_WATER_MARK: "1000",
   FASTCGI_MAX_BUFFERED_INPUT: "2 MB",
@@ -38,7 +38,7 @@ describe("FastCgiServerOptions.config", () => {
       assert.deepStrictEqual(options, {
         maxParamsSize: 65_536,
         maxParamsCount: 100,
-        maxRequestsPerConnection: 8,
+        maxConcurrentRequestsPerConnection: 8,
         maxRequestsInParams: 9,
         inputHighWaterMark: 1000,
         maxBufferedInput: 2_000_000,
@@ -71,7 +71,7 @@ describe("FastCgiServerOptions.config", () => {
       ["FASTCGI_MAX_BUFFERED_INPUT", "0 KiB"],
       ["FASTCGI_OUTPUT_HIGH_WATER_MARK", "0"],
       ["FASTCGI_MAX_PARAMS_COUNT", "0"],
-      ["FASTCGI_MAX_REQUESTS_PER_CONNECTION", "-1"],
+      ["FASTCGI_MAX_CONCURRENT_REQUESTS_PER_CONNECTION", "-1"],
       ["FASTCGI_STALL_TIMEOUT", "soon"],
       ["FASTCGI_IDLE_TIMEOUT", "30"],
       ["FASTCGI_MULTIPLEXING", "maybe"],

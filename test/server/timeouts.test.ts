@@ -283,24 +283,24 @@ describe("writeTimeout", () => {
   )
 })
 
-describe("maxRequestsPerConnection", () => {
+describe("maxConcurrentRequestsPerConnection", () => {
   const gate = Deferred.makeUnsafe<void>()
   const gated = { responder: () => Effect.as(Deferred.await(gate), FastCgiResponse.make("done")) }
   play(
     "refuses with 503 what is beyond it on one connection, and nothing on another",
-    serve(gated, { maxRequestsPerConnection: 2 }),
+    serve(gated, { maxConcurrentRequestsPerConnection: 2 }),
     () =>
       Effect.gen(function*() {
-        const before = yield* reached("maxRequestsPerConnection")
+        const before = yield* reached("maxConcurrentRequestsPerConnection")
         const peer = yield* connect
         const other = yield* connect
         yield* exchange(peer, ...opening(1), R.stdin(1), ...opening(2), R.stdin(2))
         yield* peer.send(...opening(3), R.stdin(3))
         assert.strictEqual((yield* peer.reply(3)).stdout, unavailable)
         yield* exchange(other, ...opening(1), R.stdin(1))
-        assert.strictEqual((yield* reached("maxRequestsPerConnection")) - before, 1)
+        assert.strictEqual((yield* reached("maxConcurrentRequestsPerConnection")) - before, 1)
         assert.deepStrictEqual((yield* takeLogs).map(({ message }) => message), [
-          "refused a FastCGI request: its connection has 2 already (maxRequestsPerConnection)"
+          "refused a FastCGI request: its connection has 2 already (maxConcurrentRequestsPerConnection)"
         ])
         yield* Deferred.succeed(gate, undefined)
         for (const id of [1, 2]) assert.strictEqual((yield* peer.reply(id)).stdout, page("done"))
@@ -312,7 +312,7 @@ describe("maxRequestsPerConnection", () => {
 
   play(
     "refuses with OVERLOADED where that is asked for",
-    serve({ responder: () => Effect.never }, { maxRequestsPerConnection: 1, overload: "protocolStatus" }),
+    serve({ responder: () => Effect.never }, { maxConcurrentRequestsPerConnection: 1, overload: "protocolStatus" }),
     () =>
       Effect.gen(function*() {
         const peer = yield* connect

@@ -19,10 +19,11 @@ import type { Fork } from "../../connection/internal/timers.ts"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import { ProtocolStatus, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import * as FastCgiAdmission from "../FastCgiAdmission.ts"
+import type { FastCgiLimit } from "../FastCgiLimits.ts"
 import { FastCgiListener } from "../FastCgiListener.ts"
 import * as FastCgiMetrics from "../FastCgiMetrics.ts"
-import type { FastCgiLimit, Totals } from "../FastCgiMetrics.ts"
-import { type FastCgiServerOptions, handlerTimeout, toLimits } from "../FastCgiServerOptions.ts"
+import type { Totals } from "../FastCgiMetrics.ts"
+import { type FastCgiServerOptions, toLimits } from "../FastCgiServerOptions.ts"
 import type { Application, ApplicationEvent } from "./application.ts"
 import { ApplicationEnd, closingMoment } from "./applicationEnd.ts"
 import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
@@ -112,7 +113,7 @@ class Engine<R> implements Application {
     this.complaints = new LimitedLog(this.context as Context.Context<never>)
     this.totals = FastCgiMetrics.totals(this.context as Context.Context<never>)
     this.deadlines = new Deadlines(
-      handlerTimeout(options),
+      this.limits.handlerTimeout,
       this.clock,
       fork,
       (request) => this.late(request)
@@ -181,9 +182,9 @@ class Engine<R> implements Application {
     if (active > 0 && this.options.multiplexing === false) {
       return refuse(role, ProtocolStatus.CantMpxConn, serviceUnavailable)
     }
-    const most = this.options.maxRequestsPerConnection
-    if (most !== undefined && most !== "unbounded" && active >= most) {
-      return this.overloaded(role, "maxRequestsPerConnection", `its connection has ${most} already`)
+    const most = this.limits.maxConcurrentRequestsPerConnection
+    if (active >= most) {
+      return this.overloaded(role, "maxConcurrentRequestsPerConnection", `its connection has ${most} already`)
     }
     return undefined
   }
@@ -400,7 +401,7 @@ class Engine<R> implements Application {
       for (const connection of [...this.connections]) connection.drain()
       return this.whenDone
     })
-    const timeout = Duration.fromInputUnsafe(this.options.gracefulShutdownTimeout ?? Duration.seconds(20))
+    const timeout = Duration.millis(this.limits.gracefulShutdownTimeout)
     const report = Effect.sync(() =>
       this.reached(
         "gracefulShutdownTimeout",

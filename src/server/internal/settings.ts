@@ -8,10 +8,11 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as FastCgiLimits from "../FastCgiLimits.ts"
 
 /** A setting that `parse` makes something of, or undefined. `expected` says what it has to be. */
 export const setting = <A>(
-  name: Setting,
+  name: string,
   expected: string,
   parse: (text: string) => A | undefined
 ): Config.Config<A | undefined> =>
@@ -31,37 +32,20 @@ const settingError = (message: string): Config.ConfigError => {
 }
 
 /** Every setting there is. A variable that begins like them and is none of them is a typing error. */
-const settings = [
+const settings: ReadonlyArray<string> = [
+  ...[FastCgiLimits.admission, FastCgiLimits.server, FastCgiLimits.listener].flatMap((list) =>
+    Object.keys(list).map(FastCgiLimits.settingName)
+  ),
   "FASTCGI_ALLOW",
   "FASTCGI_ALLOW_HALF_OPEN",
-  "FASTCGI_BACKLOG",
   "FASTCGI_BASE_PATH",
-  "FASTCGI_CONCURRENCY",
   "FASTCGI_DISABLE_PREEMPTIVE_SHUTDOWN",
-  "FASTCGI_GRACEFUL_SHUTDOWN_TIMEOUT",
-  "FASTCGI_HANDLER_TIMEOUT",
-  "FASTCGI_IDLE_TIMEOUT",
-  "FASTCGI_INPUT_HIGH_WATER_MARK",
-  "FASTCGI_LINGER_TIMEOUT",
   "FASTCGI_LISTEN",
-  "FASTCGI_MAX_BUFFERED_INPUT",
-  "FASTCGI_MAX_CONNECTIONS",
-  "FASTCGI_MAX_PARAMS_COUNT",
-  "FASTCGI_MAX_PARAMS_SIZE",
-  "FASTCGI_MAX_REQUESTS",
-  "FASTCGI_MAX_REQUESTS_IN_PARAMS",
-  "FASTCGI_MAX_REQUESTS_PER_CONNECTION",
   "FASTCGI_MULTIPLEXING",
-  "FASTCGI_OUTPUT_HIGH_WATER_MARK",
   "FASTCGI_OVERLOAD",
-  "FASTCGI_PARAMS_TIMEOUT",
   "FASTCGI_SOCKET_MODE",
-  "FASTCGI_STALL_TIMEOUT",
-  "FASTCGI_URL_FROM",
-  "FASTCGI_WRITE_TIMEOUT"
-] as const
-
-type Setting = typeof settings[number]
+  "FASTCGI_URL_FROM"
+].sort()
 
 /** Warns of what is set and is no setting, a typing error for instance. */
 export const warnOfUnknown: Effect.Effect<void, Config.ConfigError> = Effect.gen(function*() {
@@ -103,31 +87,35 @@ const parseSize = (text: string): number | undefined => {
 const parseDuration = (text: string): Duration.Duration | undefined =>
   Option.getOrUndefined(Option.filter(Duration.fromInput(text as Duration.Input), Duration.isPositive))
 
-const orUnbounded = <A>(parse: (text: string) => A | undefined) => (text: string): A | "unbounded" | undefined =>
-  text === "unbounded" ? "unbounded" : parse(text)
+const parsers = { count: parseCount, bytes: parseSize, duration: parseDuration }
 
-const aCount = "a whole number from 1"
-const aDuration = "a duration with its unit, such as \"30 seconds\" or \"500 millis\""
+const expectations = {
+  count: "a whole number from 1",
+  bytes: "a number of bytes from 1, or one with a unit, such as \"64 KiB\"",
+  duration: "a duration with its unit, such as \"30 seconds\" or \"500 millis\""
+}
 
-/** A whole number from 1. */
-export const count = (name: Setting) => setting(name, aCount, parseCount)
-
-/** A whole number from 1, or "unbounded". */
-export const countOrUnbounded = (name: Setting) => setting(name, `${aCount}, or "unbounded"`, orUnbounded(parseCount))
-
-/** A number of bytes, or one with a unit: 65536, 64 KiB. */
-export const size = (name: Setting) =>
-  setting(name, "a number of bytes from 1, or one with a unit, such as \"64 KiB\"", parseSize)
-
-/** A duration with its unit: 30 seconds. */
-export const duration = (name: Setting) => setting(name, aDuration, parseDuration)
-
-/** A duration with its unit, or "unbounded". */
-export const durationOrUnbounded = (name: Setting) =>
-  setting(name, `${aDuration}, or "unbounded"`, orUnbounded(parseDuration))
+/** The options that a list of limits makes, each from its setting: 65536 or 64 KiB, 30 seconds, "unbounded" where that may be. */
+export const limits = <List extends Readonly<Record<string, FastCgiLimits.FastCgiLimitDefinition>>>(
+  list: List
+): Config.Config<FastCgiLimits.OptionsOf<List>> => {
+  const options: Record<string, Config.Config<unknown>> = {}
+  for (const [option, { unbounded, unit }] of Object.entries(list)) {
+    const parse: (text: string) => unknown = parsers[unit]
+    options[option] = unbounded
+      ? setting(
+        FastCgiLimits.settingName(option),
+        `${expectations[unit]}, or "unbounded"`,
+        (text) => text === "unbounded" ? text : parse(text)
+      )
+      : setting(FastCgiLimits.settingName(option), expectations[unit], parse)
+  }
+  // What a setting is parsed to is what the definition of its limit says.
+  return Config.all(options) as Config.Config<unknown> as Config.Config<FastCgiLimits.OptionsOf<List>>
+}
 
 /** true or false, yes or no, on or off, 1 or 0. */
-export const flag = (name: Setting) =>
+export const flag = (name: string) =>
   setting(
     name,
     "true or false",
@@ -135,11 +123,11 @@ export const flag = (name: Setting) =>
   )
 
 /** One of these words. */
-export const oneOf = <const Words extends ReadonlyArray<string>>(name: Setting, words: Words) =>
+export const oneOf = <const Words extends ReadonlyArray<string>>(name: string, words: Words) =>
   setting(name, words.join(" or "), (text): Words[number] | undefined => words.find((word) => word === text))
 
 /** Whether the environment has the variable, with nothing in it. A `ConfigProvider` takes that for not set. */
-export const isSetToNothing = (name: Setting): Effect.Effect<boolean, Config.ConfigError> =>
+export const isSetToNothing = (name: string): Effect.Effect<boolean, Config.ConfigError> =>
   Effect.map(
     Config.option(Config.String(name)).parse(ConfigProvider.fromEnv({ preserveEmptyStrings: true })),
     Option.contains("")
