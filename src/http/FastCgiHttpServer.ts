@@ -26,6 +26,7 @@ import type { FastCgiAuthorization, FastCgiResponse } from "../server/FastCgiRes
 import { type Handler, type Requirements, startsOf } from "../server/FastCgiServer.ts"
 import type { FastCgiServerOptions } from "../server/FastCgiServerOptions.ts"
 import type { ApplicationRequest } from "../server/internal/applicationRequest.ts"
+import { BodyLimit } from "../server/internal/bodyLimit.ts"
 import * as Engine from "../server/internal/engine.ts"
 import { sendResponse } from "./internal/sendResponse.ts"
 import { ServerRequest } from "./internal/serverRequest.ts"
@@ -87,14 +88,18 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
     const context = yield* Effect.context<FastCgiListener | Requirements<never, R1, R2>>()
     const listener = Context.get(context, FastCgiListener)
     const admission = FastCgiAdmission.fromContext(context)
-    const starts = startsOf<never, never, E1, R1, E2, R2>(handlers)
+    const starts = startsOf<never, never, E1, R1, E2, R2>(handlers, new BodyLimit(options))
     const services = Context.make(FastCgiListener, listener).pipe(
       Context.add(FastCgiAdmission.FastCgiAdmission, admission)
     )
     return HttpServer.make({
       address: listener.address,
       serve: (httpEffect, middleware) => {
-        const urlOptions = { basePath: options?.basePath, from: options?.urlFrom }
+        const requestOptions = {
+          basePath: options?.basePath,
+          from: options?.urlFrom,
+          bodyLimit: new BodyLimit(options)
+        }
         const handled = middleware === undefined
           ? HttpEffect.toHandled(httpEffect, sendResponse)
           : telling(HttpEffect.toHandled(httpEffect, sendResponse, noting(middleware)))
@@ -103,12 +108,15 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
         return Engine.serve<Scope.Scope>({
           ...options,
           handles: (role) => role === Role.Responder || starts[role] !== undefined,
-          fork: (request, served) =>
-            request.role === Role.Responder
-              ? Effect.runForkWith(
-                Context.add(served, HttpServerRequest, new ServerRequest(request, urlOptions))
-              )(handled)
-              : starts[request.role]!(request, others ??= Context.merge(served, context)),
+          fork: (request, served) => {
+            if (request.role !== Role.Responder) {
+              return starts[request.role]!(request, others ??= Context.merge(served, context))
+            }
+            requestOptions.bodyLimit.within(served)
+            return Effect.runForkWith(
+              Context.add(served, HttpServerRequest, new ServerRequest(request, requestOptions))
+            )(handled)
+          },
           failureOf: (cause, request) => request.role === Role.Responder ? failureOf(cause, request) : cause,
           invalid,
           abortAnnotations: ClientAbort.annotation

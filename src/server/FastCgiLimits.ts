@@ -122,6 +122,19 @@ export const server = {
   },
   /** The most params of a request; beyond, it is answered with 431. Default 10,000. */
   maxParamsCount: { unit: "count", default: defaultMaxParamsCount, unbounded: false, beyond: "431", counted: true },
+  /**
+   * The most that the body of a request may take, in bytes, which is its STDIN. To read more fails with `BodyTooLarge`, before
+   * anything of the body is read where it announces its length; a handler that lets that pass is answered for with 413. For
+   * an HTTP app it holds beside `MaxBodySize`, and for `stream` as well. Default `"unbounded"`: the web server has a limit of
+   * its own (nginx's `client_max_body_size`, 1 MiB).
+   */
+  maxBodySize: {
+    unit: "bytes",
+    default: "unbounded",
+    unbounded: true,
+    beyond: "413, unless the handler answers something else",
+    counted: true
+  },
   /** How long the params of a request may take to arrive; beyond, it is answered with 408. Default 30 seconds. */
   paramsTimeout: { unit: "duration", default: "30 seconds", unbounded: false, beyond: "408", counted: true },
   /**

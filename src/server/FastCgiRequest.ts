@@ -5,12 +5,13 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as NetAddress from "effect/net/NetAddress"
 import type * as Option from "effect/Option"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
+import { contentLength } from "../cgi/CgiRequest.ts"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
-import type { FastCgiRequestError } from "./FastCgiRequestError.ts"
+import { FastCgiRequestError } from "./FastCgiRequestError.ts"
 
 /**
  * What requests of all roles have.
@@ -138,3 +139,61 @@ export class CurrentAuthorizer extends Context.Service<CurrentAuthorizer, Author
 export class CurrentFilter extends Context.Service<CurrentFilter, Filter>()(
   "effect-fastcgi/FastCgiRequest/CurrentFilter"
 ) {}
+
+/**
+ * The body of a request, which fails with `BodyTooLarge` where it has more than `maxBodySize` bytes: for a handler that takes
+ * less than the server's `maxBodySize`.
+ *
+ * **Details**
+ *
+ * Nothing is read of a body that announces a greater length. Of another one up to `maxBodySize` bytes have been passed on,
+ * and what came with the one that is too many is dropped. A handler that lets the error pass is answered for with 413.
+ *
+ * **Example** (A form of at most 64 KiB)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import { FastCgiRequest, FastCgiResponse } from "effect-fastcgi"
+ *
+ * export const form = (request: FastCgiRequest.Responder) =>
+ *   FastCgiRequest.limitBody(request, 64 * 1024).pipe(
+ *     Stream.decodeText,
+ *     Stream.mkString,
+ *     Effect.map((text) => FastCgiResponse.make(`${new URLSearchParams(text).get("name")}\n`))
+ *   )
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const limitBody = (
+  request: Responder | Filter,
+  maxBodySize: number
+): Stream.Stream<Uint8Array, FastCgiRequestError> => limited(request.stdin, request.params, maxBodySize, Effect.void)
+
+/** @internal `exceeded` runs before the stream fails. */
+export const limited = (
+  body: Stream.Stream<Uint8Array, FastCgiRequestError>,
+  params: FastCgiParams,
+  maxBodySize: number,
+  exceeded: Effect.Effect<void>
+): Stream.Stream<Uint8Array, FastCgiRequestError> => {
+  const tooLarge = Effect.suspend(() => Effect.andThen(exceeded, Effect.fail(bodyTooLarge(maxBodySize))))
+  const length = contentLength(params)
+  // No more than the length that is announced ever comes out of `stdin`.
+  if (length !== undefined) return length > maxBodySize ? Stream.fromEffect(tooLarge) : body
+  return Stream.suspend(() => {
+    let size = 0
+    return Stream.mapArrayEffect(body, (chunks) => {
+      for (let i = 0; i < chunks.length; i++) size += chunks[i].length
+      return size > maxBodySize ? tooLarge : Effect.succeed(chunks)
+    })
+  })
+}
+
+const bodyTooLarge = (maxBodySize: number): FastCgiRequestError =>
+  new FastCgiRequestError({
+    reason: { _tag: "BodyTooLarge", maxBodySize },
+    message: `the body is longer than ${maxBodySize} bytes`
+  })

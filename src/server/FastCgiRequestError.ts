@@ -9,6 +9,7 @@ import * as Data from "effect/Data"
  * - `Aborted`: the web server sent ABORT_REQUEST (SPEC 5.4)
  * - `ConnectionClosed`: the connection closed or was lost before the input was complete
  * - `InputDiscarded`: the request ended, or held its siblings up for too long, with input that nobody had read
+ * - `BodyTooLarge`: the body is longer than `maxBodySize`, or than `FastCgiRequest.limitBody` lets pass
  * - `TruncatedBody`: less came than CONTENT_LENGTH or FCGI_DATA_LENGTH announced (SPEC 6.2, 6.4)
  *
  * @category errors
@@ -18,6 +19,7 @@ export type FastCgiRequestErrorReason =
   | { readonly _tag: "Aborted" }
   | { readonly _tag: "ConnectionClosed" }
   | { readonly _tag: "InputDiscarded" }
+  | { readonly _tag: "BodyTooLarge"; readonly maxBodySize: number }
   | { readonly _tag: "TruncatedBody" }
 
 /**

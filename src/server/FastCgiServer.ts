@@ -21,11 +21,13 @@ import {
   type Filter,
   type Responder
 } from "./FastCgiRequest.ts"
+import { FastCgiRequestError } from "./FastCgiRequestError.ts"
 import * as FastCgiResponse from "./FastCgiResponse.ts"
 import type { FastCgiServerOptions } from "./FastCgiServerOptions.ts"
 import type { ApplicationRequest } from "./internal/applicationRequest.ts"
+import { BodyLimit, LimitedFilter, LimitedResponder } from "./internal/bodyLimit.ts"
 import * as Engine from "./internal/engine.ts"
-import { AuthorizerImpl, FilterImpl, ResponderImpl } from "./internal/requests.ts"
+import { AuthorizerImpl, type FilterImpl } from "./internal/requests.ts"
 import * as Respond from "./internal/respond.ts"
 
 /**
@@ -107,7 +109,7 @@ export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 =
   handlers: Handlers<E1, R1, E2, R2, E3, R3>,
   options?: FastCgiServerOptions
 ): Effect.Effect<void, never, FastCgiListener | Scope.Scope | Requirements<R1, R2, R3>> => {
-  const starts = startsOf(handlers)
+  const starts = startsOf(handlers, new BodyLimit(options))
   return Engine.serve<Requirements<R1, R2, R3>>({
     ...options,
     handles: (role) => starts[role] !== undefined,
@@ -120,13 +122,18 @@ export type Start<R> = (request: ApplicationRequest, context: Context.Context<R>
 
 /** @internal What starts the fiber of a request, by role. */
 export const startsOf = <E1, R1, E2, R2, E3, R3>(
-  handlers: Handlers<E1, R1, E2, R2, E3, R3>
+  handlers: Handlers<E1, R1, E2, R2, E3, R3>,
+  bodyLimit: BodyLimit
 ): Readonly<Record<number, Start<Requirements<R1, R2, R3>> | undefined>> => ({
   [Role.Responder]: start(
     handlers.responder,
     CurrentResponder,
-    (request) => new ResponderImpl(request),
-    (request, _, response) => Effect.flatMap(response, (response) => Respond.send(request, response))
+    (request, context) => new LimitedResponder(request, bodyLimit.within(context)),
+    (request, _, response) =>
+      Effect.matchCauseEffect(response, {
+        onSuccess: (response) => Respond.send(request, response),
+        onFailure: (cause) => isTooLarge(cause) ? Respond.send(request, tooLarge) : Effect.failCause(cause)
+      })
   ),
   [Role.Authorizer]: start(
     handlers.authorizer,
@@ -134,7 +141,12 @@ export const startsOf = <E1, R1, E2, R2, E3, R3>(
     (request) => new AuthorizerImpl(request),
     (request, _, decision) => Effect.flatMap(decision, (decision) => authorize(request, decision))
   ),
-  [Role.Filter]: start(handlers.filter, CurrentFilter, (request) => new FilterImpl(request), filterOutput)
+  [Role.Filter]: start(
+    handlers.filter,
+    CurrentFilter,
+    (request, context) => new LimitedFilter(request, bodyLimit.within(context)),
+    filterOutput
+  )
 })
 
 // -----------------------------------------------------------------------------
@@ -144,7 +156,7 @@ export const startsOf = <E1, R1, E2, R2, E3, R3>(
 const start = <Id, Request, Input extends Request, A, E, R>(
   handler: Handler<Request, A, E, R> | undefined,
   current: Context.Key<Id, Request>,
-  inputOf: (request: ApplicationRequest) => Input,
+  inputOf: (request: ApplicationRequest, context: Context.Context<Exclude<R, Scope.Scope | Id>>) => Input,
   answer: (
     request: ApplicationRequest,
     input: Input,
@@ -157,7 +169,7 @@ const start = <Id, Request, Input extends Request, A, E, R>(
     ? () => handler
     : (input: Request) => Effect.suspend(() => handler(input))
   return (request, context) => {
-    const input = inputOf(request)
+    const input = inputOf(request, context)
     const answered = Effect.scoped(answer(request, input, handle(input)))
     // What R leaves when the scope and the request are taken off is in `context`, which TypeScript cannot work out.
     return Effect.runForkWith(Context.add(context, current, input) as Context.Context<unknown>)(
@@ -165,6 +177,13 @@ const start = <Id, Request, Input extends Request, A, E, R>(
     )
   }
 }
+
+const tooLarge = FastCgiResponse.make("413 Content Too Large\n", { status: 413 })
+
+// The web server's client has sent too much, and no handler has failed.
+const isTooLarge = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.length === 1 && cause.reasons[0]._tag === "Fail" &&
+  cause.reasons[0].error instanceof FastCgiRequestError && cause.reasons[0].error.reason._tag === "BodyTooLarge"
 
 // A Filter writes nothing before all of STDIN has come (SPEC 6.4), unless it is being interrupted.
 const filterOutput = <E, R>(
@@ -177,7 +196,10 @@ const filterOutput = <E, R>(
     onFailure: (cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.failCause(cause)
-        : Effect.andThen(input.ready, Effect.failCause(cause))
+        : Effect.flatMap(
+          input.ready,
+          () => isTooLarge(cause) ? Respond.send(request, tooLarge) : Effect.failCause(cause)
+        )
   })
 
 // Nothing but a 200 with its Status line allows (SPEC 6.3), and nothing but `allow` makes one.

@@ -13,6 +13,7 @@ const provider = (env: Record<string, string>) =>
 const all = {
   FASTCGI_MAX_PARAMS_SIZE: "64 KiB",
   FASTCGI_MAX_PARAMS_COUNT: "100",
+  FASTCGI_MAX_BODY_SIZE: "10 MiB",
   FASTCGI_MAX_CONCURRENT_REQUESTS_PER_CONNECTION: "8",
   FASTCGI_MAX_REQUESTS_IN_PARAMS: "9",
   FASTCGI_INPUT_HIGH_WATER_MARK: "1000",
@@ -38,6 +39,7 @@ describe("FastCgiServerOptions.config", () => {
       assert.deepStrictEqual(options, {
         maxParamsSize: 65_536,
         maxParamsCount: 100,
+        maxBodySize: 10_485_760,
         maxConcurrentRequestsPerConnection: 8,
         maxRequestsInParams: 9,
         inputHighWaterMark: 1000,

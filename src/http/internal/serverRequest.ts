@@ -24,7 +24,7 @@ import * as Stream from "effect/Stream"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { FastCgiRequestError } from "../../server/FastCgiRequestError.ts"
 import type { ApplicationRequest } from "../../server/internal/applicationRequest.ts"
-import { ResponderImpl } from "../../server/internal/requests.ts"
+import { type BodyLimit, LimitedResponder } from "../../server/internal/bodyLimit.ts"
 
 const headersPrototype = Object.getPrototypeOf(Headers.empty) as object
 
@@ -36,9 +36,14 @@ interface Overrides {
   readonly protocol?: "http" | "https" | undefined
 }
 
+/** What the requests of a server have in common. */
+export interface ServerRequestOptions extends CgiRequest.UrlOptions {
+  readonly bodyLimit: BodyLimit
+}
+
 // What all views of a request share, made when it is asked for.
 interface Origin {
-  source: ResponderImpl | undefined
+  source: LimitedResponder | undefined
   body: Body | undefined
 }
 
@@ -51,7 +56,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
   readonly protocol: "http" | "https" | undefined
   /** What the app has failed with under a middleware, which may hide it. */
   failure: Cause.Cause<unknown> | undefined
-  private readonly urlOptions: CgiRequest.UrlOptions
+  private readonly options: ServerRequestOptions
   private readonly origin: Origin
   private headersCache: Headers.Headers | undefined
   private cookiesCache: Readonly<Record<string, string>> | undefined
@@ -60,7 +65,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
 
   constructor(
     request: ApplicationRequest,
-    urlOptions: CgiRequest.UrlOptions,
+    options: ServerRequestOptions,
     original?: ServerRequest,
     overrides?: Overrides
   ) {
@@ -68,9 +73,9 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
     this[HttpServerRequest.TypeId] = HttpServerRequest.TypeId
     this[HttpIncomingMessage.TypeId] = HttpIncomingMessage.TypeId
     this.request = request
-    this.urlOptions = urlOptions
+    this.options = options
     this.origin = original?.origin ?? { source: undefined, body: undefined }
-    this.url = overrides?.url ?? original?.url ?? CgiRequest.url(request.params, urlOptions)
+    this.url = overrides?.url ?? original?.url ?? CgiRequest.url(request.params, options)
     this.headersCache = overrides?.headers ?? original?.headersCache
     this.protocol = overrides?.protocol ?? original?.protocol
     this.remoteAddressOverride = overrides !== undefined && "remoteAddress" in overrides
@@ -79,8 +84,12 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
     this.peerAddressOverride = overrides?.peerAddress ?? original?.peerAddressOverride
   }
 
-  get source(): ResponderImpl {
-    return this.origin.source ??= new ResponderImpl(this.request)
+  get source(): LimitedResponder {
+    return this.origin.source ??= new LimitedResponder(this.request, this.bodyLimit)
+  }
+
+  get bodyLimit(): BodyLimit {
+    return this.options.bodyLimit
   }
 
   private get body(): Body {
@@ -88,7 +97,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
   }
 
   modify(overrides: Overrides): ServerRequest {
-    return new ServerRequest(this.request, this.urlOptions, this, overrides)
+    return new ServerRequest(this.request, this.options, this, overrides)
   }
 
   private methodCache: string | undefined
@@ -216,7 +225,10 @@ class Body {
   get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpServerError> {
     return this.arrayBufferCache ??= once(Effect.withFiber((fiber) => {
       const limit = fiber.getRef(HttpIncomingMessage.MaxBodySize)
-      return this.gather(limit === undefined ? Infinity : Number(limit))
+      const { exceeded, maxBodySize } = this.owner.bodyLimit
+      return limit === undefined || Number(limit) > maxBodySize
+        ? this.gather(maxBodySize, Effect.andThen(exceeded, this.tooLarge(maxBodySize, "maxBodySize")))
+        : this.gather(Number(limit), this.tooLarge(Number(limit), "MaxBodySize"))
     }))
   }
 
@@ -226,7 +238,10 @@ class Body {
 
   get multipartStream(): Stream.Stream<Multipart.Part, Multipart.MultipartError> {
     return Stream.pipeThroughChannel(
-      Stream.mapError(this.stream, (error) => Multipart.MultipartError.fromReason("InternalError", error)),
+      Stream.mapError(
+        this.stream,
+        (error) => Multipart.MultipartError.fromReason(isBodyTooLarge(error) ? "BodyTooLarge" : "InternalError", error)
+      ),
       Multipart.makeChannel<Multipart.MultipartError>(
         CgiRequest.headers(this.owner.request.params)
       ) as Channel.Channel<
@@ -245,11 +260,16 @@ class Body {
   }
 
   private readonly failed = (error: FastCgiRequestError): HttpServerError =>
-    this.owner.parseError({ description: error.message, cause: error })
+    error.reason._tag === "BodyTooLarge"
+      ? this.owner.parseError({ reason: "BodyTooLarge", description: error.message, cause: error })
+      : this.owner.parseError({ description: error.message, cause: error })
 
-  private gather(limit: number): Effect.Effect<ArrayBuffer, HttpServerError> {
+  private gather(
+    limit: number,
+    tooLarge: Effect.Effect<never, HttpServerError>
+  ): Effect.Effect<ArrayBuffer, HttpServerError> {
     const length = CgiRequest.contentLength(this.owner.request.params)
-    if (length !== undefined && length > limit) return Effect.fail(this.tooLarge(limit))
+    if (length !== undefined && length > limit) return tooLarge
     const chunks: Array<Uint8Array> = []
     let size = 0
     const take = (
@@ -259,7 +279,7 @@ class Body {
         chunks.push(array[i])
         size += array[i].length
       }
-      return size > limit ? Effect.fail(this.tooLarge(limit)) : more
+      return size > limit ? tooLarge : more
     }
     const pull = this.owner.source.stdinPull
     const more: Effect.Effect<ArrayBuffer, HttpServerError | FastCgiRequestError | Cause.Done> = Effect.suspend(() =>
@@ -271,13 +291,18 @@ class Body {
     )
   }
 
-  private tooLarge(limit: number): HttpServerError {
-    return this.owner.parseError({
-      reason: "BodyTooLarge",
-      description: `the request body exceeds ${limit} bytes (MaxBodySize)`
-    })
+  private tooLarge(limit: number, name: string): Effect.Effect<never, HttpServerError> {
+    return Effect.suspend(() =>
+      Effect.fail(this.owner.parseError({
+        reason: "BodyTooLarge",
+        description: `the request body exceeds ${limit} bytes (${name})`
+      }))
+    )
   }
 }
+
+const isBodyTooLarge = ({ reason }: HttpServerError): boolean =>
+  reason._tag === "RequestParseError" && reason.reason === "BodyTooLarge"
 
 const once = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => Effect.runSync(Effect.cached(effect))
 
