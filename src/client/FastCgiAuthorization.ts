@@ -12,7 +12,7 @@ import * as CgiResponse from "../cgi/CgiResponse.ts"
 import { ProtocolStatus, Role } from "../protocol/FastCgiRecord.ts"
 import type { FastCgiClient, FastCgiClientRequest } from "./FastCgiClient.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
-import { fail } from "./internal/connection.ts"
+import { fail } from "./internal/failures.ts"
 import { concat } from "./internal/requestBody.ts"
 
 /**

@@ -224,7 +224,12 @@ describe("FastCgiHttpClient", () => {
           const { connect, nth } = yield* applications()
           const client = yield* FastCgiHttpClient.make({ connect })
           const exit = yield* Effect.exit(client.execute(HttpClientRequest.post(url, {
-            body: HttpBody.stream(Stream.make(bytesOf("str"), bytesOf("eam")), "x/y", length)
+            // Two turns, so that the request has left when its body turns out to be wrong.
+            body: HttpBody.stream(
+              Stream.tap(Stream.make(bytesOf("str"), bytesOf("eam")), () => Effect.yieldNow),
+              "x/y",
+              length
+            )
           })))
           assert.strictEqual(reasonOf(exit), "EncodeError BodyFailed")
           const app = yield* nth(1)

@@ -3,7 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as FastCgiClient from "../../src/client/FastCgiClient.ts"
-import { StreamBuffer } from "../../src/client/internal/streamBuffer.ts"
+import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
+import { InputStream } from "../../src/connection/internal/inputStream.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
 import * as Application from "./application.ts"
 import { answer, params, reasonOf, textOfStream } from "./application.ts"
@@ -26,6 +27,23 @@ describe("backpressure", () => {
       const size = yield* Stream.runFold(response.stdout, () => 0, (size, bytes) => size + bytes.length)
       assert.strictEqual(size, total * chunk.length)
     }))
+
+  for (const way of ["half-closes", "closes"] as const) {
+    it.effect(`delivers all of an answer that is read late, although its application ${way} behind it`, () =>
+      Effect.gen(function*() {
+        const app = yield* Application.make()
+        const client = yield* FastCgiClient.make(app)
+        const response = yield* client.request({ params })
+        yield* app.untilTag("Stdin")
+        const total = 100
+        yield* app.send(...Array.from({ length: total }, () => Record.stdout(1, chunk)), Record.endRequest(1))
+        yield* way === "closes" ? Effect.sync(() => app.transport.destroyUnsafe()) : app.close
+        yield* settled(() => app.transport.pendingUnsafe())
+        const size = yield* Stream.runFold(response.stdout, () => 0, (size, bytes) => size + bytes.length)
+        assert.strictEqual(size, total * chunk.length)
+        assert.deepStrictEqual(yield* response.end, { appStatus: 0, protocolStatus: 0 })
+      }))
+  }
 
   it.effect("the body waits while the application does not read it", () =>
     Effect.gen(function*() {
@@ -88,11 +106,15 @@ describe("backpressure", () => {
   it.effect("what is not read keeps no more than four times its size in memory, whatever the reads were", () =>
     Effect.gen(function*() {
       for (const size of [1, 1024, 1025, 4096, 8192, 16_383, 16_384, 65_535]) {
-        const buffer = new StreamBuffer(() => {})
+        const buffer = new InputStream<FastCgiClientError>({
+          onConsumed: () => {},
+          onAwaited: () => {},
+          onTouched: () => {}
+        })
         let unread = 0
         while (unread < 256 * 1024) {
           // A fragment of a read of 64 KiB whose rest was for nobody.
-          buffer.append(new Uint8Array(64 * 1024).subarray(0, size))
+          buffer.offer(new Uint8Array(64 * 1024).subarray(0, size))
           unread += size
           if (size === 1 && unread === 20_000) break
         }

@@ -10,12 +10,12 @@ import * as Fiber from "effect/Fiber"
 import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as CgiResponse from "../../cgi/CgiResponse.ts"
+import type { Chunks } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
-import { fail } from "./connection.ts"
+import { fail } from "./failures.ts"
 import { logStderr } from "./log.ts"
 import type { Begun, Pool } from "./pool.ts"
-import type { Chunks } from "./streamBuffer.ts"
 
 export interface ExchangeOptions {
   readonly method: string

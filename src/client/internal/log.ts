@@ -4,8 +4,9 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import type { InputStream } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
-import type { StreamBuffer } from "./streamBuffer.ts"
+import type { FastCgiClientError } from "../FastCgiClientError.ts"
 
 // Control characters but HTAB, and what reorders or breaks a line in Unicode.
 // oxlint-disable-next-line no-control-regex -- control characters are the point
@@ -26,7 +27,7 @@ const cut = (text: string): string => text.length > maxName ? text.slice(0, maxN
 
 /** Logs STDERR as warnings, a line each; what is left without a line end comes last. Reads to its end in any case. */
 export const logStderr = (
-  stderr: StreamBuffer,
+  stderr: InputStream<FastCgiClientError>,
   params: FastCgiClientRequest["params"]
 ): Effect.Effect<void> => {
   // Most requests have none.

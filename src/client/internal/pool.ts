@@ -12,8 +12,9 @@ import * as Scope from "effect/Scope"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
-import { type BeginOptions, type ClientRequest, type Connection, type ConnectionOptions, fail } from "./connection.ts"
+import { fail } from "./failures.ts"
 import { beginOptions, defaults, open, started } from "./request.ts"
+import type { BeginOptions, ClientRequest, ConnectionOptions, WebServerEnd } from "./webServerEnd.ts"
 
 /** The part of the options that `FastCgiHttpClient` and `FastCgiGateway` have in common. */
 export interface PoolOptions<E, R> {
@@ -27,7 +28,7 @@ export interface PoolOptions<E, R> {
 
 /** A request that has been begun, and where. */
 export interface Begun {
-  readonly connection: Connection
+  readonly connection: WebServerEnd
   readonly request: ClientRequest
   /** Whether the connection has carried a request before. */
   readonly reused: boolean
@@ -36,7 +37,7 @@ export interface Begun {
 }
 
 interface Entry {
-  readonly connection: Connection
+  readonly connection: WebServerEnd
   readonly scope: Scope.Closeable
   used: boolean
   idleSince: number
@@ -128,10 +129,8 @@ export class Pool<R> {
   }
 
   // An application that never sends END_REQUEST would keep a connection for each of its answers.
-  private leave(connection: Connection, request: ClientRequest): void {
-    if (request.left) return
-    connection.leaveUnsafe(request)
-    if (!request.left || request.phase !== "active") return
+  private leave(connection: WebServerEnd, request: ClientRequest): void {
+    if (!connection.leaveUnsafe(request)) return
     const message = `the application did not end the request within ${endTimeout / 1000} seconds of its whole answer`
     this.fork(Effect.timeoutOrElse(Effect.exit(Deferred.await(request.end)), {
       duration: endTimeout,

@@ -1,5 +1,5 @@
 /**
- * From a connector to a connection, and from a request to what is sent for it: the part between `Connection` and the
+ * From a connector to a connection, and from a request to what is sent for it: the part between `WebServerEnd` and the
  * Effects of the public modules.
  */
 import * as Cause from "effect/Cause"
@@ -13,15 +13,14 @@ import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { RecordType, Role } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiClientBody, FastCgiClientRequest, FastCgiClientResponse } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import { fail, notOpen } from "./failures.ts"
 import {
   type BeginOptions,
   type ClientRequest,
-  Connection,
   type ConnectionOptions,
-  fail,
-  notOpen,
-  sameWriteLimit
-} from "./connection.ts"
+  sameWriteLimit,
+  WebServerEnd
+} from "./webServerEnd.ts"
 
 /** The defaults of `ConnectionOptions`. */
 export const defaults = {
@@ -35,18 +34,20 @@ export const defaults = {
 export const open = Effect.fnUntraced(function*<E, R>(
   connect: Effect.Effect<FastCgiTransport, E, R>,
   options: ConnectionOptions
-): Effect.fn.Return<Connection, FastCgiClientError, R | Scope.Scope> {
+): Effect.fn.Return<WebServerEnd, FastCgiClientError, R | Scope.Scope> {
   const scope = yield* Effect.scope
+  const context = yield* Effect.context<never>()
   const transport = yield* Effect.mapError(connect, connectFailed)
-  const connection = new Connection(transport, options)
+  const dispatcher = yield* Effect.withFiber((fiber) => Effect.succeed(fiber.cache.scheduler.makeDispatcher()))
+  const connection = new WebServerEnd(transport, options, dispatcher, Effect.runForkWith(context))
   yield* Scope.addFinalizer(scope, Effect.sync(() => connection.closeUnsafe()))
-  yield* Effect.forkIn(connection.run, scope, { startImmediately: true })
+  connection.start()
   return connection
 })
 
 /** Begins a request as soon as the connection has room for it, and sends its body in the background. */
 export const request = <E, R>(
-  connection: Connection,
+  connection: WebServerEnd,
   options: FastCgiClientRequest<E, R>,
   keepConnection: boolean
 ): Effect.Effect<ClientRequest, FastCgiClientError, R | Scope.Scope> => {
@@ -87,7 +88,7 @@ export const beginOptions = (
 
 /** Ties a request that has just begun to the scope, and sends what `begin` has not sent. To be run uninterruptibly. */
 export const started = <E, R>(
-  connection: Connection,
+  connection: WebServerEnd,
   request: ClientRequest,
   options: FastCgiClientRequest<E, R>,
   begin: BeginOptions
@@ -113,18 +114,16 @@ export const started = <E, R>(
     return release.pipe(
       Effect.andThen(Effect.forkIn(Effect.interruptible(sender), scope, { startImmediately: true })),
       Effect.map((fiber) => {
-        request.sender = fiber
-        // The answer may have been there before the fiber was.
-        if (request.phase !== "active") fiber.interruptUnsafe()
+        connection.sendBy(request, fiber)
         return request
       })
     )
   })
 
 const sendBody = <E, R>(
-  connection: Connection,
+  connection: WebServerEnd,
   request: ClientRequest,
-  type: number,
+  type: RecordType,
   body: FastCgiClientBody<E, R>,
   last: boolean,
   sendTimeout: Duration.Input | undefined
@@ -158,7 +157,7 @@ const shareSize = 1024 * 1024
 
 // An answer that has begun goes on without the rest of the body: the application may have decided without it.
 const notTaken = (
-  connection: Connection,
+  connection: WebServerEnd,
   request: ClientRequest,
   timeout: Duration.Duration
 ): Effect.Effect<never> =>
@@ -172,7 +171,7 @@ const notTaken = (
 
 /** The public view of a request. */
 export const toResponse = (request: ClientRequest): FastCgiClientResponse => ({
-  requestId: request.id,
+  requestId: request.requestId,
   stdout: Stream.fromPull(Effect.succeed(request.stdout.pull)),
   stderr: Stream.fromPull(Effect.succeed(request.stderr.pull)),
   end: Deferred.await(request.end)

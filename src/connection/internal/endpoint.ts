@@ -2,7 +2,7 @@
  * One end of a connection: the transport, records read and dispatched, what is written, and who is told. `ApplicationEnd` and
  * `WebServerEnd` say what a record does.
  *
- *     onRead -> decode -> record, record, ... -> tell -> wake readers -> write -> settled
+ *     onRead -> decode -> record, record, ... -> tell -> wake readers -> write -> settle
  *
  * Decide first, tell afterwards: a record, a handler or the transport changes the state of requests and of the connection, in
  * plain synchronous code that calls nobody. Then `settle` starts, interrupts, wakes and closes, in that order. Whoever is
@@ -49,7 +49,7 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
     transport.observeUnsafe(this)
   }
 
-  /** Takes one record. Changes the state, and calls nobody. */
+  /** Takes one record: changes the state, and tells only what must not wait for the end of the read. */
   protected abstract record(record: FastCgiRecord): void
 
   /** Whether a record may be taken now; otherwise it and what is behind it wait until there is room for output. */
@@ -118,9 +118,9 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
 
   private dispatch(records: ReadonlyArray<FastCgiRecord>, error?: FastCgiDecoder.FastCgiDecodeError): void {
     this.settling = true
-    let at = this.take(records, 0)
+    let at = this.takeFrom(records, 0)
     // The transport may have taken at once what was in the way.
-    while (at < records.length && this.state.isOpen && !this.output.full) at = this.take(records, at)
+    while (at < records.length && this.state.isOpen && !this.output.full) at = this.takeFrom(records, at)
     if (at < records.length && this.state.isOpen) {
       this.parked = at === 0 ? records : records.slice(at)
       this.parkedError = error
@@ -137,16 +137,16 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
   }
 
   // Takes records up to the first that has to wait. Returns where that is.
-  private take(records: ReadonlyArray<FastCgiRecord>, from: number): number {
+  private takeFrom(records: ReadonlyArray<FastCgiRecord>, from: number): number {
     let at = from
     this.output.beginBatch()
     for (; at < records.length && this.state.isOpen; at++) {
       const record = records[at]
       if (!this.mayTake(record)) break
       this.record(record)
-      this.tell()
     }
     this.startsWait = this.startWaiting()
+    this.tell()
     this.wake()
     this.output.endBatch()
     return at

@@ -29,9 +29,9 @@ const tailSize = 4096
 // A part of a slab that is at least this long stays where it is.
 const maxCopied = slabSize / 8
 
-// Content of long records. With padding a record must stay below 64 KiB: HAProxy, when it skips what comes for a client that
+// Content of long records but of STDERR. With padding a record must stay below 64 KiB: HAProxy, when it skips what comes for a client that
 // has gone, adds both up in 16 bits, and takes what is then left for records, of other requests for instance.
-const maxStdoutContent = maxContentLength - 7
+const maxStreamContent = maxContentLength - 7
 
 // HAProxy 2.6 crashes on STDERR records without padding, and on those of 16 KiB and more.
 const maxStderrContent = 8 * 1024
@@ -126,15 +126,41 @@ export class OutputQueue {
         this.record(type, requestId, content, at, end, 8 - ((end - at) & 7))
       }
     } else {
-      for (let at = 0; at < length; at += maxStdoutContent) {
-        const end = Math.min(at + maxStdoutContent, length)
+      for (let at = 0; at < length; at += maxStreamContent) {
+        const end = Math.min(at + maxStreamContent, length)
         this.record(type, requestId, content, at, end, paddingTo8(end - at))
       }
     }
     this.appended()
   }
 
-  /** Appends the record that ends the stream `type`. */
+  /** Appends chunks as records of the stream `type`: those that fit one record share it. */
+  gathered(type: RecordType, requestId: number, chunks: ReadonlyArray<Uint8Array>): void {
+    for (let i = 0; i < chunks.length;) {
+      const first = i
+      let length = 0
+      while (i < chunks.length && length + chunks[i].length <= maxStreamContent) length += chunks[i++].length
+      if (i - first <= 1) {
+        this.stream(type, requestId, chunks[first])
+        i = first + 1
+      } else if (length > 0) {
+        const at = this.reserve(headerLength)
+        writeHeader(slab, at, type, requestId, length, paddingTo8(length))
+        for (let n = first; n < i; n++) this.append(chunks[n], 0, chunks[n].length)
+        this.reserve(paddingTo8(length))
+      }
+    }
+    this.appended()
+  }
+
+  /** Appends records that are encoded already. */
+  encoded(records: Uint8Array): void {
+    this.reserve(0)
+    this.append(records, 0, records.length)
+    this.appended()
+  }
+
+  /** Appends the record that ends the stream `type`, or says ABORT_REQUEST. */
   endStream(type: RecordType, requestId: number): void {
     const padding = type === RecordType.Stderr ? 8 : 0
     const at = this.reserve(headerLength + padding)
@@ -176,8 +202,8 @@ export class OutputQueue {
   }
 
   /** Appends a management record, which is small by nature. */
-  management(type: RecordType, content: Uint8Array): void {
-    this.record(type, 0, content, 0, content.length, paddingTo8(content.length))
+  management(type: RecordType, content: Uint8Array, padding = paddingTo8(content.length)): void {
+    this.record(type, 0, content, 0, content.length, padding)
     this.appended()
   }
 
@@ -253,7 +279,7 @@ export class OutputQueue {
     const headBytes = new Uint8Array(head.length)
     for (let i = 0; i < headBytes.length; i++) headBytes[i] = head.charCodeAt(i)
     const bodyBytes = body === undefined ? noContent : typeof body === "string" ? encoder.encode(body) : body
-    const share = Math.min(bodyBytes.length, Math.max(maxStdoutContent - headBytes.length, 0))
+    const share = Math.min(bodyBytes.length, Math.max(maxStreamContent - headBytes.length, 0))
     const length = headBytes.length + share
     const padding = Math.min(paddingTo8(length), maxContentLength - length)
     const at = this.reserve(headerLength)

@@ -176,3 +176,80 @@ export const applicationStates = makeStates(
     on: phase in applicationTable ? applicationTable[phase as keyof typeof applicationTable] : applicationTable.inactive
   })
 )
+
+// -----------------------------------------------------------------------------
+// The web server's end
+// -----------------------------------------------------------------------------
+
+/**
+ * Phases of a request at the web server's end.
+ *
+ * - `active`: it has begun, and somebody waits for its answer
+ * - `left`: its reader has the whole answer, and nobody waits for END_REQUEST
+ * - `aborted`: it has been given up; its id is free when END_REQUEST comes (SPEC 3.3)
+ * - `ended`: END_REQUEST has come, or the connection has closed
+ */
+export type WebServerPhase = "active" | "left" | "aborted" | "ended"
+
+/** Records of a request that an application may send; `StdoutEnd` is an empty one. */
+export type WebServerRecord = "Stdout" | "StdoutEnd" | "Stderr" | "End"
+
+/**
+ * What the web server's end does with a record.
+ *
+ * - `deliver`, `complete`: output for the reader, its end
+ * - `exceed`: drop it, but not without end
+ * - `end`: the request is over, and its reader is told how it ended
+ * - `free`: the id is free
+ * - `ignore`
+ */
+export type WebServerAction = "deliver" | "complete" | "exceed" | "end" | "free" | "ignore"
+
+/** What the web server's end does with each record. */
+type WebServerRow = { readonly [R in WebServerRecord]: WebServerAction }
+
+/** What the web server's end does with the records of an application, by the phase of the request with their id. */
+export const webServerTable = {
+  inactive: { Stdout: "ignore", StdoutEnd: "ignore", Stderr: "ignore", End: "ignore" },
+  active: { Stdout: "deliver", StdoutEnd: "complete", Stderr: "deliver", End: "end" },
+  left: { Stdout: "exceed", StdoutEnd: "ignore", Stderr: "deliver", End: "end" },
+  aborted: { Stdout: "ignore", StdoutEnd: "ignore", Stderr: "ignore", End: "free" }
+} as const satisfies { readonly [row: string]: WebServerRow }
+
+/**
+ * What else moves a request.
+ *
+ * - `leave`: its answer is complete for its reader
+ * - `abort`: its reader has given it up
+ * - `end`: END_REQUEST has come, or nothing more can
+ */
+export type WebServerEvent = "leave" | "abort" | "end"
+
+/** The phase after an event, by the phase before. An event that a row leaves out changes nothing. */
+export const webServerTransitions: Transitions<WebServerPhase, WebServerEvent> = {
+  active: { leave: "left", abort: "aborted", end: "ended" },
+  left: { abort: "aborted", end: "ended" },
+  aborted: { end: "ended" },
+  ended: {}
+}
+
+/** What holds in a phase. */
+export interface WebServerTraits {
+  /** Whether its reader may still be told how it ends. */
+  readonly isActive: boolean
+  /** Its row of the table. */
+  readonly on: WebServerRow
+}
+
+/** A phase of a request at the web server's end. */
+export type WebServerState = State<WebServerPhase, WebServerEvent, WebServerTraits>
+
+/** The phases by name. */
+export const webServerStates = makeStates(
+  ["leave", "abort", "end"],
+  webServerTransitions,
+  (phase): WebServerTraits => ({
+    isActive: phase === "active" || phase === "left",
+    on: phase === "ended" ? webServerTable.inactive : webServerTable[phase]
+  })
+)

@@ -310,7 +310,14 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
       (record._tag !== "BeginRequest" && record._tag !== "GetValues" && record._tag !== "Unrecognized")
   }
 
+  // A handler is started, or interrupted, right behind the record that says so: what it answers may free the id, or the place,
+  // for the next record.
   protected record(record: FastCgiRecord): void {
+    this.take(record)
+    this.tell()
+  }
+
+  private take(record: FastCgiRecord): void {
     switch (record._tag) {
       case "BeginRequest":
         return this.begin(record.requestId, record.role, keepConnection(record))

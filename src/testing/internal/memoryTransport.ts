@@ -46,8 +46,8 @@ export const makePairUnsafe = (
   options?: MemoryTransportOptions
 ): { readonly client: MemoryTransport; readonly server: MemoryTransport } => {
   const capacity = options?.capacity ?? 64 * 1024
-  const client = new End(dispatcher, capacity, Option.none())
-  const server = new End(dispatcher, capacity, Option.fromUndefinedOr(options?.peer))
+  const client = new End(dispatcher, capacity, Option.none(), false)
+  const server = new End(dispatcher, capacity, Option.fromUndefinedOr(options?.peer), true)
   client.other = server
   server.other = client
   return { client, server }
@@ -59,6 +59,7 @@ class End implements MemoryTransport {
   readonly peer: Option.Option<NetAddress.SocketAddress>
   other!: End
   private readonly dispatcher: Scheduler.SchedulerDispatcher
+  private readonly watchesPeer: boolean
   private capacity: number
   // What the peer wrote: within `capacity` it has been accepted here, beyond it is pending there.
   private incoming: Array<Uint8Array> = []
@@ -77,11 +78,13 @@ class End implements MemoryTransport {
   constructor(
     dispatcher: Scheduler.SchedulerDispatcher,
     capacity: number,
-    peer: Option.Option<NetAddress.SocketAddress>
+    peer: Option.Option<NetAddress.SocketAddress>,
+    watchesPeer: boolean
   ) {
     this.dispatcher = dispatcher
     this.capacity = capacity
     this.peer = peer
+    this.watchesPeer = watchesPeer
   }
 
   readonly pull = Effect.suspend(() =>
@@ -101,7 +104,7 @@ class End implements MemoryTransport {
 
   pauseUnsafe(): void {
     this.flowPaused = true
-    if (this.other.closed) this.schedule()
+    if (this.watchesPeer && this.other.closed) this.schedule()
   }
 
   resumeUnsafe(): void {
@@ -227,8 +230,8 @@ class End implements MemoryTransport {
 
   private readonly deliver = (): void => {
     this.scheduled = false
-    // As a server's end of a socket, whose peer is watched while nobody reads it.
-    if (this.flow !== undefined && this.flowPaused && this.other.closed) this.lose()
+    // As a server's end of a socket, whose peer is watched while nobody reads it. What a client has not read may be an answer.
+    if (this.watchesPeer && this.flow !== undefined && this.flowPaused && this.other.closed) this.lose()
     if (this.drainOwed && this.observer !== undefined && this.pendingUnsafe() === 0) {
       this.drainOwed = false
       if (!this.closed) this.observer.onDrain()
