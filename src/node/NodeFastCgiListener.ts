@@ -16,6 +16,7 @@ import * as FastCgiLimits from "../server/FastCgiLimits.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
 import { isSetToNothing, limits, setting, warnOfUnknown } from "../server/internal/settings.ts"
 import { acceptor } from "./internal/acceptor.ts"
+import { asAccountName } from "./internal/accounts.ts"
 import { listenForms, parseListenAddress } from "./internal/address.ts"
 import { cgiProcess } from "./internal/cgiProcess.ts"
 import { bindInet } from "./internal/inetSocket.ts"
@@ -54,6 +55,25 @@ export interface FdOptions {
 }
 
 /**
+ * The owner of a UNIX socket.
+ *
+ * **Details**
+ *
+ * Names are looked up as getpwnam(3) and getgrnam(3) do: in `/etc/passwd` and `/etc/group`, and where they are not there by
+ * the program `getent`, which asks LDAP and the like. Text of digits that is nobody's name is an id. A name that does not
+ * exist is an error, and nobody can connect.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SocketOwner {
+  /** A user's name or id. */
+  readonly user?: string | number | undefined
+  /** A group's name or id. */
+  readonly group?: string | number | undefined
+}
+
+/**
  * A UNIX socket to create.
  *
  * @category options
@@ -68,10 +88,10 @@ export interface UnixOptions {
   /** The file mode; whoever is to connect needs permission to write. Default what the umask leaves of 0o777. */
   readonly mode?: number | undefined
   /**
-   * Who the socket shall belong to. Giving it to another user takes root; giving it to a group takes being in the group.
-   * What is left out stays this process's.
+   * Whom the socket shall belong to, by name or id. Giving it to another user takes root; giving it to a group takes being in
+   * the group. What is left out stays this process's.
    */
-  readonly owner?: { readonly uid?: number | undefined; readonly gid?: number | undefined } | undefined
+  readonly owner?: SocketOwner | undefined
   /** Default 511. */
   readonly backlog?: number | undefined
   /** Whether the socket is removed when the listener closes. A successor's socket at the path never is. Default true. */
@@ -318,6 +338,8 @@ export const layerSystemd = (
  * | --------------------- | --------------------------------------------------------------------------------------------- |
  * | `FASTCGI_LISTEN`      | `/run/app.sock`, `127.0.0.1:9000`, `9000`, `fd:0`, `systemd`, `systemd:NAME`; several, with commas between. Default `fd:0` |
  * | `FASTCGI_SOCKET_MODE` | the file mode of UNIX sockets, octal: `660`                                                   |
+ * | `FASTCGI_SOCKET_USER` | the user that UNIX sockets shall belong to, a name or an id                                   |
+ * | `FASTCGI_SOCKET_GROUP` | their group                                                                                  |
  * | `FASTCGI_BACKLOG`     | a whole number                                                                                |
  * | `FASTCGI_ALLOW`       | who may connect over TCP: addresses and networks, with commas between                         |
  *
@@ -337,18 +359,21 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
       "three octal digits, such as 660",
       (text) => /^0?[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : undefined
     ),
+    user: setting("FASTCGI_SOCKET_USER", "a user's name or id", asAccountName),
+    group: setting("FASTCGI_SOCKET_GROUP", "a group's name or id", asAccountName),
     limits: limits(FastCgiLimits.listener),
     allow: setting("FASTCGI_ALLOW", "addresses and networks, with commas between", (text) => {
       const list = text.split(",").map((entry) => entry.trim())
       return Result.isSuccess(FastCgiAccess.fromEntries(list)) ? list : undefined
     })
   }),
-  Effect.fnUntraced(function*({ allow, limits: { backlog }, listen, mode }) {
+  Effect.fnUntraced(function*({ allow, group, limits: { backlog }, listen, mode, user }) {
     yield* warnOfUnknown
     // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
+    const owner = user === undefined && group === undefined ? undefined : { user, group }
     const more = { backlog, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
     return (listen ?? [{ fd: 0 }]).map((options): NodeFastCgiListenerOptions =>
-      options.path === undefined ? { ...options, ...more } : { ...options, backlog, mode }
+      options.path === undefined ? { ...options, ...more } : { ...options, backlog, mode, owner }
     )
   })
 )

@@ -17,6 +17,7 @@ import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
  * - `PathTaken`: something that is not a socket stands at the path
  * - `PathTooLong`: the socket path exceeds what the operating system can bind
  * - `PermissionDenied`: the process may not bind or listen there
+ * - `NoSuchOwner`: there is no user or group of the name that the socket shall belong to
  * - `AddressNotAvailable`: the address is not one of this host, or does not parse
  * - `InvalidAccessList`: the list of who may connect does not parse, and so nobody may
  * - `Unknown`: anything else; see `cause`
@@ -30,6 +31,7 @@ export type FastCgiListenerErrorReason =
   | { readonly _tag: "PathTaken" }
   | { readonly _tag: "PathTooLong" }
   | { readonly _tag: "PermissionDenied" }
+  | { readonly _tag: "NoSuchOwner" }
   | { readonly _tag: "AddressNotAvailable" }
   | { readonly _tag: "InvalidAccessList" }
   | { readonly _tag: "Unknown" }

@@ -21,6 +21,9 @@ describe("NodeFastCgiListener.config", () => {
       [{}, [{ fd: 0 }]],
       [{ FASTCGI_LISTEN: "/run/a.sock" }, [{ path: "/run/a.sock" }]],
       [{ FASTCGI_LISTEN: "/run/a.sock", FASTCGI_SOCKET_MODE: "660" }, [{ path: "/run/a.sock", mode: 0o660 }]],
+      [{ FASTCGI_LISTEN: "/run/a.sock", FASTCGI_SOCKET_USER: "app", FASTCGI_SOCKET_GROUP: "33" }, [
+        { path: "/run/a.sock", owner: { user: "app", group: "33" } }
+      ]],
       [{ FASTCGI_LISTEN: "unix:a.sock", FASTCGI_SOCKET_MODE: "0600" }, [{ path: "a.sock", mode: 0o600 }]],
       [{ FASTCGI_LISTEN: "9000", FASTCGI_BACKLOG: "64" }, [{ port: 9000, backlog: 64 }]],
       [{ FASTCGI_LISTEN: "[::1]:9000" }, [{ host: "::1", port: 9000 }]],
@@ -46,6 +49,8 @@ describe("NodeFastCgiListener.config", () => {
       { FASTCGI_LISTEN: "70000" },
       { FASTCGI_LISTEN: "fd:-1" },
       { FASTCGI_SOCKET_MODE: "rw" },
+      { FASTCGI_SOCKET_USER: "a:b" },
+      { FASTCGI_SOCKET_GROUP: "-g" },
       { FASTCGI_SOCKET_MODE: "888" },
       { FASTCGI_BACKLOG: "0" }
     ]

@@ -166,11 +166,49 @@ describe("a UNIX listener", () => {
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const path = `${directory}/app.sock`
-      yield* open({ path, owner: { uid: 12, gid: 34 }, mode: 0o660 })
+      yield* open({ path, owner: { user: 12, group: 34 }, mode: 0o660 })
       const { gid, mode, uid } = Fs.statSync(path)
       assert.deepStrictEqual([uid, gid, mode & 0o777], [12, 34, 0o660])
-      yield* open({ path: `${path}2`, owner: { gid: 34 } })
+      yield* open({ path: `${path}2`, owner: { group: "34" } })
       assert.deepStrictEqual([Fs.statSync(`${path}2`).uid, Fs.statSync(`${path}2`).gid], [0, 34])
+    }))
+
+  it.live.skipIf(!isRoot)("belongs to the user and the group of these names", () =>
+    Effect.gen(function*() {
+      const path = `${yield* temporaryDirectory}/app.sock`
+      // Those of this system, whatever their ids are.
+      const [user, , uid] = Fs.readFileSync("/etc/passwd", "utf8").trim().split("\n").at(-1)!.split(":")
+      const [group, , gid] = Fs.readFileSync("/etc/group", "utf8").trim().split("\n").at(-1)!.split(":")
+      yield* open({ path, owner: { user, group } })
+      const stat = Fs.statSync(path)
+      assert.deepStrictEqual([stat.uid, stat.gid], [Number(uid), Number(gid)])
+    }))
+
+  it.live("fails for a user or a group that there is not, and leaves nothing behind", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const path = `${directory}/app.sock`
+      for (
+        const [owner, what, database] of [
+          [{ user: "nobody-of-that-name" }, "user \"nobody-of-that-name\"", "passwd"],
+          [{ group: "nobody-of-that-name" }, "group \"nobody-of-that-name\"", "group"],
+          [{ user: "--help" }, "user \"--help\"", "passwd"],
+          [{ group: "a:b" }, "group \"a:b\"", "group"],
+          [{ user: "" }, "user \"\"", "passwd"],
+          [{ user: -1 }, "user -1", "passwd"],
+          [{ group: 4_294_967_295 }, "group 4294967295", "group"],
+          [{ user: 1.5 }, "user 1.5", "passwd"]
+        ] as const
+      ) {
+        const kind = what.split(" ")[0]
+        assert.deepStrictEqual(yield* failure({ path, owner }), {
+          reason: "NoSuchOwner",
+          message:
+            `Cannot give ${path} to ${what}: there is no such ${kind}. Correct the name (getent ${database} lists ` +
+            "them), or leave the owner out and set the mode."
+        })
+      }
+      assert.deepStrictEqual(Fs.readdirSync(directory), [])
     }))
 
   it.live.skipIf(!isRoot)(
@@ -181,7 +219,7 @@ describe("a UNIX listener", () => {
         Fs.chmodSync(directory, 0o777)
         const path = `${directory}/app.sock`
         const error = yield* Effect.scoped(
-          Effect.andThen(asNobody, failure({ path, owner: { uid: 12, gid: 34 } }))
+          Effect.andThen(asNobody, failure({ path, owner: { user: 12, group: 34 } }))
         )
         assert.deepStrictEqual(error, {
           reason: "PermissionDenied",

@@ -13,8 +13,10 @@ import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
 import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
+import type { SocketOwner } from "../NodeFastCgiListener.ts"
 import type { Bound } from "./acceptor.ts"
 import { listen } from "./acceptor.ts"
+import { type Database, findId } from "./accounts.ts"
 import { errorCode, formatPath, listenerError, pathError } from "./listenerError.ts"
 import { maxPathSize, pathProblem } from "./socketPath.ts"
 
@@ -22,7 +24,7 @@ import { maxPathSize, pathProblem } from "./socketPath.ts"
 export interface BindUnixOptions {
   readonly path: string
   readonly mode: number | undefined
-  readonly owner: { readonly uid?: number | undefined; readonly gid?: number | undefined } | undefined
+  readonly owner: SocketOwner | undefined
   readonly backlog: number
   readonly unlink: boolean
 }
@@ -66,6 +68,7 @@ const bindPath = Effect.fnUntraced(function*(
   const failed = (cause: unknown) => pathError(path, cause)
   const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: failed })
 
+  const { gid, uid } = yield* ownerIds(path, owner)
   // The working directory may be another one when the socket is removed.
   const absolute = Path.resolve(path)
   yield* occupant(path)
@@ -81,7 +84,7 @@ const bindPath = Effect.fnUntraced(function*(
     yield* listen(server, () => server.listen({ path: bound, backlog }), failed)
     if (owner !== undefined) {
       yield* Effect.try({
-        try: () => Fs.chownSync(bound, owner.uid ?? unchanged, owner.gid ?? unchanged),
+        try: () => Fs.chownSync(bound, uid, gid),
         catch: (cause) =>
           errorCode(cause) === "EPERM"
             ? listenerError(
@@ -108,8 +111,34 @@ const bindPath = Effect.fnUntraced(function*(
 // What chown(2) takes for "as it is".
 const unchanged = -1
 
-const formatOwner = ({ gid, uid }: NonNullable<BindUnixOptions["owner"]>): string =>
-  [uid === undefined ? [] : `user ${uid}`, gid === undefined ? [] : `group ${gid}`].flat().join(" and ")
+const ownerIds = Effect.fnUntraced(function*(
+  path: string,
+  owner: SocketOwner | undefined
+): Effect.fn.Return<{ readonly uid: number; readonly gid: number }, FastCgiListenerError> {
+  const idOf = Effect.fnUntraced(function*(
+    database: Database,
+    account: string | number | undefined
+  ): Effect.fn.Return<number, FastCgiListenerError> {
+    if (account === undefined) return unchanged
+    const id = typeof account === "number" ? account : yield* findId(database, account)
+    if (id !== undefined && Number.isInteger(id) && id >= 0 && id < highestId) return id
+    const what = database === "passwd" ? "user" : "group"
+    return yield* listenerError(
+      "NoSuchOwner",
+      `Cannot give ${formatPath(path)} to ${what} ${
+        JSON.stringify(account)
+      }: there is no such ${what}. Correct the name ` +
+        `(getent ${database} lists them), or leave the owner out and set the mode.`
+    )
+  })
+  return { uid: yield* idOf("passwd", owner?.user), gid: yield* idOf("group", owner?.group) }
+})
+
+// 2^32 - 1 is what chown(2) takes for "as it is".
+const highestId = 2 ** 32 - 1
+
+const formatOwner = ({ group, user }: SocketOwner): string =>
+  [user === undefined ? [] : `user ${user}`, group === undefined ? [] : `group ${group}`].flat().join(" and ")
 
 const checkPath = (path: string): Effect.Effect<void, FastCgiListenerError> => {
   const problem = pathProblem(path)

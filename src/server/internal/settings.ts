@@ -43,7 +43,9 @@ const settings: ReadonlyArray<string> = [
   "FASTCGI_LISTEN",
   "FASTCGI_MULTIPLEXING",
   "FASTCGI_OVERLOAD",
+  "FASTCGI_SOCKET_GROUP",
   "FASTCGI_SOCKET_MODE",
+  "FASTCGI_SOCKET_USER",
   "FASTCGI_URL_FROM"
 ].sort()
 
