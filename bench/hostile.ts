@@ -191,6 +191,7 @@ const start = Effect.fnUntraced(function*(app: Served, admission?: FastCgiAdmiss
   let accept: Accept | undefined
   const listener = Layer.succeed(FastCgiListener.FastCgiListener, {
     address: NetAddress.unixPathAddress("memory"),
+    addresses: [NetAddress.unixPathAddress("memory")],
     run: (onConnection) =>
       Effect.callback<never>(() => {
         accept = onConnection

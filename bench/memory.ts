@@ -98,6 +98,7 @@ const start = Effect.fnUntraced(function*(app: typeof apps[keyof typeof apps]) {
   let accept: ((transport: FastCgiTransport.FastCgiTransport) => void) | undefined
   const listener = Layer.succeed(FastCgiListener.FastCgiListener, {
     address: NetAddress.unixPathAddress("memory"),
+    addresses: [NetAddress.unixPathAddress("memory")],
     run: (onConnection) =>
       Effect.callback<never>(() => {
         accept = onConnection

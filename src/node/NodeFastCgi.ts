@@ -17,7 +17,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
-import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
+import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
 import type * as FastCgiServer from "../server/FastCgiServer.ts"
 import * as FastCgiServerOptions from "../server/FastCgiServerOptions.ts"
 import { oneOf } from "../server/internal/settings.ts"
@@ -30,7 +30,7 @@ import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
  * @since 0.1.0
  */
 export interface SeveralOptions {
-  /** What to listen on. The first one's address is the server's. */
+  /** What to listen on. The first one's address is the server's; `FastCgiListener.addresses` are all of them. */
   readonly listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>
   /** Who may connect to those of them that do not say it themselves. Default everybody. */
   readonly allow?: ReadonlyArray<string> | undefined
@@ -65,7 +65,7 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  * nothing to listen on, with a message that says what to do. Closing it drains: see `FastCgiHttpServer.make`. `handlers` take
  * the requests that are no HTTP, an Authorizer's and a Filter's.
  *
- * A port is logged as `fastcgi://127.0.0.1:9000`. Effect's own line says `http://127.0.0.1:9000` for it, and `unix://cgi` in a
+ * Each port is logged as `fastcgi://127.0.0.1:9000`. Effect's own line says `http://127.0.0.1:9000` for it, and `unix://cgi` in a
  * CGI program: `HttpRouter.serve(Routes, { disableListenLog: true })` leaves that out. Who speaks HTTP to the port is answered
  * with 400, which says what it is.
  *
@@ -177,10 +177,11 @@ export const layerServer = <E1 = never, R1 = never, E2 = never, R2 = never>(
 ): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError, FastCgiServer.Requirements<never, R1, R2>> =>
   FastCgiHttpServer.layerServer(options, handlers).pipe(
     Layer.provide([
-      NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options),
+      NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options).pipe(
+        Layer.tap((context) => logAddresses(Context.get(context, FastCgiListener).addresses))
+      ),
       FastCgiAdmission.layer(options)
-    ]),
-    Layer.tap((context) => logAddress(Context.get(context, HttpServer.HttpServer).address))
+    ])
   )
 
 /**
@@ -201,10 +202,11 @@ export const layerServices: Layer.Layer<NodeFastCgiServices> = Layer.mergeAll(
 // -----------------------------------------------------------------------------
 
 // Effect's own line calls every port an address of HTTP.
-const logAddress = (address: NetAddress.SocketAddress): Effect.Effect<void> =>
-  NetAddress.isInetAddress(address)
-    ? Effect.logInfo(`Listening on fastcgi://${NetAddress.formatInet(address)}, for a web server: no HTTP`)
-    : Effect.void
+const logAddresses = (addresses: ReadonlyArray<NetAddress.SocketAddress>): Effect.Effect<void> =>
+  Effect.forEach(addresses, (address) =>
+    NetAddress.isInetAddress(address)
+      ? Effect.logInfo(`Listening on fastcgi://${NetAddress.formatInet(address)}, for a web server: no HTTP`)
+      : Effect.void, { discard: true })
 
 const withAllow = (
   listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>,

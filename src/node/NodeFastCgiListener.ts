@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import type * as Arr from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -199,7 +199,7 @@ export const make = (
     : makeOne(options)
 
 /**
- * Makes several listeners one: it has the first one's address, accepts from all, and stops them all.
+ * Makes several listeners one: it has the addresses of all, accepts from all, and stops them all.
  *
  * @category combinators
  * @since 0.1.0
@@ -209,6 +209,7 @@ export const merge = (
 ): FastCgiListener["Service"] =>
   FastCgiListener.of({
     address: listeners[0].address,
+    addresses: Arr.flatMap(listeners, ({ addresses }) => addresses),
     run: (onConnection) =>
       Effect.andThen(
         Effect.forEach(listeners, (listener) => listener.run(onConnection), {

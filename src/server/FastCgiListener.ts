@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
@@ -62,6 +63,9 @@ export class FastCgiListenerError extends Data.TaggedError("FastCgiListenerError
 export class FastCgiListener extends Context.Service<FastCgiListener, {
   /** Where the listener listens, with the real port. An inherited UNIX socket whose path is not known has path "". */
   readonly address: NetAddress.SocketAddress
+
+  /** Where it listens in all, where it is several: `address` is the first of them. */
+  readonly addresses: Arr.NonEmptyReadonlyArray<NetAddress.SocketAddress>
 
   /**
    * Calls `onConnection` for every connection, synchronously when it has been accepted, until interrupted. Interrupting

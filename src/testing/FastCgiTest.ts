@@ -306,6 +306,7 @@ class MemoryListener {
 
   readonly service = FastCgiListener.of({
     address: NetAddress.unixPathAddress("memory"),
+    addresses: [NetAddress.unixPathAddress("memory")],
     run: (onConnection) =>
       Effect.callback<never>(() => {
         this.onConnection = onConnection

@@ -298,6 +298,11 @@ describe("several listeners as one", () => {
       const second = yield* NodeFastCgiListener.make({ port: 0 })
       const listener = NodeFastCgiListener.merge([yield* NodeFastCgiListener.make({ path }), second])
       assert.strictEqual(address(listener), path)
+      const third = NodeFastCgiListener.merge([listener, yield* NodeFastCgiListener.make({ path: `${path}2` })])
+      assert.deepStrictEqual(
+        third.addresses.map(NetAddress.formatSocketAddress),
+        [path, `127.0.0.1:${port(second)}`, `${path}2`]
+      )
       const fiber = yield* Effect.forkChild(listener.run(echo))
       assert.strictEqual(yield* ask({ path }, "by path"), "by path")
       assert.strictEqual(yield* ask({ port: port(second) }, "by port"), "by port")

@@ -69,6 +69,17 @@ describe("NodeFastCgi.layer", () => {
       for (const path of paths) assert.strictEqual(yield* get({ path }, "/"), "200 Hello")
     }))
 
+  it.live("logs every port of several listeners", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const log = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+      const path = `${yield* temporaryDirectory}/app.sock`
+      yield* serve(Layer.provide(NodeFastCgi.layer({ listeners: [{ port: 0 }, { path }, { port: 0 }] }), log))
+      assert.strictEqual(lines.length, 2)
+      for (const line of lines) assert.match(line, /^Listening on fastcgi:\/\/127\.0\.0\.1:\d+, for a web server/)
+      assert.notStrictEqual(lines[0], lines[1])
+    }))
+
   it.live("says that a port is none of HTTP, in its log and to whoever speaks HTTP to it", () =>
     Effect.gen(function*() {
       const lines: Array<string> = []

@@ -59,7 +59,7 @@ describeWith(["systemd-socket-activate"], "a listener on the sockets of systemd"
       assert.deepStrictEqual(child.lines(), [])
     }))
 
-  it.live("accepts on all of several, of which the first has the address", () =>
+  it.live("accepts on all of several, and has the addresses of all", () =>
     Effect.gen(function*() {
       const all = yield* places
       const child = yield* activated(all, [], ["*"])
@@ -67,7 +67,7 @@ describeWith(["systemd-socket-activate"], "a listener on the sockets of systemd"
       child.process.kill("SIGTERM")
       assert.deepStrictEqual(yield* child.exited, [0, null])
       for (const to of all) assert.strictEqual(yield* connectCode(to), "ECONNREFUSED")
-      assert.include(child.stderr(), `\nlistening * ${all[0].path}\n`)
+      assert.include(child.stderr(), `\nlistening * ${all[0].path} 127.0.0.1:${all[1].port} ${all[2].path}\n`)
     }))
 
   it.live("chooses by name, also several of one name", () =>
@@ -75,7 +75,10 @@ describeWith(["systemd-socket-activate"], "a listener on the sockets of systemd"
       const all = yield* places
       const child = yield* activated(all, ["--fdname=web:admin:web"], ["admin", "web"])
       for (const to of all) assert.strictEqual(yield* answer(to), `pid ${child.process.pid}`)
-      assert.include(child.stderr(), `\nlistening admin 127.0.0.1:${all[1].port}\nlistening web ${all[0].path}\n`)
+      assert.include(
+        child.stderr(),
+        `\nlistening admin 127.0.0.1:${all[1].port}\nlistening web ${all[0].path} ${all[2].path}\n`
+      )
     }))
 
   it.live("leaves alone what has another name", () =>

@@ -1190,6 +1190,7 @@ describe("a listener", () => {
     Effect.gen(function*() {
       const failing = Layer.succeed(FastCgiListener.FastCgiListener, {
         address: NetAddress.unixPathAddress("failing"),
+        addresses: [NetAddress.unixPathAddress("failing")],
         run: () =>
           Effect.fail(
             new FastCgiListener.FastCgiListenerError({ reason: { _tag: "Unknown" }, message: "the socket is gone" })

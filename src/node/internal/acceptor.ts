@@ -149,6 +149,7 @@ export const acceptor = Effect.fnUntraced(function*(
 
   return FastCgiListener.of({
     address: bound.address,
+    addresses: [bound.address],
     run: (onConnection) =>
       Effect.callback<never, FastCgiListenerError>((resume) => {
         if (accept !== undefined) {

@@ -39,6 +39,7 @@ export const cgiProcess: Effect.Effect<FastCgiListener["Service"], never, Scope.
   }
   return FastCgiListener.of({
     address: NetAddress.unixPathAddress("cgi"),
+    addresses: [NetAddress.unixPathAddress("cgi")],
     run: (onConnection) =>
       Effect.callback<never>(() => {
         if (taken) return
