@@ -5,6 +5,7 @@ import { FastCgiHttpServer } from "effect-fastcgi/http"
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
+import { type Exchange, Records } from "./Records.ts"
 
 type Pairs = ReadonlyArray<readonly [name: string, value: string]>
 
@@ -12,6 +13,8 @@ export interface About {
   readonly facts: Pairs
   /** The CGI variables as they came: those of the web server first, then the client's headers (HTTP_*). */
   readonly variables: Pairs
+  /** The records of the request, where they are recorded. */
+  readonly exchange: Option.Option<Exchange>
 }
 
 const unknown = "unknown"
@@ -24,12 +27,15 @@ export const about: Effect.Effect<About, never, HttpServerRequest.HttpServerRequ
       facts: [
         ["Reached by", "plain HTTP"],
         ["Request", `${http.method} ${http.url}`],
-        ["Client", Option.getOrElse(http.remoteAddress, () => unknown)]
+        ["Client", Option.getOrElse(http.remoteAddress, () => unknown)],
+        ["Host", http.headers["host"] ?? unknown]
       ],
-      variables: []
+      variables: [],
+      exchange: Option.none()
     }
   }
   const { request, variables } = origin.value
+  const records = yield* Effect.serviceOption(Records)
   const all = Array.from(request.params)
   const isHeader = ([name]: readonly [string, string]) => name.startsWith("HTTP_")
   return {
@@ -43,6 +49,7 @@ export const about: Effect.Effect<About, never, HttpServerRequest.HttpServerRequ
       ["Client", variables.remoteAddress ?? unknown],
       ["Protocol", `${variables.serverProtocol ?? unknown}, ${variables.scheme}`]
     ],
-    variables: [...all.filter((pair) => !isHeader(pair)), ...all.filter(isHeader)]
+    variables: [...all.filter((pair) => !isHeader(pair)), ...all.filter(isHeader)],
+    exchange: Option.isSome(records) ? yield* records.value.current(request) : Option.none()
   }
 })

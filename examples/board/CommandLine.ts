@@ -1,4 +1,5 @@
 /** The options of `npm start --`. */
+import { isIP } from "node:net"
 import { parseArgs } from "node:util"
 import * as WebServer from "./WebServer.ts"
 
@@ -9,12 +10,18 @@ export const usage = `A notes board over FastCGI.
   npm start -- --http                the same app as a plain HTTP server, without FastCGI
 
 Options
-  --port <number>   port on 127.0.0.1, 0 for any free one (default 8080)
+  --host <address>  the IP address to listen on, 0.0.0.0 for all of IPv4 (default 127.0.0.1)
+  --port <number>   the port, 0 for any free one (default 8080)
   --help            this text
+
+Notes live in memory and files in a temporary folder: when it stops, they are gone. Anybody who reaches the address can
+write, upload and delete, so choose a --host that others reach only among friends.
 `
 
 export interface Start {
   readonly mode: "gateway" | "http" | WebServer.Name
+  /** An IP address. */
+  readonly host: string
   readonly port: number
 }
 
@@ -29,6 +36,7 @@ export const parse = (args: ReadonlyArray<string>): Options | string => {
       options: {
         behind: { type: "string" },
         help: { type: "boolean", short: "h" },
+        host: { type: "string" },
         http: { type: "boolean" },
         port: { type: "string" }
       }
@@ -39,11 +47,16 @@ export const parse = (args: ReadonlyArray<string>): Options | string => {
   if (values.help === true) return { mode: "help" }
   const port = values.port ?? "8080"
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) return `--port takes a number from 0 to 65535, not "${port}"`
+  const host = values.host === "localhost" ? "127.0.0.1" : values.host ?? "127.0.0.1"
+  // A zone (fe80::1%eth0) is nothing that web servers have one notation for.
+  if (isIP(host) === 0 || host.includes("%")) {
+    return `--host takes an IP address, such as 127.0.0.1, 0.0.0.0 or ::1, not "${host}"`
+  }
   if (values.behind !== undefined) {
     const name = WebServer.names.find((name) => name === values.behind)
     if (name === undefined) return `--behind takes nginx or lighttpd, not "${values.behind}"`
     if (values.http === true) return "--behind and --http exclude each other"
-    return { mode: name, port: Number(port) }
+    return { mode: name, host, port: Number(port) }
   }
-  return { mode: values.http === true ? "http" : "gateway", port: Number(port) }
+  return { mode: values.http === true ? "http" : "gateway", host, port: Number(port) }
 }

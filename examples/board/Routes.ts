@@ -17,6 +17,7 @@ import { randomUUID } from "node:crypto"
 import { about } from "./About.ts"
 import { Board, type BoardEvent, NewNote, NotFound } from "./Board.ts"
 import * as Pages from "./Pages.ts"
+import { Records } from "./Records.ts"
 
 const seeOther = (location: string) => HttpServerResponse.redirect(location, { status: 303 })
 
@@ -29,14 +30,29 @@ const idParam = Effect.gen(function*() {
 
 const formatIssues = SchemaIssue.makeFormatterStandardSchemaV1()
 
+/** `?deleted=note-12`: what the page says was deleted, and offers to restore. */
+const Search = Schema.Struct({ deleted: Schema.optionalKey(Schema.String) })
+
+const restorable = (board: Board["Service"], deleted: string | undefined) => {
+  const match = /^(note|file)-(\d{1,15})$/.exec(deleted ?? "")
+  return match === null
+    ? Effect.undefined
+    : Effect.map(board.deleted(match[1] === "note" ? "note" : "file", Number(match[2])), Option.getOrUndefined)
+}
+
 const notes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const board = yield* Board
+
+  const page = Effect.fnUntraced(function*(options: Omit<Pages.BoardPage, "notes" | "files" | "about">) {
+    return Pages.board({ ...options, notes: yield* board.notes, files: yield* board.files, about: yield* about })
+  })
 
   yield* router.add(
     "GET",
     "/",
     Effect.gen(function*() {
-      return Pages.board({ notes: yield* board.notes, files: yield* board.files, about: yield* about })
+      const { deleted } = yield* HttpServerRequest.schemaSearchParams(Search)
+      return yield* page({ deleted: yield* restorable(board, deleted) })
     })
   )
 
@@ -55,8 +71,7 @@ const notes = HttpRouter.use(Effect.fnUntraced(function*(router) {
         Effect.catchTag("SchemaError", (error) =>
           Effect.gen(function*() {
             const because = formatIssues(error.issue).issues.map((issue) => issue.message).join(". ")
-            const refused = { author, text, because }
-            return Pages.board({ notes: yield* board.notes, files: yield* board.files, about: yield* about, refused })
+            return yield* page({ refused: { author, text, because } })
           }))
       )
     }).pipe(Effect.provideService(HttpServerRequest.MaxBodySize, 64n * 1024n))
@@ -66,8 +81,19 @@ const notes = HttpRouter.use(Effect.fnUntraced(function*(router) {
     "POST",
     "/notes/:id/delete",
     Effect.gen(function*() {
-      yield* board.deleteNote(yield* idParam)
-      return seeOther("/")
+      const id = yield* idParam
+      yield* board.deleteNote(id)
+      return seeOther(`/?deleted=note-${id}`)
+    })
+  )
+
+  yield* router.add(
+    "POST",
+    "/notes/:id/restore",
+    Effect.gen(function*() {
+      const id = yield* idParam
+      yield* board.restoreNote(id)
+      return seeOther(`/#note-${id}`)
     })
   )
 }))
@@ -135,8 +161,19 @@ const files = HttpRouter.use(Effect.fnUntraced(function*(router) {
     "POST",
     "/files/:id/delete",
     Effect.gen(function*() {
-      yield* board.deleteFile(yield* idParam)
-      return seeOther("/#files")
+      const id = yield* idParam
+      yield* board.deleteFile(id)
+      return seeOther(`/?deleted=file-${id}`)
+    })
+  )
+
+  yield* router.add(
+    "POST",
+    "/files/:id/restore",
+    Effect.gen(function*() {
+      const id = yield* idParam
+      yield* board.restoreFile(id)
+      return seeOther(`/#file-${id}`)
     })
   )
 }))
@@ -184,6 +221,27 @@ const live = HttpRouter.use(Effect.fnUntraced(function*(router) {
     })
   )
 }))
+
+// The records of a page, with those of its response
+
+const records = HttpRouter.add(
+  "GET",
+  "/records/:key",
+  Effect.gen(function*() {
+    const { key } = yield* HttpRouter.params
+    const recorded = Option.map(yield* Effect.serviceOption(Records), (records) => records.ended(key ?? ""))
+    const exchange = Option.flatten(yield* Effect.transposeOption(recorded))
+    return Option.match(exchange, {
+      onNone: () =>
+        Pages.message({
+          status: 404,
+          title: "No records",
+          text: "The records of that page are not kept any more. Load the board again for new ones."
+        }),
+      onSome: Pages.records
+    })
+  })
+)
 
 // What goes wrong
 
@@ -248,4 +306,4 @@ const refuseForeignPosts = HttpRouter.middleware(
   { global: true }
 )
 
-export const layer = Layer.mergeAll(notes, files, live, broken, errorPages, refuseForeignPosts)
+export const layer = Layer.mergeAll(notes, files, live, records, broken, errorPages, refuseForeignPosts)

@@ -10,7 +10,7 @@ import * as Path from "effect/Path"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { createConnection, createServer } from "node:net"
+import { createConnection, createServer, isIPv6 } from "node:net"
 
 export class WebServerError extends Data.TaggedError("WebServerError")<{ readonly message: string }> {}
 
@@ -22,10 +22,15 @@ interface Places {
   readonly directory: string
   /** The UNIX socket of the app. */
   readonly socket: string
+  /** An IP address. */
+  readonly host: string
   readonly port: number
 }
 
-const nginx = ({ directory, port, socket }: Places) =>
+/** As it stands in an address of HTTP, and in the configurations. */
+const inAddress = (host: string) => isIPv6(host) ? `[${host}]` : host
+
+const nginx = ({ directory, host, port, socket }: Places) =>
   `daemon off;
 pid ${directory}/nginx.pid;
 error_log stderr warn;
@@ -46,7 +51,7 @@ http {
   }
 
   server {
-    listen 127.0.0.1:${port};
+    listen ${inAddress(host)}:${port};
     server_name localhost;
     client_max_body_size 0;         # uploads of any size
     fastcgi_request_buffering off;  # and the app gets them while they arrive
@@ -79,10 +84,10 @@ http {
 }
 `
 
-const lighttpd = ({ directory, port, socket }: Places) =>
+const lighttpd = ({ directory, host, port, socket }: Places) =>
   `server.modules += ( "mod_fastcgi" )
 server.document-root = "${directory}"
-server.bind = "127.0.0.1"
+server.bind = "${inAddress(host)}"
 server.port = ${port}
 server.upload-dirs = ( "${directory}" )
 server.stream-request-body = 2   # the app gets uploads while they arrive
@@ -125,30 +130,35 @@ const executable = Effect.fnUntraced(function*(name: Name) {
 })
 
 /** A free port for 0, and the port itself otherwise, once it is known to be free. */
-const freePort = (port: number) =>
+const freePort = (host: string, port: number) =>
   Effect.callback<number, WebServerError>((resume) => {
     const server = createServer()
     server.once("error", (error: NodeJS.ErrnoException) =>
       resume(Effect.fail(
         new WebServerError({
           message: error.code === "EADDRINUSE"
-            ? portTaken(port)
-            : `cannot listen on 127.0.0.1:${port}: ${error.message}`
+            ? portTaken(host, port)
+            : `cannot listen on ${inAddress(host)}:${port}: ${error.message}`
         })
       )))
-    server.listen(port, "127.0.0.1", () => {
+    server.listen(port, host, () => {
       const address = server.address()
       const found = typeof address === "object" && address !== null ? address.port : port
       server.close(() => resume(Effect.succeed(found)))
     })
   })
 
-export const portTaken = (port: number): string =>
-  `port ${port} on 127.0.0.1 is taken. Choose another with --port ${port + 1}, or any free one with --port 0`
+export const portTaken = (host: string, port: number): string =>
+  `port ${port} on ${host} is taken. Choose another with --port ${port + 1}, or any free one with --port 0`
 
-const connect = (port: number) =>
+/** Where this host reaches who listens on an address; on all addresses is also on the loopback's. */
+export const url = (host: string, port: number): string => `http://${inAddress(reachable(host))}:${port}/`
+
+const reachable = (host: string) => host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+
+const connect = (host: string, port: number) =>
   Effect.callback<void, Error>((resume) => {
-    const socket = createConnection(port, "127.0.0.1")
+    const socket = createConnection(port, reachable(host))
     socket.once("error", (error) => resume(Effect.fail(error)))
     socket.once("connect", () => {
       socket.destroy()
@@ -166,7 +176,7 @@ export const start = Effect.fnUntraced(function*(name: Name, options: Places) {
   const path = yield* Path.Path
   const server = servers[name]
   const file = yield* executable(name)
-  const port = yield* freePort(options.port)
+  const port = yield* freePort(options.host, options.port)
   const configuration = path.join(options.directory, `${name}.conf`)
   yield* fs.writeFileString(configuration, server.configuration({ ...options, port }))
 
@@ -189,7 +199,7 @@ export const start = Effect.fnUntraced(function*(name: Name, options: Places) {
     Effect.andThen(Effect.timeoutOption(Fiber.await(output), "1 second")),
     Effect.andThen(Effect.fail(new WebServerError({ message: `${name} ended` })))
   )
-  const accepts = connect(port).pipe(
+  const accepts = connect(options.host, port).pipe(
     Effect.retry(Schedule.spaced("50 millis")),
     Effect.timeoutOrElse({
       duration: "10 seconds",
@@ -198,7 +208,7 @@ export const start = Effect.fnUntraced(function*(name: Name, options: Places) {
   )
   yield* Effect.raceFirst(accepts, died)
   return {
-    url: `http://127.0.0.1:${port}/`,
+    url: url(options.host, port),
     lines: [
       `browser --HTTP--> ${name} (process ${child.pid}) --FastCGI--> the app (process ${process.pid})`,
       `the FastCGI socket is ${options.socket}`,

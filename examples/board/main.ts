@@ -5,7 +5,8 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import type { FastCgiListener } from "effect-fastcgi"
 import { FastCgiGateway } from "effect-fastcgi/client"
-import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiRuntime } from "effect-fastcgi/node"
+import { FastCgiHttpServer } from "effect-fastcgi/http"
+import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiListener, NodeFastCgiRuntime } from "effect-fastcgi/node"
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -15,16 +16,16 @@ import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Path from "effect/Path"
 import * as App from "./App.ts"
 import * as Board from "./Board.ts"
 import * as CommandLine from "./CommandLine.ts"
 import { createServer } from "./nodeServer.ts"
+import * as Records from "./Records.ts"
 import * as WebServer from "./WebServer.ts"
 
-const host = "127.0.0.1"
-
-const main = Effect.fnUntraced(function*({ mode, port }: CommandLine.Start) {
+const main = Effect.fnUntraced(function*({ host, mode, port }: CommandLine.Start) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const directory = yield* fs.makeTempDirectoryScoped({ prefix: "effect-fastcgi-" })
@@ -36,24 +37,37 @@ const main = Effect.fnUntraced(function*({ mode, port }: CommandLine.Start) {
     FastCgiListener.FastCgiListenerError | ServeError
   > = mode === "http"
     ? NodeHttpServer.layer(createServer, { host, port })
-    : NodeFastCgi.layer({ path: socket })
+    : recorded(socket)
   const app = yield* Layer.build(App.layer.pipe(Layer.provideMerge(server)))
 
   const front = mode === "http"
-    ? { url: urlOf(app), lines: ["the app itself, over plain HTTP"], died: Effect.never }
+    ? { url: urlOf(app, host), lines: ["the app itself, over plain HTTP"], died: Effect.never }
     : mode === "gateway"
-    ? yield* gateway(socket, port)
-    : yield* WebServer.start(mode, { directory, port, socket })
+    ? yield* gateway(socket, host, port)
+    : yield* WebServer.start(mode, { directory, host, port, socket })
   yield* Layer.build(App.endStreamsFirst)
 
   yield* Console.log(`Notes board: ${front.url}\n`)
   for (const line of front.lines) yield* Console.log(`  ${line}`)
+  yield* Console.log("  notes live in memory and files in a temporary folder: when it stops, they are gone")
   yield* Console.log("\nCtrl-C stops it.")
   return yield* Effect.onInterrupt(front.died, () => Console.log("\nFinishing what runs, then stopping."))
 })
 
+/**
+ * `NodeFastCgi.layer({ path })`, with the connections written down on their way from the listener to the server: see
+ * Records.ts.
+ */
+const recorded = (path: string) =>
+  FastCgiHttpServer.layerServer().pipe(
+    Layer.provide(Records.layerListener),
+    Layer.provide(NodeFastCgiListener.layerUnix({ path })),
+    Layer.provideMerge(Records.layer),
+    Layer.merge(NodeFastCgi.layerServices)
+  )
+
 /** An HTTP server in this process that passes every request on to the app, as a web server would. */
-const gateway = Effect.fnUntraced(function*(socket: string, port: number) {
+const gateway = Effect.fnUntraced(function*(socket: string, host: string, port: number) {
   const connect = NodeFastCgiConnector.connect({ path: socket })
   const http = yield* Layer.build(
     FastCgiGateway.layer({ connect, keepConnection: true }).pipe(
@@ -61,7 +75,7 @@ const gateway = Effect.fnUntraced(function*(socket: string, port: number) {
     )
   )
   return {
-    url: urlOf(http),
+    url: urlOf(http, host),
     lines: [
       "browser --HTTP--> gateway --FastCGI--> the app, all in this process",
       `the FastCGI socket is ${socket}`
@@ -70,8 +84,10 @@ const gateway = Effect.fnUntraced(function*(socket: string, port: number) {
   }
 })
 
-const urlOf = (context: Context.Context<HttpServer.HttpServer>) =>
-  `${HttpServer.formatAddress(Context.get(context, HttpServer.HttpServer).address)}/`
+const urlOf = (context: Context.Context<HttpServer.HttpServer>, host: string) => {
+  const { address } = Context.get(context, HttpServer.HttpServer)
+  return WebServer.url(host, NetAddress.isInetAddress(address) ? address.port : 0)
+}
 
 // Only what went wrong is logged, and not between the lines above.
 const logger = Logger.make(({ cause, date, logLevel, message }) => {
@@ -80,17 +96,17 @@ const logger = Logger.make(({ cause, date, logLevel, message }) => {
   process.stderr.write(`${date.toISOString().slice(11, 19)} ${logLevel}: ${text}${details}\n`)
 })
 
-const expected = (error: unknown, port: number): string | undefined => {
+const expected = (error: unknown, { host, port }: CommandLine.Start): string | undefined => {
   if (!(error instanceof Error) || !("_tag" in error)) return undefined
   if (error._tag !== "ServeError") return error.message
   const cause = error.cause as NodeJS.ErrnoException
-  return cause.code === "EADDRINUSE" ? WebServer.portTaken(port) : cause.message
+  return cause.code === "EADDRINUSE" ? WebServer.portTaken(host, port) : cause.message
 }
 
-const report = (port: number) => (cause: Cause.Cause<unknown>) =>
+const report = (options: CommandLine.Start) => (cause: Cause.Cause<unknown>) =>
   Effect.sync(() => {
     if (Cause.hasInterruptsOnly(cause)) return
-    process.stderr.write(`board: ${expected(Cause.squash(cause), port) ?? Cause.pretty(cause)}\n`)
+    process.stderr.write(`board: ${expected(Cause.squash(cause), options) ?? Cause.pretty(cause)}\n`)
   })
 
 const options = CommandLine.parse(process.argv.slice(2))
@@ -105,7 +121,7 @@ if (typeof options === "string") {
     Effect.provide(Board.layer()),
     Effect.provide(Logger.layer([logger])),
     Effect.provide(NodeServices.layer),
-    Effect.tapCause(report(options.port)),
+    Effect.tapCause(report(options)),
     NodeFastCgiRuntime.runMain({ disableErrorReporting: true })
   )
 }

@@ -10,9 +10,10 @@ const localTimes = (root) => {
 }
 localTimes(document)
 
-// Live list. The server sends finished, escaped HTML: the same that it puts into the page.
+// Lists, newest first. The server sends finished, escaped HTML: the same that it puts into the page.
 
 const lists = { note: byId("notes"), file: byId("files") }
+const undoTime = Number(lists.note.dataset.undo)
 
 const fragment = (html) => {
   const template = document.createElement("template")
@@ -21,12 +22,36 @@ const fragment = (html) => {
   return template.content
 }
 
-const put = (kind, id, html) => {
-  const old = byId(`${kind}-${id}`)
-  const content = fragment(html)
-  if (old) return old.replaceWith(content)
-  content.firstElementChild.classList.add("fresh")
-  lists[kind].prepend(content)
+/** Removes an item, or puts another one in its place. The focus that was in it goes to the nearest thing to do. */
+const replace = (item, other) => {
+  const focused = item.contains(document.activeElement)
+  const near = other ?? item.nextElementSibling ?? item.previousElementSibling
+  const heading = byId(`${item.parentElement.id}-title`)
+  if (other) item.replaceWith(other)
+  else item.remove()
+  if (focused) (near?.querySelector(".meta button, .undo button, a") ?? heading).focus()
+}
+
+const put = (kind, element) => {
+  const { id } = element.dataset
+  const old = byId(`${kind}-${id}`) ?? byId(`gone-${kind}-${id}`)
+  if (old) return replace(old, element)
+  element.classList.add("fresh")
+  const older = Array.from(lists[kind].children).find((item) => Number(item.dataset.id) < Number(id))
+  lists[kind].insertBefore(element, older ?? null)
+}
+
+/** What is the same stays as it is, with its focus and folds, and so does what can be restored. */
+const putAll = (kind, html) => {
+  const elements = Array.from(fragment(html).children)
+  const ids = new Set(elements.map(({ id }) => id))
+  for (const item of Array.from(lists[kind].children)) {
+    if (!item.matches(".gone") && !ids.has(item.id)) replace(item)
+  }
+  for (const element of elements.reverse()) {
+    const old = byId(element.id)
+    if (!old || old.matches(".arriving") || element.matches(".arriving")) put(kind, element)
+  }
 }
 
 const status = byId("status")
@@ -35,14 +60,19 @@ const events = new EventSource("/events")
 const on = (name, listener) => events.addEventListener(name, (event) => listener(JSON.parse(event.data)))
 
 on("snapshot", ({ files, notes }) => {
-  lists.note.replaceChildren(fragment(notes))
-  lists.file.replaceChildren(fragment(files))
+  putAll("note", notes)
+  putAll("file", files)
 })
 for (const kind of ["note", "file"]) {
-  on(kind, ({ html, id }) => put(kind, id, html))
-  on(`${kind}-deleted`, ({ id }) => byId(`${kind}-${id}`)?.remove())
+  on(kind, ({ html }) => put(kind, fragment(html).firstElementChild))
+  on(`${kind}-deleted`, ({ id }) => {
+    const item = byId(`${kind}-${id}`)
+    // What this page deletes is put away when the answer comes.
+    if (item && !item.matches(".leaving")) replace(item)
+  })
 }
 on("tick", ({ time, watching }) => {
+  document.querySelectorAll(".alert.unanswered").forEach((alert) => clear(alert))
   status.className = "status live"
   status.textContent = `live, ${watching} ${watching === 1 ? "page" : "pages"} open, ${
     new Date(time).toLocaleTimeString()
@@ -58,39 +88,100 @@ events.addEventListener("error", () => {
 const alertIn = (html) =>
   new DOMParser().parseFromString(html, "text/html").querySelector("[role=alert]")?.textContent ?? "That did not work."
 
-const say = (form, text) => {
-  const alert = form.querySelector("[role=alert]")
-  alert.hidden = text === undefined
-  alert.textContent = text ?? ""
+const unanswered = "The server did not answer. Try again when this page is live."
+
+/** Shows an alert in a form or an item of a list. It goes when its cause has gone. */
+const say = (place, text) => {
+  let alert = place.querySelector("[role=alert]")
+  if (!alert) {
+    alert = document.createElement("p")
+    alert.setAttribute("role", "alert")
+    place.append(alert)
+  }
+  alert.className = text === unanswered ? "alert unanswered" : "alert"
+  alert.hidden = false
+  alert.textContent = text
+}
+const clear = (alert) => {
+  alert.hidden = true
+  alert.textContent = ""
+}
+const clearIn = (place) => place.querySelectorAll("[role=alert]").forEach(clear)
+
+/** Posts a form. `undefined` when it was taken, or what is wrong. */
+const post = (form, body) =>
+  fetch(form.action, { method: "POST", body, redirect: "manual" }).then(
+    // A manual redirect is opaque: it is how the server says that it has done it.
+    async (response) => response.type === "opaqueredirect" ? undefined : alertIn(await response.text()),
+    () => unanswered
+  )
+
+/** Deletes an item and leaves a line in its place, with the way to undo it and with the focus. */
+const remove = async (form) => {
+  const item = form.closest("li")
+  item.classList.add("leaving")
+  const wrong = await post(form)
+  item.classList.remove("leaving")
+  if (wrong !== undefined) return say(item, wrong)
+  const gone = document.createElement("li")
+  gone.className = "card gone"
+  gone.id = `gone-${item.id}`
+  gone.dataset.id = item.dataset.id
+  const text = document.createElement("span")
+  text.textContent = item.querySelector(".name")
+    ? `The file ${item.querySelector(".name").textContent} is deleted.`
+    : `The note by ${item.querySelector(".meta b").textContent} is deleted.`
+  const undo = document.createElement("form")
+  undo.className = "undo"
+  undo.action = form.action.replace(/delete$/, "restore")
+  undo.innerHTML = `<button class="quiet">Undo</button>`
+  gone.append(text, undo)
+  replace(item, gone)
+  setTimeout(() => gone.isConnected && replace(gone), undoTime)
 }
 
-document.addEventListener("submit", async (event) => {
+const restore = async (form) => {
+  const wrong = await post(form)
+  // When it was restored, the live stream brings the item.
+  if (wrong !== undefined) say(form.closest("li"), wrong)
+}
+
+const write = async (form) => {
+  const wrong = await post(form, new URLSearchParams(new FormData(form)))
+  if (wrong !== undefined) return say(form, wrong)
+  clearIn(form)
+  form.elements.text.value = ""
+  form.elements.text.focus()
+}
+
+document.addEventListener("submit", (event) => {
   const form = event.target
-  if (form.matches(".delete")) {
-    event.preventDefault()
-    await fetch(form.action, { method: "POST", redirect: "manual" })
-      .then(() => form.closest("li").remove())
-      .catch(() => location.reload())
-  } else if (form.id === "write") {
-    event.preventDefault()
-    try {
-      const response = await fetch(form.action, {
-        method: "POST",
-        body: new URLSearchParams(new FormData(form)),
-        redirect: "manual"
-      })
-      // A manual redirect is opaque: it is how the server says that the note was taken.
-      if (response.type !== "opaqueredirect") return say(form, alertIn(await response.text()))
-      say(form)
-      form.elements.text.value = ""
-      form.elements.text.focus()
-    } catch {
-      say(form, "The server did not answer.")
-    }
-  } else if (form.id === "send") {
-    event.preventDefault()
-    upload(form)
-  }
+  const act = form.matches(".delete")
+    ? remove
+    : form.matches(".undo")
+    ? restore
+    : form.id === "write"
+    ? write
+    : form.id === "send"
+    ? upload
+    : undefined
+  if (act === undefined) return
+  event.preventDefault()
+  act(form)
+})
+
+for (const form of [byId("write"), byId("send")]) {
+  form.addEventListener("input", () => {
+    clearIn(form)
+    byId("cancelled").textContent = ""
+  })
+}
+
+byId("shortcut").hidden = false
+byId("write").elements.text.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return
+  event.preventDefault()
+  byId("write").requestSubmit()
 })
 
 // Upload with progress; fetch cannot tell how much was sent, XMLHttpRequest can.
@@ -99,12 +190,14 @@ const upload = (form) => {
   const panel = byId("upload")
   const bar = panel.querySelector("progress")
   const text = byId("sent")
+  const button = form.querySelector("button[type=submit]")
   const request = new XMLHttpRequest()
   const start = performance.now()
-  const stop = (message) => {
+  const stop = () => {
+    const focused = panel.contains(document.activeElement)
     panel.hidden = true
-    form.querySelector("button[type=submit]").disabled = false
-    say(form, message)
+    button.disabled = false
+    if (focused) button.focus()
   }
   request.upload.addEventListener("progress", ({ loaded, total }) => {
     bar.max = total
@@ -115,18 +208,39 @@ const upload = (form) => {
       : `${size(total)} sent, the server is finishing`
   })
   request.addEventListener("load", () => {
-    if (request.status >= 400) return stop(alertIn(request.responseText))
-    form.reset()
     stop()
+    if (request.status >= 400) say(form, alertIn(request.responseText))
+    else form.reset()
   })
-  request.addEventListener("error", () => stop("The upload was cut off."))
-  request.addEventListener("abort", () => stop("The upload was cancelled."))
+  request.addEventListener("error", () => {
+    stop()
+    say(form, "The upload was cut off. Try again.")
+  })
+  // Whoever cancels knows: it is no error.
+  request.addEventListener("abort", () => {
+    stop()
+    byId("cancelled").textContent = "Cancelled. Nothing of it was kept."
+  })
   byId("cancel").onclick = () => request.abort()
   request.open("POST", form.action)
   bar.value = 0
   text.textContent = "starting"
-  say(form)
+  byId("cancelled").textContent = ""
+  clearIn(form)
   panel.hidden = false
-  form.querySelector("button[type=submit]").disabled = true
+  const focused = document.activeElement === button
+  button.disabled = true
+  if (focused) byId("cancel").focus()
   request.send(new FormData(form))
+}
+
+// The records of the response that this page was: when it was made, they had not been sent.
+
+const picture = byId("chain")
+if (picture?.dataset.rest) {
+  fetch(picture.dataset.rest)
+    .then((response) => response.ok ? response.text() : Promise.reject(new Error("not kept")))
+    .then((html) => picture.replaceWith(new DOMParser().parseFromString(html, "text/html").getElementById("chain")))
+    // The link that stands there instead stays.
+    .catch(() => {})
 }

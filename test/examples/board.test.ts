@@ -1,5 +1,7 @@
 import { NodeHttpClient, NodeHttpServer, NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
+import { FastCgiHttpClient } from "effect-fastcgi/client"
+import { FastCgiHttpServer } from "effect-fastcgi/http"
 import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -17,11 +19,13 @@ import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import { createHash } from "node:crypto"
 import { createServer } from "node:http"
 import * as Api from "../../examples/board/Api.ts"
 import * as App from "../../examples/board/App.ts"
 import * as Board from "../../examples/board/Board.ts"
+import * as Records from "../../examples/board/Records.ts"
 
 // NodeHttpServer.layerTest, with a client that shows redirects instead of following them.
 const overHttp = HttpServer.layerTestClient.pipe(
@@ -29,8 +33,19 @@ const overHttp = HttpServer.layerTestClient.pipe(
   Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 }))
 )
 
-// In memory, through real records.
-const overFastCgi = Layer.merge(FastCgiTest.layerTest, NodeHttpServer.layerHttpServices)
+// In memory, through real records, which are written down as in `npm start`.
+const overFastCgi = Layer.effect(
+  HttpClient.HttpClient,
+  Effect.gen(function*() {
+    const { connect } = yield* FastCgiTest.FastCgiMemory
+    const client = yield* FastCgiHttpClient.make({ keepConnection: true, connect })
+    return HttpClient.mapRequest(client, HttpClientRequest.prependUrl("http://localhost"))
+  })
+).pipe(
+  Layer.provideMerge(FastCgiHttpServer.layerServer()),
+  Layer.provide(Records.layerListener),
+  Layer.provideMerge([FastCgiTest.layerMemory, Records.layer, NodeHttpServer.layerHttpServices])
+)
 
 const servers = [["NodeHttpServer", overHttp], ["FastCGI", overFastCgi]] as const
 
@@ -112,7 +127,7 @@ for (const [name, server] of servers) {
     it.live("posts a note by a plain form and shows it", () =>
       onBoard(Effect.gen(function*() {
         const before = yield* page
-        assert.include(before, `aria-relevant="additions"></ul>`)
+        assert.include(before, `aria-relevant="additions" data-undo="60000"></ul>`)
         assert.include(before, `<form class="stack" id="write" method="post" action="/">`)
 
         const response = yield* post("/", { author: " Ada ", text: "Zwölf Boxkämpfer\n\nund ein 🦊" })
@@ -123,7 +138,9 @@ for (const [name, server] of servers) {
         assert.include(after, `<p class="text">Zwölf Boxkämpfer\n\nund ein 🦊</p><div class="meta"><b>Ada</b>`)
 
         const id = response.headers["location"]!.slice("/#note-".length)
-        assert.strictEqual((yield* post(`/notes/${id}/delete`, {})).status, 303)
+        const deleted = yield* post(`/notes/${id}/delete`, {})
+        assert.strictEqual(deleted.status, 303)
+        assert.strictEqual(deleted.headers["location"], `/?deleted=note-${id}`)
         assert.notInclude(yield* page, "Boxkämpfer")
         const again = yield* post(`/notes/${id}/delete`, {})
         assert.strictEqual(again.status, 404)
@@ -192,6 +209,7 @@ for (const [name, server] of servers) {
         )).pipe(Effect.forkScoped)
         const first = yield* next("file")
         assert.include(first.html, "arriving")
+        assert.notInclude(first.html, "sha256")
         assert.strictEqual((yield* HttpClient.get(`/files/${first.id}`)).status, 404)
         yield* Deferred.succeed(arriving, undefined)
         const response = yield* Fiber.join(upload)
@@ -221,6 +239,52 @@ for (const [name, server] of servers) {
 
         assert.strictEqual((yield* post(`/files/${file!.id}/delete`, {})).status, 303)
         assert.strictEqual((yield* HttpClient.get(`/files/${file!.id}`)).status, 404)
+      })))
+
+    it.live("restores what was deleted, at its place, by a plain form", () =>
+      onBoard(Effect.gen(function*() {
+        for (const text of ["one", "two", "three"]) yield* post("/", { author: "Ada", text })
+        yield* HttpClient.execute(multipart("a.txt", Stream.make(new Uint8Array(3))))
+        const board = yield* Board.Board
+        const [three, two, one] = yield* board.notes
+        const [file] = yield* board.files
+        for (
+          const [path, name, before] of [
+            [`/notes/${two!.id}`, "The note by <b>Ada</b> is deleted.", [three, two, one]],
+            [`/files/${file!.id}`, "The file <b>a.txt</b> is deleted.", [file]]
+          ] as const
+        ) {
+          const now = path.startsWith("/notes") ? board.notes : board.files
+          const { headers } = yield* post(`${path}/delete`, {})
+          assert.strictEqual((yield* now).length, before.length - 1)
+          const html = yield* Effect.flatMap(HttpClient.get(headers["location"]!), (response) => response.text)
+          assert.include(html, name)
+          assert.include(html, `<form method="post" action="${path}/restore">`)
+          const restored = yield* post(`${path}/restore`, {})
+          assert.strictEqual(restored.status, 303)
+          assert.deepStrictEqual(yield* now, before)
+          // It is offered no more.
+          const after = yield* Effect.flatMap(HttpClient.get(headers["location"]!), (response) => response.text)
+          assert.notInclude(after, `id="deleted"`)
+          assert.strictEqual((yield* post(`${path}/restore`, {})).status, 404)
+        }
+        assert.strictEqual((yield* HttpClient.get(`/files/${file!.id}`)).status, 200)
+      })))
+
+    it.live("folds a long note", () =>
+      onBoard(Effect.gen(function*() {
+        yield* post("/", { text: "word ".repeat(119) })
+        assert.notInclude(yield* page, "<details class")
+        for (const long of ["word ".repeat(130).trim(), Array.from({ length: 13 }, (_, i) => `line ${i}`).join("\n")]) {
+          yield* post("/", { text: long })
+          const html = yield* page
+          const [, beginning, whole] = /class="text beginning">([^<]*) …<.*?<details.*?<p class="text">([^<]*)</s.exec(
+            html
+          )!
+          assert.strictEqual(whole, long)
+          assert.isAtMost(beginning!.length, 300)
+          assert.isTrue(long.startsWith(beginning!))
+        }
       })))
 
     it.live("keeps nothing of an upload that was cut off", () =>
@@ -365,7 +429,86 @@ for (const [name, server] of servers) {
   })
 }
 
+describe("the records of a page", () => {
+  const chainOf = (html: string) => /<figure class="chain"[\s\S]*<\/figure>/.exec(html)![0]
+  const bytesOf = (chain: string, name: string) =>
+    [...chain.matchAll(new RegExp(`<code>${name}</code> ([\\d,]+) byte`, "g"))].map((match) =>
+      Number(match[1]!.replaceAll(",", ""))
+    )
+
+  it.live("are shown with it, and those of its response afterwards", () =>
+    Effect.gen(function*() {
+      yield* post("/", { text: "x".repeat(2000) })
+      const response = yield* HttpClient.get("/?a=1")
+      const html = yield* response.text
+      const chain = chainOf(html)
+      assert.deepStrictEqual(bytesOf(chain, "BEGIN_REQUEST"), [8])
+      assert.strictEqual(bytesOf(chain, "PARAMS").at(-1), 0)
+      assert.deepStrictEqual(bytesOf(chain, "STDIN"), [0])
+      assert.include(chain, "<code>GET /?a=1</code>")
+      assert.include(chain, "Not sent yet")
+      const [, key] = /data-rest="(\/records\/[0-9a-f-]{36})"/.exec(chain)!
+
+      const whole = chainOf(yield* Effect.flatMap(HttpClient.get(key!), (response) => response.text))
+      const stdout = bytesOf(whole, "STDOUT")
+      assert.strictEqual(stdout.at(-1), 0)
+      const head = stdout.reduce((sum, size) => sum + size, 0) - new TextEncoder().encode(html).length
+      assert.isAbove(head, 100)
+      assert.isBelow(head, 2000)
+      assert.deepStrictEqual(bytesOf(whole, "END_REQUEST"), [8])
+      assert.include(whole, "REQUEST_COMPLETE, appStatus 0")
+      assert.include(whole, "Status: 200")
+      assert.notInclude(whole, "data-rest")
+      // The same request: what came in is what it was.
+      const incoming = (chain: string) => chain.slice(chain.indexOf("<pre"), chain.indexOf("<h3>Response"))
+      assert.strictEqual(incoming(whole).replace(/<p class="says">first record sent.*?<\/p>/, ""), incoming(chain))
+    }).pipe(Effect.provide(appOn(overFastCgi)), Effect.scoped))
+
+  it.live("are each page's own", () =>
+    Effect.gen(function*() {
+      const pages = yield* Effect.forEach(
+        Array.from({ length: 20 }, (_, i) => `/?page=${i}`),
+        (url) => Effect.flatMap(HttpClient.get(url), (response) => Effect.map(response.text, (html) => [url, html])),
+        { concurrency: "unbounded" }
+      )
+      for (const [url, html] of pages) assert.include(chainOf(html!), `<code>GET ${url}</code>`)
+      const keys = pages.map(([, html]) => /data-rest="([^"]*)"/.exec(html!)![1]!)
+      assert.strictEqual(new Set(keys).size, 20)
+      for (const [i, key] of keys.entries()) {
+        const html = yield* Effect.flatMap(HttpClient.get(key), (response) => response.text)
+        assert.include(html, `<h1>The request GET /?page=${i}</h1>`)
+      }
+    }).pipe(Effect.provide(appOn(overFastCgi)), Effect.scoped))
+
+  for (const [name, server] of servers) {
+    it.live(`are not found under a wrong key, over ${name}`, () =>
+      Effect.gen(function*() {
+        const response = yield* HttpClient.get("/records/00000000-0000-0000-0000-000000000000")
+        assert.strictEqual(response.status, 404)
+      }).pipe(Effect.provide(appOn(server)), Effect.scoped))
+  }
+})
+
 describe("Board", () => {
+  const onBoard = Effect.provide(Layer.provide(Board.layer(), NodeServices.layer))
+
+  it.effect("restores for a minute", () =>
+    Effect.gen(function*() {
+      const board = yield* Board.Board
+      const note = yield* board.addNote({ author: "a", text: "b" })
+      yield* board.deleteNote(note.id)
+      yield* TestClock.adjust("50 seconds")
+      yield* board.restoreNote(note.id)
+      yield* board.deleteNote(note.id)
+      // A minute after the first time, which does not count any more.
+      yield* TestClock.adjust("20 seconds")
+      yield* board.restoreNote(note.id)
+      assert.deepStrictEqual(yield* board.notes, [note])
+      yield* board.deleteNote(note.id)
+      yield* TestClock.adjust("60 seconds")
+      assert.strictEqual((yield* Effect.flip(board.restoreNote(note.id)))._tag, "NotFound")
+    }).pipe(Effect.scoped, onBoard))
+
   it.effect("gives a watcher that was too slow a snapshot instead of what it missed", () =>
     Effect.gen(function*() {
       const board = yield* Board.Board
@@ -380,5 +523,5 @@ describe("Board", () => {
       const note = yield* board.addNote({ author: "a", text: "after" })
       const [third] = yield* pull
       assert.deepStrictEqual(third, { _tag: "NoteAdded", note })
-    }).pipe(Effect.scoped, Effect.provide(Layer.provide(Board.layer(), NodeServices.layer))))
+    }).pipe(Effect.scoped, onBoard))
 })

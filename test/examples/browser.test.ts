@@ -7,13 +7,11 @@ import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { type Browser, chromium, type Page } from "playwright-core"
+import type { Browser, Page } from "playwright-core"
 import { projectRoot } from "../support/files.ts"
-import { describeWith, onPath } from "../support/requirement.ts"
+import { describeWith } from "../support/requirement.ts"
 import * as Board from "./support/board.ts"
-
-const browserName = [process.env["CHROMIUM"], "chromium", "chromium-browser", "google-chrome"]
-  .find((name) => name !== undefined && onPath(name) !== undefined) ?? "chromium"
+import { browserName, complaintsOf, launch } from "./support/browser.ts"
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex")
 
@@ -24,7 +22,7 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
   let socket: string
   let browser: Browser
   let page: Page
-  const complaints: Array<string> = []
+  let complaints: Array<string>
 
   beforeAll(async () => {
     // What `npm start` does first.
@@ -34,24 +32,9 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
     const at = await Board.ready(app)
     url = at.url
     socket = at.socket!
-    browser = await chromium.launch({
-      executablePath: executablePath!,
-      args: [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync"
-      ]
-    })
+    browser = await launch(executablePath!)
     page = await browser.newPage()
-    page.on("pageerror", (error) => complaints.push(error.message))
-    page.on("console", (message) => {
-      if (message.type() === "error") complaints.push(message.text())
-    })
+    complaints = complaintsOf(page)
   })
 
   afterAll(async () => {

@@ -6,14 +6,11 @@ import { createHash, randomBytes } from "node:crypto"
 import { once } from "node:events"
 import * as Fs from "node:fs"
 import { createServer } from "node:net"
-import { fileURLToPath } from "node:url"
 import { describeWith } from "../support/requirement.ts"
 import * as Board from "./support/board.ts"
 
-const onSources = ["--import", fileURLToPath(new URL("./support/onSources.ts", import.meta.url))]
-
 const run = async (...args: ReadonlyArray<string>) => {
-  const board = Board.spawn(args, onSources)
+  const board = Board.spawnOnSources(args)
   const { code } = await board.exited
   return { code, output: board.output(), errors: board.errors() }
 }
@@ -23,7 +20,7 @@ const withBoard = async (
   args: ReadonlyArray<string>,
   use: (board: Board.BoardProcess, at: { readonly url: string; readonly socket: string | undefined }) => Promise<void>
 ) => {
-  const board = Board.spawn([...args, "--port", "0"], onSources)
+  const board = Board.spawnOnSources([...args, "--port", "0"])
   try {
     await use(board, await Board.ready(board))
   } finally {
@@ -48,6 +45,12 @@ const useEverything = async (url: string, server: RegExp | undefined) => {
   else {
     assert.include(page, "<dd>FastCGI</dd>")
     assert.match(page, server)
+    // The records of this request, and of its response when that has been sent.
+    const [, records] = /data-rest="\/(records\/[0-9a-f-]+)"/.exec(page)!
+    const recorded = await (await fetch(new URL(records!, url))).text()
+    for (const name of ["BEGIN_REQUEST", "PARAMS", "STDIN", "STDOUT", "END_REQUEST"]) {
+      assert.include(recorded, `<code>${name}</code>`)
+    }
   }
   const live = fetch(new URL("events", url))
   await Promise.all([
@@ -83,6 +86,11 @@ describe("the command line", () => {
         [["--foo"], "Unknown option '--foo'"],
         [["--port", "x"], "--port takes a number from 0 to 65535, not \"x\""],
         [["--port", "65536"], "not \"65536\""],
+        [
+          ["--host", "example.org"],
+          "--host takes an IP address, such as 127.0.0.1, 0.0.0.0 or ::1, not \"example.org\""
+        ],
+        [["--host", "127.0.0.1; daemon on"], "not \"127.0.0.1; daemon on\""],
         [["--behind", "caddy"], "--behind takes nginx or lighttpd, not \"caddy\""],
         [["--behind", "nginx", "--http"], "exclude each other"],
         [["nginx"], "Unexpected argument 'nginx'"]
@@ -121,6 +129,16 @@ describe("npm start", () => {
     await withBoard(["--http"], async (_, { url }) => useEverything(url, undefined))
   })
 
+  it("listens on another address", async () => {
+    for (const [host, at] of [["127.0.0.2", "127.0.0.2"], ["0.0.0.0", "127.0.0.1"]] as const) {
+      await withBoard(["--host", host], async (board, { url }) => {
+        assert.strictEqual(new URL(url).hostname, at)
+        assert.strictEqual((await fetch(url)).status, 200)
+        assert.include(board.output(), "notes live in memory")
+      })
+    }
+  })
+
   it("ends at SIGTERM with 0 though a live stream is open, and removes its socket", () =>
     withBoard([], async (board, { socket, url }) => {
       const live = await fetch(new URL("events", url))
@@ -143,6 +161,12 @@ for (const [name, software] of [["nginx", /nginx\/\d/], ["lighttpd", /lighttpd\/
         assert.deepStrictEqual(await board.exited, { code: 0, signal: null })
         assert.throws(() => process.kill(pid, 0), /ESRCH/)
         assert.strictEqual(Fs.existsSync(socket!), false)
+      }))
+
+    it("has it listen on another address", () =>
+      withBoard(["--behind", name, "--host", "127.0.0.2"], async (_, { url }) => {
+        assert.strictEqual(new URL(url).hostname, "127.0.0.2")
+        assert.strictEqual((await fetch(url)).status, 200)
       }))
 
     it("fails when it dies", () =>

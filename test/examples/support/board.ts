@@ -3,6 +3,7 @@
  */
 import * as ChildProcess from "node:child_process"
 import { once } from "node:events"
+import { fileURLToPath } from "node:url"
 import { projectRoot } from "../../support/files.ts"
 
 export interface Exit {
@@ -32,6 +33,10 @@ export const spawn = (args: ReadonlyArray<string>, nodeOptions: ReadonlyArray<st
   return { child, exited, output: () => output, errors: () => errors }
 }
 
+/** The same on the sources, for who does not want to build first. */
+export const spawnOnSources = (args: ReadonlyArray<string>): BoardProcess =>
+  spawn(args, ["--import", fileURLToPath(new URL("./onSources.ts", import.meta.url))])
+
 /** Waits for the address that it prints when it is ready. */
 export const ready = async (
   board: BoardProcess
@@ -40,7 +45,7 @@ export const ready = async (
     throw new Error(`the example ended with ${exit.code ?? exit.signal}: ${board.errors()}`)
   })
   while (!board.output().includes("Ctrl-C")) await Promise.race([once(board.child.stdout!, "data"), ended])
-  const url = /http:\/\/127\.0\.0\.1:\d+\//.exec(board.output())?.[0]
+  const url = /http:\/\/\S+:\d+\//.exec(board.output())?.[0]
   if (url === undefined) throw new Error(`no address in: ${board.output()}`)
   return { url, socket: /the FastCGI socket is (.*)/.exec(board.output())?.[1] }
 }
