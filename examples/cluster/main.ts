@@ -36,17 +36,6 @@ import * as Counter from "./Counter.ts"
 import * as Routes from "./Routes.ts"
 import * as Sqlite from "./Sqlite.ts"
 
-const { positionals, values: options } = parseArgs({
-  allowPositionals: true,
-  options: {
-    path: { type: "string" },
-    address: { type: "string" },
-    database: { type: "string" },
-    workers: { type: "string", default: "2" },
-    port: { type: "string", default: "8080" }
-  }
-})
-
 // -----------------------------------------------------------------------------
 // A worker
 // -----------------------------------------------------------------------------
@@ -89,14 +78,14 @@ const worker = (options: Worker) =>
 
 const host = "127.0.0.1"
 
-const everything = Effect.gen(function*() {
+const everything = Effect.fnUntraced(function*(options: { readonly workers: number; readonly port: number }) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const folder = yield* fs.makeTempDirectoryScoped({ prefix: "effect-fastcgi-" })
   const database = path.join(folder, "cluster.db")
 
   const sockets: Array<string> = []
-  for (let i = 1; i <= Number(options.workers); i++) {
+  for (let i = 1; i <= options.workers; i++) {
     const socket = path.join(folder, `${i}.sock`)
     const address = `${host}:${yield* freePort}`
     const child = yield* ChildProcess.make(
@@ -136,13 +125,13 @@ const everything = Effect.gen(function*() {
   })
   const front = yield* Layer.build(
     FastCgiGateway.layer({ connect }).pipe(
-      Layer.provideMerge(NodeHttpServer.layer(createServer, { host, port: Number(options.port) }))
+      Layer.provideMerge(NodeHttpServer.layer(createServer, { host, port: options.port }))
     )
   )
   const url = HttpServer.formatAddress(Context.get(front, HttpServer.HttpServer).address)
   yield* Console.log(`\ncurl -X POST ${url}/counters/visits\ncurl ${url}/counters/visits\n\nCtrl-C stops it.`)
   return yield* Effect.never
-}).pipe(Effect.scoped)
+}, Effect.scoped)
 
 /** A port that nobody listens on at this moment. */
 const freePort = Effect.callback<number>((resume) => {
@@ -158,13 +147,61 @@ const logger = Layer.mergeAll(
   Layer.succeed(References.MinimumLogLevel, "Warn")
 )
 
-const usage = "main.ts [--workers N] [--port N], or main.ts worker --path FILE --address HOST:PORT --database FILE\n"
+// -----------------------------------------------------------------------------
+// The command line
+// -----------------------------------------------------------------------------
 
-const program = (): Effect.Effect<never, unknown, NodeServices.NodeServices> | undefined => {
-  if (positionals[0] !== "worker") return everything
-  const { address, database, path } = options
+const usage = `Counters that many processes share.
+
+  node examples/cluster/main.ts            workers, and an HTTP gateway in front of them
+  node examples/cluster/main.ts worker     one worker, for a web server in front
+
+Options
+  --workers <number>    how many workers (default 2)
+  --port <number>       the gateway's port on 127.0.0.1, 0 for any free one (default 8080)
+  --help                this text
+
+Options of a worker, all of them needed
+  --path <file>         the UNIX socket for FastCGI
+  --address <ip:port>   where the other workers reach it
+  --database <file>     the SQLite database that all of them share
+`
+
+const readArguments = () =>
+  parseArgs({
+    allowPositionals: true,
+    options: {
+      path: { type: "string" },
+      address: { type: "string" },
+      database: { type: "string" },
+      workers: { type: "string", default: "2" },
+      port: { type: "string", default: "8080" },
+      help: { type: "boolean", short: "h" }
+    }
+  })
+
+/** What to run, or a sentence that says what is wrong with the options; `undefined` when help was asked for. */
+const program = (): Effect.Effect<never, unknown, NodeServices.NodeServices> | string | undefined => {
+  let parsed
+  try {
+    parsed = readArguments()
+  } catch (error) {
+    return error instanceof Error ? error.message.replace(/\.? To specify.*$/s, "") : String(error)
+  }
+  const { positionals: [command, ...others], values: { address, database, help, path, port, workers } } = parsed
+  if (help === true) return undefined
+  if ((command !== undefined && command !== "worker") || others.length > 0) {
+    return `the only command is "worker", not "${[command, ...others].join(" ")}"`
+  }
+  if (command === undefined) {
+    if (!/^[1-9]\d?$/.test(workers)) return `--workers takes a number from 1 to 99, not "${workers}"`
+    if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) return `--port takes a number from 0 to 65535, not "${port}"`
+    return everything({ workers: Number(workers), port: Number(port) })
+  }
   const separator = address?.lastIndexOf(":") ?? -1
-  if (path === undefined || address === undefined || separator < 0 || database === undefined) return undefined
+  if (path === undefined || address === undefined || separator < 0 || database === undefined) {
+    return "a worker takes --path, --address and --database"
+  }
   return worker({
     path,
     address: RunnerAddress.make(address.slice(0, separator), Number(address.slice(separator + 1))),
@@ -174,7 +211,9 @@ const program = (): Effect.Effect<never, unknown, NodeServices.NodeServices> | u
 
 const main = program()
 if (main === undefined) {
-  process.stderr.write(usage)
+  process.stdout.write(usage)
+} else if (typeof main === "string") {
+  process.stderr.write(`cluster: ${main}\n\n${usage}`)
   process.exitCode = 2
 } else {
   main.pipe(
