@@ -120,9 +120,8 @@ export const layerListener: Layer.Layer<
     const records = yield* Records
     const listener = yield* FastCgiListener.FastCgiListener
     return FastCgiListener.FastCgiListener.of({
-      address: listener.address,
-      run: (onConnection) => listener.run((transport) => onConnection(records.record(transport))),
-      stopAccepting: listener.stopAccepting
+      ...listener,
+      run: (onConnection) => listener.run((transport) => onConnection(records.record(transport)))
     })
   })
 )
