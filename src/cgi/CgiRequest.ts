@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import type * as Redacted from "effect/Redacted"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { copy, utf8ToLatin1 } from "../protocol/internal/text.ts"
 import { isFieldName } from "./internal/fields.ts"
@@ -381,6 +382,11 @@ export interface CgiVariables {
    * unless they are configured to.
    */
   readonly remoteUser: string | undefined
+  /**
+   * The password that the user has given, which Apache tells an Authorizer (`AUTHENTICATOR`): `REMOTE_PASSWD`. Redacted, so that
+   * no log and no inspection shows it: `Redacted.value` is the text. Unlike the others it may be empty.
+   */
+  readonly remotePassword: Redacted.Redacted | undefined
   /** `REMOTE_IDENT`. */
   readonly remoteIdent: string | undefined
   /** How the user was authenticated, such as "Basic": `AUTH_TYPE`. */

@@ -96,6 +96,11 @@ export interface FastCgiParams extends Iterable<readonly [name: string, value: s
   readonly scanLatin1: (f: (text: string, nameStart: number, valueStart: number, valueEnd: number) => void) => void
   /** All pairs as text, as an object without prototype; the last value where a name occurs more than once. */
   readonly toRecord: () => Readonly<Record<string, string>>
+  /**
+   * What logs and inspection show: the pairs by name, the last value where a name occurs more than once. Passwords and what
+   * stands for one, REMOTE_PASSWD, the client's Authorization and its cookies, are `"<redacted>"`.
+   */
+  readonly toJSON: () => Readonly<Record<string, string>>
 }
 
 /**
@@ -218,6 +223,11 @@ const readLength = (bytes: Uint8Array, at: number): number => {
 // oxlint-disable-next-line no-control-regex -- the point is everything that is not ASCII
 const notAscii = /[^\x00-\x7f]/
 
+// Apache gives mod_authnz_fcgi the password in REMOTE_PASSWD, and puts REDIRECT_ before names at an internal redirect. The
+// headers are those that Effect redacts.
+const secret =
+  /^(?:REDIRECT_){0,9}(?:REMOTE_PASSWD|PHP_AUTH_PW|HTTP_AUTHORIZATION|HTTP_PROXY_AUTHORIZATION|HTTP_COOKIE|HTTP_X_API_KEY)$/
+
 // The pairs in `bytes` are complete: the decoder has checked.
 class Params implements FastCgiParams {
   readonly bytes: Uint8Array
@@ -278,6 +288,21 @@ class Params implements FastCgiParams {
     const record: Record<string, string> = Object.create(null)
     for (const [name, value] of this) record[name] = value
     return record
+  }
+
+  toJSON(): Readonly<Record<string, string>> {
+    const shown: Record<string, string> = Object.create(null)
+    for (const [name, value] of this) shown[name] = secret.test(name) && value !== "" ? "<redacted>" : value
+    return shown
+  }
+
+  toString(): string {
+    return `FastCgiParams(${JSON.stringify(this)})`
+  }
+
+  // What Node prints of it, console.log for one; the symbol is registered, so nothing of Node is needed.
+  [Symbol.for("nodejs.util.inspect.custom")](): unknown {
+    return this.toJSON()
   }
 
   *[Symbol.iterator](): Iterator<readonly [name: string, value: string]> {

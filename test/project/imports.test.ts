@@ -28,7 +28,12 @@ const http = /^effect\/http\/[A-Z][A-Za-z]*$/
 const table: Record<string, Rules> = {
   protocol: { folders: [], packages: [pure] },
   // The text codec is shared by the two pure layers: PARAMS bytes become strings in both.
-  cgi: { folders: [], types: ["protocol"], files: ["protocol/internal/text.ts"], packages: [pure] },
+  cgi: {
+    folders: [],
+    types: ["protocol"],
+    files: ["protocol/internal/text.ts"],
+    packages: [pure, /^effect\/Redacted$/]
+  },
   connection: { folders: ["protocol"], packages: [core, /^effect\/socket\/Socket$/, /^effect\/net\/NetAddress$/] },
   // A target that came from a peer is encoded before it is logged.
   server: {

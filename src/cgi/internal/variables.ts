@@ -1,6 +1,7 @@
 /**
  * The class behind `CgiVariables`.
  */
+import * as Redacted from "effect/Redacted"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import type { CgiSsl, CgiVariables } from "../CgiRequest.ts"
 import { decode } from "./percent.ts"
@@ -75,6 +76,10 @@ class Variables implements CgiVariables {
   }
   get remoteUser(): string | undefined {
     return this.text("REMOTE_USER")
+  }
+  get remotePassword(): Redacted.Redacted | undefined {
+    const password = this.params.get("REMOTE_PASSWD")
+    return password === undefined ? undefined : Redacted.make(password, { label: "REMOTE_PASSWD" })
   }
   get remoteIdent(): string | undefined {
     return this.text("REMOTE_IDENT")
