@@ -106,8 +106,9 @@ export const applicationTable = {
     InputEnd: "ignore",
     Abort: "ignore"
   },
+  // Its connection takes no record any more.
   abandoned: {
-    Begin: "break",
+    Begin: "ignore",
     Params: "ignore",
     ParamsEnd: "ignore",
     Input: "ignore",

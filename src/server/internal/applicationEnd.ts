@@ -21,7 +21,11 @@ import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import type { Deadlines } from "../../connection/internal/deadlines.ts"
 import { Endpoint, noRecords } from "../../connection/internal/endpoint.ts"
 import type { InputStream } from "../../connection/internal/inputStream.ts"
-import type { ApplicationAction, ApplicationRecord } from "../../connection/internal/requestState.ts"
+import {
+  type ApplicationAction,
+  type ApplicationRecord,
+  applicationTable
+} from "../../connection/internal/requestState.ts"
 import { type Fork, millisecondsOf, Timers } from "../../connection/internal/timers.ts"
 import type * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
@@ -348,18 +352,20 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   private act(requestId: number, what: ApplicationRecord, content: Uint8Array, name?: "Stdin" | "Data"): void {
     const request = this.requests.get(requestId)
     if (request === undefined) {
-      if (what === "InputEnd") this.sending.ended(requestId, name!)
+      const action: ApplicationAction = inactive[what]
+      if (action === "forget") this.sending.ended(requestId, name!)
       return
     }
     const input = name === undefined ? undefined : name === "Stdin" ? request.stdin : request.data
-    const action: ApplicationAction = request.state.on[what]
-    switch (action) {
+    switch (request.state.on[what]) {
       case "decode":
+        return this.decode(request, content)
       case "count":
-        return this.collect(request, content)
+        return this.count(request, content)
       case "admit":
+        return this.admit(request)
       case "answer":
-        return this.endParams(request)
+        return this.answer(request)
       case "refuse":
         return this.refuse(request, badRequest, "input came before the end of PARAMS")
       case "offer":
@@ -377,10 +383,11 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   }
 
   private begin(requestId: number, role: number, keep: boolean): void {
-    // A pipelined request: its predecessor of the same id is complete and may be answered at once.
     const active = this.requests.get(requestId)
-    if (active !== undefined && active.state.on.Begin === "settle") this.start(active)
-    if (active !== undefined && !active.isOver) {
+    // A pipelined request: its predecessor of the same id is complete and may be answered at once.
+    if (active?.state.on.Begin === "settle") this.start(active)
+    const action: ApplicationAction = (active?.state.on ?? inactive).Begin
+    if (action !== "begin") {
       this.broken(`BEGIN_REQUEST for request ${requestId}, which has not ended`)
       return
     }
@@ -401,21 +408,31 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     this.application.paramsBegun(this)
   }
 
-  private collect(request: ApplicationRequest, content: Uint8Array): void {
-    const error = request.collect(content)
-    if (error !== undefined) {
-      const limit = error.reason._tag === "TooMany" ? "maxParamsCount" : "maxParamsSize"
-      this.refuse(request, tooLargeParams, error.message, limit)
-    } else if (request.refusal !== undefined && request.paramsSize > paramsGrace * this.limits.maxParamsSize) {
-      const message = `PARAMS of request ${request.requestId} go on after ${request.paramsSize} bytes`
-      this.broken(message, "maxParamsSize")
-    }
+  private decode(request: ApplicationRequest, content: Uint8Array): void {
+    const error = request.decode(content)
+    if (error === undefined) return
+    const limit = error.reason._tag === "TooMany" ? "maxParamsCount" : "maxParamsSize"
+    this.refuse(request, tooLargeParams, error.message, limit)
   }
 
-  private endParams(request: ApplicationRequest): void {
+  private count(request: ApplicationRequest, content: Uint8Array): void {
+    const size = request.count(content)
+    if (size <= paramsGrace * this.limits.maxParamsSize) return
+    this.broken(`PARAMS of request ${request.requestId} go on after ${size} bytes`, "maxParamsSize")
+  }
+
+  private answer(request: ApplicationRequest): void {
+    this.paramsEnded(request)
+    request.answer(request.refusal!, 0)
+  }
+
+  private admit(request: ApplicationRequest): void {
     const error = this.paramsEnded(request)
-    if (error !== undefined) this.refuse(request, truncatedParams, error.message)
-    const decision = request.refusal ?? this.application.admit(request.role)
+    if (error !== undefined) {
+      this.refuse(request, truncatedParams, error.message)
+      return request.answer(truncatedParams, 0)
+    }
+    const decision = this.application.admit(request.role)
     if (decision === undefined) {
       request.admit()
       this.toStart.push(request)
@@ -649,3 +666,6 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
 }
 
 const nothing = new Uint8Array(0)
+
+// What records do whose id no request has.
+const { inactive }: { readonly inactive: { readonly [R in ApplicationRecord]: ApplicationAction } } = applicationTable

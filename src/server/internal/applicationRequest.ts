@@ -36,7 +36,7 @@ export class ApplicationRequest {
   private current: ApplicationState = applicationStates.params
   private decoder: FastCgiParams.FastCgiParamsDecoder | undefined
   private decoded: FastCgiParams.FastCgiParams | undefined
-  private size = 0
+  private paramsSize = 0
   private decidedAnswer: Refusal | undefined
   private wroteStdout = false
   private wroteStderr = false
@@ -88,11 +88,6 @@ export class ApplicationRequest {
     return this.current.name === "ready"
   }
 
-  /** Whether it waits for a permit to run. */
-  get isQueued(): boolean {
-    return this.current.name === "queued"
-  }
-
   /** Whether its PARAMS have not ended. */
   get isInParams(): boolean {
     return this.decoder !== undefined
@@ -111,11 +106,6 @@ export class ApplicationRequest {
   /** Whether its response has broken off behind its head. */
   get isBrokenOff(): boolean {
     return this.current.name === "withheld" || this.current.name === "cutOff"
-  }
-
-  /** Bytes of PARAMS that have come. */
-  get paramsSize(): number {
-    return this.size
   }
 
   /** The answer that has been decided before a handler was started. */
@@ -146,9 +136,14 @@ export class ApplicationRequest {
   // --- params and start ------------------------------------------------------------------------
 
   /** Takes content of PARAMS. Returns what is wrong with it. */
-  collect(content: Uint8Array): FastCgiParams.FastCgiParamsError | undefined {
-    this.size += content.length
-    return this.current.name === "params" ? this.decoder!.push(content) : undefined
+  decode(content: Uint8Array): FastCgiParams.FastCgiParamsError | undefined {
+    this.paramsSize += content.length
+    return this.decoder!.push(content)
+  }
+
+  /** Drops content of PARAMS, because the answer is decided. Returns how many bytes of PARAMS have come. */
+  count(content: Uint8Array): number {
+    return this.paramsSize += content.length
   }
 
   /** Says that PARAMS have ended, or will not be waited for. Returns what is wrong with them. */
