@@ -1,12 +1,18 @@
 /**
  * The states of requests and connections, walked as data: no server, no Effect. What each cell does to a running server is in
- * `stateTable.test.ts`.
+ * `stateTable.test.ts`, and to a running client in `client/stateTable.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Struct from "effect/Struct"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { connectionStates } from "../../src/connection/internal/connectionState.ts"
-import { applicationStates, applicationTable } from "../../src/connection/internal/requestState.ts"
+import {
+  applicationStates,
+  applicationTable,
+  webServerStates,
+  webServerTable
+} from "../../src/connection/internal/requestState.ts"
 import { projectRoot } from "../support/files.ts"
 
 interface AnyState {
@@ -29,6 +35,23 @@ const reachable = (start: AnyState): ReadonlySet<string> => {
   }
   visit(start)
   return found
+}
+
+/** Fails unless docs/specification.md prints a table, with these titles of its columns. */
+const assertPrinted = <Row extends string>(
+  titles: { readonly [R in Row]: string },
+  rows: ReadonlyArray<readonly [name: string, row: { readonly [R in Row]: string }]>
+) => {
+  const columns = Struct.keys(titles)
+  const cells = [
+    ["phase", ...columns.map((column) => titles[column])],
+    ...rows.map(([name, row]) => [name, ...columns.map((column) => row[column])])
+  ]
+  const widths = cells[0].map((_, at) => Math.max(...cells.map((line) => line[at].length)))
+  const line = (row: ReadonlyArray<string>) => `| ${row.map((cell, at) => cell.padEnd(widths[at])).join(" | ")} |`
+  const [head, ...body] = cells.map(line)
+  const table = [head, `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`, ...body].join("\n")
+  assert.include(Fs.readFileSync(Path.join(projectRoot, "docs/specification.md"), "utf8"), table)
 }
 
 describe("the phases of a request at the application's end", () => {
@@ -78,16 +101,18 @@ describe("the table of records at the application's end", () => {
     it(`does in ${name} what the phase allows`, () => {
       // SPEC 3.3: the id is free when END_REQUEST has been sent, and not before.
       assert.strictEqual(row.Begin === "begin", phase === undefined)
-      if (row.Begin === "settle") assert.strictEqual(phase, applicationStates.ready)
-      // SPEC 6.2: params before everything else.
-      const inParams = phase === applicationStates.params || phase === applicationStates.refused
-      assert.strictEqual(row.Params !== "ignore", inParams)
-      assert.strictEqual(row.ParamsEnd !== "ignore", inParams)
+      assert.strictEqual(row.Begin === "settle", phase === applicationStates.ready)
+      // A connection that has failed takes no record that could break it.
+      assert.strictEqual(row.Begin === "ignore", phase === applicationStates.abandoned)
+      // SPEC 6.2: params before everything else, and no answer before they have ended.
+      const { params, refused } = applicationStates
+      assert.strictEqual(row.Params, phase === params ? "decode" : phase === refused ? "count" : "ignore")
+      assert.strictEqual(row.ParamsEnd, phase === params ? "admit" : phase === refused ? "answer" : "ignore")
       // Input is for a handler that runs or may still run.
       const takes = phase?.isOpen === true && phase.isAdmitted
-      assert.strictEqual(row.Input === "offer", takes)
-      assert.strictEqual(row.InputEnd === "complete", takes)
-      assert.strictEqual(row.Input === "refuse", phase === applicationStates.params)
+      assert.strictEqual(row.Input, takes ? "offer" : phase === params ? "refuse" : "ignore")
+      const end = phase === undefined ? "forget" : phase === params ? "refuse" : "ignore"
+      assert.strictEqual(row.InputEnd, takes ? "complete" : end)
       // SPEC 5.4: ABORT_REQUEST is answered once, at once or when the handler has ended.
       const aborted = phase?.after.abort
       if (row.Abort === "end") assert.isTrue(aborted!.isOver && !phase!.isOver)
@@ -97,25 +122,58 @@ describe("the table of records at the application's end", () => {
   }
 
   it("is the one that docs/specification.md prints", () => {
-    const columns = ["Begin", "Params", "ParamsEnd", "Input", "InputEnd", "Abort"] as const
-    const titles = [
-      "phase",
-      "BEGIN_REQUEST",
-      "PARAMS",
-      "empty PARAMS",
-      "STDIN, DATA",
-      "empty STDIN, DATA",
-      "ABORT_REQUEST"
-    ]
-    const cells = [titles, ...rows.map(([name, row]) => [name, ...columns.map((column) => row[column])])]
-    const widths = titles.map((_, at) => Math.max(...cells.map((line) => line[at].length)))
-    const line = (row: ReadonlyArray<string>) => `| ${row.map((cell, at) => cell.padEnd(widths[at])).join(" | ")} |`
-    const table = [
-      line(titles),
-      `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`,
-      ...cells.slice(1).map(line)
-    ]
-    assert.include(Fs.readFileSync(Path.join(projectRoot, "docs/specification.md"), "utf8"), table.join("\n"))
+    assertPrinted({
+      Begin: "BEGIN_REQUEST",
+      Params: "PARAMS",
+      ParamsEnd: "empty PARAMS",
+      Input: "STDIN, DATA",
+      InputEnd: "empty STDIN, DATA",
+      Abort: "ABORT_REQUEST"
+    }, rows)
+  })
+})
+
+describe("the phases of a request at the web server's end", () => {
+  it("are all reached from its beginning, and end in `ended`", () => {
+    assert.deepStrictEqual([...reachable(webServerStates.active)].sort(), Object.keys(webServerStates).sort())
+    for (const phase of Object.values(webServerStates)) assert.strictEqual(phase.after.end, webServerStates.ended)
+  })
+
+  it("never lead back: whoever has been told how a request ends is not told again", () => {
+    for (const { from, name, to } of steps(webServerStates)) {
+      if (!from.isActive) assert.isFalse(to.isActive, name)
+      if (from.name === "ended") assert.strictEqual(to, from, name)
+    }
+  })
+})
+
+describe("the table of records at the web server's end", () => {
+  const rows = Object.entries(webServerTable)
+
+  it("has a row for each phase in which an id is taken, and one for an id that is free", () => {
+    const { ended, ...taken } = webServerStates
+    assert.deepStrictEqual(rows.map(([name]) => name), ["inactive", ...Object.keys(taken)])
+    for (const { name, on } of Object.values(taken)) {
+      assert.strictEqual(on, rows.find(([row]) => row === name)![1])
+    }
+    assert.strictEqual(ended.on, webServerTable.inactive)
+  })
+
+  for (const [name, row] of rows) {
+    const phase = Object.values(webServerStates).find((phase) => phase.name === name)
+    it(`does in ${name} what the phase allows`, () => {
+      const { active, left } = webServerStates
+      assert.strictEqual(row.Stdout, phase === active ? "deliver" : phase === left ? "exceed" : "ignore")
+      assert.strictEqual(row.StdoutEnd, phase === active ? "complete" : "ignore")
+      // A log is read to its end, also behind the answer.
+      assert.strictEqual(row.Stderr, phase?.isActive === true ? "deliver" : "ignore")
+      // SPEC 3.3: END_REQUEST frees the id of every request; only one that is not given up is told how it ended.
+      assert.strictEqual(row.End, phase === undefined ? "ignore" : phase.isActive ? "end" : "free")
+    })
+  }
+
+  it("is the one that docs/specification.md prints", () => {
+    assertPrinted({ Stdout: "STDOUT", StdoutEnd: "empty STDOUT", Stderr: "STDERR", End: "END_REQUEST" }, rows)
   })
 })
 

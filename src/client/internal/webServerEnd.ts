@@ -414,9 +414,9 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   private finish(request: ClientRequest, outcomeOf: () => Outcome): void {
     this.requests.delete(request)
     if (request.requestId < this.lowestFree) this.lowestFree = request.requestId
-    const { isActive } = request.state
+    const action = request.state.on.End
     request.state = request.state.after.end
-    if (isActive) this.detach(request, outcomeOf())
+    if (action === "end") this.detach(request, outcomeOf())
   }
 
   private detach(request: ClientRequest, outcome: Outcome): void {
