@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { FileSystem } from "effect/FileSystem"
@@ -19,7 +20,9 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as CgiParams from "../cgi/CgiParams.ts"
+import * as Settings from "../settings/settings.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
+import * as FastCgiHttpClient from "./FastCgiHttpClient.ts"
 import type { FastCgiUpstreamOptions } from "./FastCgiHttpClient.ts"
 import { type ErrorPage, errorPage, RequestRefused } from "./internal/errorPage.ts"
 import { type Exchange, exchange } from "./internal/exchange.ts"
@@ -141,6 +144,41 @@ export const layer = <E = never, R = never>(
   options: FastCgiGatewayOptions<E, R>
 ): Layer.Layer<never, never, HttpServer.HttpServer | Exclude<R, Scope.Scope>> =>
   Layer.unwrap(Effect.map(make(options), (gateway) => HttpServer.serve(gateway)))
+
+/**
+ * How the application is asked, from settings of the environment: those of `FastCgiHttpClient.config`, and
+ * `FASTCGI_UPSTREAM_SERVER_NAME` for `serverName`.
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<FastCgiGatewaySettings> = Config.map(
+  Config.all([FastCgiHttpClient.config, Settings.text("FASTCGI_UPSTREAM_SERVER_NAME")]),
+  ([upstream, serverName]) => ({ ...upstream, serverName })
+)
+
+/**
+ * The options of `layerConfig`: all but `connect`, which is code, and `params`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type FastCgiGatewaySettings = Omit<FastCgiGatewayOptions, "connect" | "params">
+
+/**
+ * Serves the gateway with options from `config`, or from another `Config` value, besides those that are given. See
+ * `FastCgiHttpClient.layerConfig`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = <E = never, R = never>(
+  options: FastCgiGatewayOptions<E, R>,
+  settings: Config.Wrap<FastCgiGatewaySettings> = config
+): Layer.Layer<never, Config.ConfigError, HttpServer.HttpServer | Exclude<R, Scope.Scope>> =>
+  Layer.unwrap(
+    Effect.map(Config.unwrap(settings), (settings) => layer(FastCgiHttpClient.withSettings(options, settings)))
+  )
 
 // -----------------------------------------------------------------------------
 // Internal

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -16,6 +17,7 @@ import type * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as CgiParams from "../cgi/CgiParams.ts"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
+import * as Settings from "../settings/settings.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import { exchange } from "./internal/exchange.ts"
 import * as Pool from "./internal/pool.ts"
@@ -193,6 +195,72 @@ export const layer = <E = never, R = never>(
   options: FastCgiHttpClientOptions<E, R>
 ): Layer.Layer<HttpClient.HttpClient, never, Exclude<R, Scope.Scope>> =>
   Layer.effect(HttpClient.HttpClient, make(options))
+
+/**
+ * The options of `layerConfig`: all but `connect`, which is code, and `params`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type FastCgiUpstreamSettings = Omit<FastCgiUpstreamOptions, "connect" | "params">
+
+/**
+ * How an application is asked, from settings of the environment, each of which may be left out: `FASTCGI_UPSTREAM_MAX_IDLE`
+ * for `maxIdle` and so on. Sizes are bytes or have a unit (`64 KiB`), durations have a unit (`30 seconds`).
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<FastCgiUpstreamSettings> = Config.all({
+  keepConnection: Settings.flag("FASTCGI_UPSTREAM_KEEP_CONNECTION"),
+  maxRequests: Settings.count("FASTCGI_UPSTREAM_MAX_REQUESTS"),
+  maxIdle: Settings.count("FASTCGI_UPSTREAM_MAX_IDLE"),
+  idleTimeout: Settings.duration("FASTCGI_UPSTREAM_IDLE_TIMEOUT"),
+  connectTimeout: Settings.duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT"),
+  headTimeout: Settings.duration("FASTCGI_UPSTREAM_HEAD_TIMEOUT"),
+  bodyTimeout: Settings.duration("FASTCGI_UPSTREAM_BODY_TIMEOUT"),
+  maxHeadSize: Settings.size("FASTCGI_UPSTREAM_MAX_HEAD_SIZE"),
+  endAtClose: Settings.flag("FASTCGI_UPSTREAM_END_AT_CLOSE"),
+  gatherBody: Settings.flag("FASTCGI_UPSTREAM_GATHER_BODY"),
+  maxGatheredSize: Settings.size("FASTCGI_UPSTREAM_MAX_GATHERED_SIZE"),
+  documentRoot: Settings.text("FASTCGI_UPSTREAM_DOCUMENT_ROOT"),
+  scriptFilename: Settings.text("FASTCGI_UPSTREAM_SCRIPT_FILENAME"),
+  scriptName: Settings.text("FASTCGI_UPSTREAM_SCRIPT_NAME")
+})
+
+/**
+ * Provides what `layer` does, with options from `config`, or from another `Config` value, besides those that are given.
+ *
+ * **Example** (An application that the environment names)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import { FastCgiHttpClient } from "effect-fastcgi/client"
+ * import { NodeFastCgiConnector } from "effect-fastcgi/node"
+ *
+ * // FASTCGI_UPSTREAM=/run/php/php-fpm.sock FASTCGI_UPSTREAM_DOCUMENT_ROOT=/srv/www
+ * export const Client = Layer.unwrap(Effect.map(NodeFastCgiConnector.config, (to) =>
+ *   FastCgiHttpClient.layerConfig({ connect: NodeFastCgiConnector.connect(to) })))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = <E = never, R = never>(
+  options: FastCgiHttpClientOptions<E, R>,
+  settings: Config.Wrap<FastCgiUpstreamSettings> = config
+): Layer.Layer<HttpClient.HttpClient, Config.ConfigError, Exclude<R, Scope.Scope>> =>
+  Layer.unwrap(Effect.map(Config.unwrap(settings), (settings) => layer(withSettings(options, settings))))
+
+/** @internal What is given holds before what is set. */
+export const withSettings = <Options extends FastCgiUpstreamOptions<unknown, unknown>>(
+  options: Options,
+  settings: FastCgiUpstreamSettings
+): Options => {
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+  return { ...options, ...settings, ...given }
+}
 
 // -----------------------------------------------------------------------------
 // Internal

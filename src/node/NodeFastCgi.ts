@@ -20,7 +20,7 @@ import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
 import type * as FastCgiServer from "../server/FastCgiServer.ts"
 import * as FastCgiServerOptions from "../server/FastCgiServerOptions.ts"
-import { oneOf } from "../server/internal/settings.ts"
+import { oneOf } from "../settings/settings.ts"
 import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 
 /**

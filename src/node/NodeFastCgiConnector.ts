@@ -3,12 +3,15 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
+import { duration, required } from "../settings/settings.ts"
+import { addressForms, parseAddress } from "./internal/address.ts"
 import { errorCode, errorText, formatHost, formatPath } from "./internal/listenerError.ts"
 import { pathProblem } from "./internal/socketPath.ts"
 import { fromSocket } from "./internal/socketTransport.ts"
@@ -133,6 +136,22 @@ export const connect = (
     })
   )
 }
+
+/**
+ * Where the application listens, from settings of the environment: `FASTCGI_UPSTREAM`, which has to be there, a UNIX socket
+ * path, `HOST:PORT`, `:PORT` or `PORT`, and `FASTCGI_UPSTREAM_CONNECT_TIMEOUT` for `connectTimeout`. See
+ * `FastCgiHttpClient.layerConfig`.
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<NodeFastCgiConnectorOptions> = Config.map(
+  Config.all([
+    required("FASTCGI_UPSTREAM", addressForms, parseAddress),
+    duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT")
+  ]),
+  ([to, connectTimeout]) => ({ ...to, connectTimeout })
+)
 
 // -----------------------------------------------------------------------------
 // Internal

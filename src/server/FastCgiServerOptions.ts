@@ -4,9 +4,10 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
+import * as Settings from "../settings/settings.ts"
 import * as FastCgiLimits from "./FastCgiLimits.ts"
 import type { ConnectionLimits } from "./internal/application.ts"
-import * as Settings from "./internal/settings.ts"
+import { limits } from "./internal/settings.ts"
 
 /**
  * Options of a server. What the limits and timeouts are, with their defaults, is said at `FastCgiLimits.server`. Sizes are
@@ -59,7 +60,7 @@ export interface FastCgiServerOptions extends FastCgiLimits.OptionsOf<typeof Fas
  */
 export const config: Config.Config<FastCgiServerOptions> = Config.map(
   Config.all([
-    Settings.limits(FastCgiLimits.server),
+    limits(FastCgiLimits.server),
     Config.all({
       allowHalfOpen: Settings.flag("FASTCGI_ALLOW_HALF_OPEN"),
       multiplexing: Settings.flag("FASTCGI_MULTIPLEXING"),
@@ -67,7 +68,7 @@ export const config: Config.Config<FastCgiServerOptions> = Config.map(
       disablePreemptiveShutdown: Settings.flag("FASTCGI_DISABLE_PREEMPTIVE_SHUTDOWN")
     })
   ]),
-  ([limits, others]) => ({ ...limits, ...others })
+  ([amounts, others]) => ({ ...amounts, ...others })
 )
 
 /** @internal */

@@ -2,8 +2,10 @@
  * What to listen on, and everything else, from the environment.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { NodeFastCgi, NodeFastCgiListener } from "effect-fastcgi/node"
+import { FastCgiGateway } from "effect-fastcgi/client"
+import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiListener } from "effect-fastcgi/node"
 import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Logger from "effect/Logger"
@@ -60,6 +62,32 @@ describe("NodeFastCgiListener.config", () => {
         const error = yield* Effect.flip(NodeFastCgiListener.config)
         const [[name, value]] = Object.entries(env) as [[string, string]]
         assert.isTrue(error.message.startsWith(`${name}=${JSON.stringify(value)}: expected `), error.message)
+      }).pipe(provider(env)))
+  }
+})
+
+describe("NodeFastCgiConnector.config", () => {
+  for (
+    const [env, expected] of [
+      [{ FASTCGI_UPSTREAM: "/run/a.sock" }, { path: "/run/a.sock" }],
+      [{ FASTCGI_UPSTREAM: "[::1]:9000" }, { host: "::1", port: 9000 }],
+      [{ FASTCGI_UPSTREAM: "9000", FASTCGI_UPSTREAM_CONNECT_TIMEOUT: "2 seconds" }, {
+        port: 9000,
+        connectTimeout: Duration.seconds(2)
+      }]
+    ] as const
+  ) {
+    it.effect(`reads ${JSON.stringify(env)}`, () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual({ connectTimeout: undefined, ...expected }, yield* NodeFastCgiConnector.config)
+      }).pipe(provider(env)))
+  }
+
+  for (const env of [{}, { FASTCGI_UPSTREAM: "nowhere" }, { FASTCGI_UPSTREAM: "fd:0" }]) {
+    it.effect(`fails for ${JSON.stringify(env)}, and names the setting`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(NodeFastCgiConnector.config)
+        assert.match(error.message, /^FASTCGI_UPSTREAM(="\S+"| is not set): expected a UNIX socket path/)
       }).pipe(provider(env)))
   }
 })
@@ -134,7 +162,9 @@ describe("NodeFastCgi.config", () => {
           return undefined
         })
       )
-      yield* Effect.provideService(NodeFastCgi.config, ConfigProvider.ConfigProvider, recording)
+      yield* Effect.all([NodeFastCgi.config, FastCgiGateway.config, Effect.flip(NodeFastCgiConnector.config)]).pipe(
+        Effect.provideService(ConfigProvider.ConfigProvider, recording)
+      )
       asked.delete("FASTCGI")
       assert.deepStrictEqual([...documented].sort(), [...asked].sort())
     }))

@@ -34,10 +34,12 @@ const table: Record<string, Rules> = {
     files: ["protocol/internal/text.ts"],
     packages: [pure, /^effect\/Redacted$/]
   },
+  // One setting of the environment.
+  settings: { folders: [], packages: [core] },
   connection: { folders: ["protocol"], packages: [core, /^effect\/socket\/Socket$/, /^effect\/net\/NetAddress$/] },
   // A target that came from a peer is encoded before it is logged.
   server: {
-    folders: ["protocol", "connection", "cgi"],
+    folders: ["protocol", "connection", "cgi", "settings"],
     internals: ["connection"],
     files: ["cgi/internal/percent.ts"],
     packages: [core, net, socket]
@@ -50,13 +52,13 @@ const table: Record<string, Rules> = {
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
   client: {
-    folders: ["protocol", "connection", "cgi"],
+    folders: ["protocol", "connection", "cgi", "settings"],
     internals: ["connection"],
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
   // Settings of the environment are read, and what peers cause is logged, in one way.
   node: {
-    folders: ["server", "http", "client", "connection"],
+    folders: ["server", "http", "client", "connection", "settings"],
     files: ["server/internal/settings.ts", "server/internal/limitedLog.ts"],
     packages: [core, net, socket, http, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },

@@ -1,41 +1,19 @@
 /**
- * Options as `Config`: one setting of the environment each, undefined where it is not set. One that is there and wrong is an
- * error that names it, shows what it is, and says what it has to be.
+ * The settings of the environment that this package has, and those that lists of limits make.
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { expectations, parsers, setting, upstreamSettings } from "../../settings/settings.ts"
 import * as FastCgiLimits from "../FastCgiLimits.ts"
-
-/** A setting that `parse` makes something of, or undefined. `expected` says what it has to be. */
-export const setting = <A>(
-  name: string,
-  expected: string,
-  parse: (text: string) => A | undefined
-): Config.Config<A | undefined> =>
-  Config.mapEffect(Config.option(Config.String(name)), (text) => {
-    if (Option.isNone(text)) return Effect.succeed(undefined)
-    const value = parse(text.value)
-    return value === undefined
-      ? Effect.fail(settingError(`${name}=${JSON.stringify(text.value)}: expected ${expected}`))
-      : Effect.succeed(value)
-  })
-
-// Whoever reads it has set a variable, and wants to know which; where it was read tells them nothing.
-const settingError = (message: string): Config.ConfigError => {
-  const cause = new ConfigProvider.SourceError({ message })
-  cause.toString = () => message
-  return new Config.ConfigError(cause)
-}
 
 /** Every setting there is. A variable that begins like them and is none of them is a typing error. */
 const settings: ReadonlyArray<string> = [
   ...[FastCgiLimits.admission, FastCgiLimits.server, FastCgiLimits.listener].flatMap((list) =>
     Object.keys(list).map(FastCgiLimits.settingName)
   ),
+  ...upstreamSettings,
   "FASTCGI_ALLOW",
   "FASTCGI_ALLOW_HALF_OPEN",
   "FASTCGI_BASE_PATH",
@@ -78,25 +56,6 @@ const namesBelow = (
     )
   })
 
-const parseCount = (text: string): number | undefined => /^[1-9]\d{0,14}$/.test(text) ? Number(text) : undefined
-
-const parseSize = (text: string): number | undefined => {
-  const size = parseCount(text) ??
-    Option.getOrUndefined(Option.flatMap(ByteSize.fromString(text), ByteSize.toNumber))
-  return size === undefined || size < 1 ? undefined : size
-}
-
-const parseDuration = (text: string): Duration.Duration | undefined =>
-  Option.getOrUndefined(Option.filter(Duration.fromInput(text as Duration.Input), Duration.isPositive))
-
-const parsers = { count: parseCount, bytes: parseSize, duration: parseDuration }
-
-const expectations = {
-  count: "a whole number from 1",
-  bytes: "a number of bytes from 1, or one with a unit, such as \"64 KiB\"",
-  duration: "a duration with its unit, such as \"30 seconds\" or \"500 millis\""
-}
-
 /** The options that a list of limits makes, each from its setting: 65536 or 64 KiB, 30 seconds, "unbounded" where that may be. */
 export const limits = <List extends Readonly<Record<string, FastCgiLimits.FastCgiLimitDefinition>>>(
   list: List
@@ -115,18 +74,6 @@ export const limits = <List extends Readonly<Record<string, FastCgiLimits.FastCg
   // What a setting is parsed to is what the definition of its limit says.
   return Config.all(options) as Config.Config<unknown> as Config.Config<FastCgiLimits.OptionsOf<List>>
 }
-
-/** true or false, yes or no, on or off, 1 or 0. */
-export const flag = (name: string) =>
-  setting(
-    name,
-    "true or false",
-    (text) => /^(?:true|yes|on|1)$/.test(text) ? true : /^(?:false|no|off|0)$/.test(text) ? false : undefined
-  )
-
-/** One of these words. */
-export const oneOf = <const Words extends ReadonlyArray<string>>(name: string, words: Words) =>
-  setting(name, words.join(" or "), (text): Words[number] | undefined => words.find((word) => word === text))
 
 /** Whether the environment has the variable, with nothing in it. A `ConfigProvider` takes that for not set. */
 export const isSetToNothing = (name: string): Effect.Effect<boolean, Config.ConfigError> =>
