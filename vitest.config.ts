@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
-import { inMemory, withSockets } from "./test/support/inMemory.ts"
+import { inMemory, slow, withSockets } from "./test/support/inMemory.ts"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
@@ -16,6 +16,10 @@ const withPrograms = [
 /** Tests that need nothing but memory. */
 const memory = inMemory.map((folder) => `test/${folder}/**/*.test.ts`)
 const notInMemory = Array.from(withSockets.keys(), (file) => `test/${file}`)
+
+/** `npm run test:quick`: what takes longest is left out, and of the random cases a few are tried. */
+const inQuick = { left: Array.from(slow.keys(), (file) => `test/${file}`), fuzzCases: 2000 }
+
 const onSockets = [
   ...notInMemory.filter((file) => file.endsWith(".test.ts") && !withPrograms.includes(file)),
   "test/{node,conformance,project}/**/*.test.ts"
@@ -24,7 +28,7 @@ const onSockets = [
 // The applications and servers that tests start, some hundreds, need half the time to start when what V8 has compiled is kept.
 process.env.NODE_COMPILE_CACHE ??= source("./node_modules/.cache/compiled")
 
-export default defineConfig({
+export default defineConfig(({ mode }) => ({
   resolve: {
     // Tests and examples say what a user says, and run on the sources.
     alias: [
@@ -40,13 +44,14 @@ export default defineConfig({
     // A file loads Effect and the sources in a second, and all files of a project one after the other in one process do so once.
     isolate: false,
     maxWorkers: 2,
+    env: mode === "quick" ? { FUZZ_CASES: String(inQuick.fuzzCases) } : {},
     projects: [
       {
         extends: true,
         test: {
           name: "memory",
           include: memory,
-          exclude: notInMemory,
+          exclude: [...notInMemory, ...(mode === "quick" ? inQuick.left : [])],
           sequence: { groupOrder: 0 }
         }
       },
@@ -69,4 +74,4 @@ export default defineConfig({
       }
     ]
   }
-})
+}))

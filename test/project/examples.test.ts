@@ -1,6 +1,6 @@
 /**
  * The examples of the documentation compile, and those that assert something pass. Every block fenced as `ts` in the JSDoc of
- * `src`, in README.md and in docs/*.md is written to a file of its own; one run of the compiler checks them all against the
+ * `src`, in README.md, CONTRIBUTING.md, llms.txt and docs/*.md is written to a file of its own; one run of the compiler checks them all against the
  * sources, as a reader's project would be checked against the package.
  *
  * A block fenced as `ts no-check` is a fragment and is left alone. A block is run when it uses `assert` and nothing of
@@ -46,7 +46,8 @@ const commentsOf = (source: string): string => {
 }
 
 const documentation = projectFiles().filter((file) =>
-  /^src\/.*\.ts$/.test(file) || file === "README.md" || /^docs\/.*\.md$/.test(file)
+  /^src\/.*\.ts$/.test(file) || /^(README|CONTRIBUTING)\.md$/.test(file) || file === "llms.txt" ||
+  /^docs\/.*\.md$/.test(file)
 )
 
 const examples: ReadonlyArray<Example> = documentation.flatMap((path) => {
@@ -54,7 +55,7 @@ const examples: ReadonlyArray<Example> = documentation.flatMap((path) => {
   return blocksOf(path.endsWith(".ts") ? commentsOf(text) : text).map(({ code, line }) => ({
     place: `${path}:${line}`,
     code,
-    file: `${path.replace(/\.(ts|md)$/, "").replaceAll("/", "-")}-${line}.ts`
+    file: `${path.replace(/\.(ts|md|txt)$/, "").replaceAll("/", "-")}-${line}.ts`
   }))
 })
 

@@ -5,6 +5,15 @@
 /** The folders of these tests. */
 export const inMemory: ReadonlyArray<string> = ["protocol", "cgi", "connection", "server", "http", "client", "testing"]
 
+/** Files in these folders that `npm run test:quick` leaves out, and why they take long. */
+export const slow: ReadonlyMap<string, string> = new Map([
+  ["protocol/text.test.ts", "every three and four bytes at the edges of UTF-8"],
+  ["server/disconnects.test.ts", "every way a connection can be lost, at every moment of a request"],
+  ["server/hostile.test.ts", "megabytes of what is made to be dear"],
+  ["server/memory.test.ts", "weighs the heap, after garbage collections"],
+  ["server/model.test.ts", "random conversations, with a model of the server"]
+])
+
 /** Files in these folders that are compared with Node's own server, or are about sockets and processes. */
 export const withSockets: ReadonlyMap<string, string> = new Map([
   ["http/FastCgiSendFile.test.ts", "runs on NodeHttpServer as well, where nobody sends the file in its place"],
