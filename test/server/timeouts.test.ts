@@ -2,12 +2,15 @@
  * Times that a server gives its peers and its handlers: each is exact, is counted and logged once, and costs nobody else
  * anything.
  */
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { FastCgiAdmission, FastCgiMetrics, FastCgiRecord as R, FastCgiResponse } from "effect-fastcgi"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import {
@@ -15,6 +18,8 @@ import {
   connect,
   exchange,
   type Handlers,
+  observe,
+  Observed,
   opening,
   page,
   play,
@@ -218,6 +223,32 @@ describe("handlerTimeout", () => {
         yield* takeLogs
       })
   )
+
+  it.effect("leaves no timer running when the server has stopped", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const { fibers } = Context.get(
+        yield* Layer.buildWithScope(
+          observe(serve({ responder: () => Effect.never }, { handlerTimeout: "500 millis" })).pipe(
+            Layer.tap((context) =>
+              Effect.gen(function*() {
+                const peer = yield* connect
+                yield* exchange(peer, ...opening(1))
+                yield* peer.send(R.abortRequest(1))
+                assert.strictEqual((yield* peer.reply()).appStatus, 1)
+                yield* peer.close
+              }).pipe(Effect.scoped, Effect.provideContext(context))
+            )
+          ),
+          scope
+        ),
+        Observed
+      )
+      yield* settle
+      yield* Scope.close(scope, Exit.void)
+      yield* settle
+      assert.strictEqual(fibers(), 0)
+    }))
 })
 
 describe("writeTimeout", () => {

@@ -426,7 +426,11 @@ class Engine<R> implements Application {
     this.stopping = true
     for (const connection of [...this.connections]) connection.shutdown()
     for (const fiber of [...this.handlers]) fiber.interruptUnsafe()
-    return Effect.tap(this.whenDone, () => Effect.sync(() => this.closing.stop()))
+    return Effect.tap(this.whenDone, () =>
+      Effect.sync(() => {
+        this.closing.stop()
+        this.deadlines.stop()
+      }))
   })
 
   private get busy(): number {
