@@ -6,6 +6,7 @@
 export * as CgiParams from "./cgi/CgiParams.ts"
 export * as CgiRequest from "./cgi/CgiRequest.ts"
 export * as CgiResponse from "./cgi/CgiResponse.ts"
+export * as CgiSchema from "./cgi/CgiSchema.ts"
 export * as FastCgiChannel from "./connection/FastCgiChannel.ts"
 export * as FastCgiTransport from "./connection/FastCgiTransport.ts"
 export * as FastCgiDecoder from "./protocol/FastCgiDecoder.ts"

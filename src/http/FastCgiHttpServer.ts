@@ -15,9 +15,11 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as CgiRequest from "../cgi/CgiRequest.ts"
-import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
+import * as CgiSchema from "../cgi/CgiSchema.ts"
+import { empty as noParams, type FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { Role } from "../protocol/FastCgiRecord.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
@@ -205,6 +207,34 @@ export const origin: Effect.Effect<Option.Option<FastCgiOrigin["Service"]>, neve
   Effect.serviceOption(FastCgiOrigin),
   (provided) => Option.isSome(provided) ? Effect.succeed(provided) : Effect.map(HttpServerRequest, originOf)
 )
+
+/**
+ * Decodes a schema from the CGI variables of the current request, as `HttpServerRequest.schemaHeaders` does from its headers:
+ * see `CgiSchema.decode`. Over another HTTP server there are no variables.
+ *
+ * **Example** (The user that the web server names)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as HttpServerResponse from "effect/http/HttpServerResponse"
+ * import * as Schema from "effect/Schema"
+ * import { FastCgiHttpServer } from "effect-fastcgi/http"
+ *
+ * export const whoAmI = FastCgiHttpServer.schemaVariables(Schema.Struct({ REMOTE_USER: Schema.NonEmptyString })).pipe(
+ *   Effect.map(({ REMOTE_USER }) => HttpServerResponse.text(REMOTE_USER)),
+ *   Effect.catchTag("SchemaError", () => Effect.succeed(HttpServerResponse.empty({ status: 403 })))
+ * )
+ * ```
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const schemaVariables = <A, I extends Readonly<Record<string, string | undefined>>, RD>(
+  schema: Schema.ConstraintCodec<A, I, RD, unknown>
+): Effect.Effect<A, Schema.SchemaError, HttpServerRequest | RD> => {
+  const decode = CgiSchema.decode(schema)
+  return Effect.flatMap(origin, (origin) => decode(Option.isSome(origin) ? origin.value.request.params : noParams))
+}
 
 // -----------------------------------------------------------------------------
 // Internal

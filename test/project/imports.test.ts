@@ -32,7 +32,7 @@ const table: Record<string, Rules> = {
     folders: [],
     types: ["protocol"],
     files: ["protocol/internal/text.ts"],
-    packages: [pure, /^effect\/Redacted$/]
+    packages: [pure, /^effect\/(?:Effect|Redacted|Schema|SchemaTransformation)$/]
   },
   // One setting of the environment.
   settings: { folders: [], packages: [core] },
