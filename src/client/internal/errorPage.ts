@@ -63,49 +63,48 @@ const refused = ({ message, status }: RequestRefused): Description => ({
   hint: escape(`${message.charAt(0).toUpperCase()}${message.slice(1)}.`)
 })
 
-const describe = (error: FastCgiClientError): Description => {
-  switch (error.reason._tag) {
-    case "ConnectFailed":
-      return {
-        status: 502,
-        title: "The application cannot be reached",
-        hint: "Is it running, and does it listen where the gateway looks for it? The gateway's log says where that is."
-      }
-    case "ConnectionLost":
-      return {
-        status: 502,
-        title: "The application closed the connection before it answered",
-        hint: "It may have crashed or been restarted: its own log knows more. If it is running again, reload this page."
-      }
-    case "Overloaded":
-      return {
-        status: 503,
-        title: "The application is overloaded",
-        hint: "It has as many requests as it takes. Try again in a moment."
-      }
-    case "Timeout":
-      return {
-        status: 504,
-        title: "The application did not answer in time",
-        hint: "It may be busy, or wait for something itself."
-      }
-    case "ProtocolError":
-      return {
-        status: 502,
-        title: "This is not a FastCGI application",
-        hint:
-          "What answered there does not speak FastCGI. An HTTP server needs no gateway; another address may be meant."
-      }
-    case "UnknownRole":
-    case "CantMultiplex":
-      return { status: 502, title: "The application refused the request", hint: "It is no Responder for this gateway." }
-    default:
-      return {
-        status: 502,
-        title: "The application's answer is no response",
-        hint: "The gateway's log says what is wrong with it, and the application's own may know why."
-      }
-  }
+const describe = ({ reason }: FastCgiClientError): Description => descriptions[reason._tag] ?? noResponse
+
+const notForResponder: Description = {
+  status: 502,
+  title: "The application refused the request",
+  hint: "It is no Responder for this gateway."
+}
+
+const descriptions: { readonly [Tag in FastCgiClientError["reason"]["_tag"]]?: Description } = {
+  ConnectFailed: {
+    status: 502,
+    title: "The application cannot be reached",
+    hint: "Is it running, and does it listen where the gateway looks for it? The gateway's log says where that is."
+  },
+  ConnectionLost: {
+    status: 502,
+    title: "The application closed the connection before it answered",
+    hint: "It may have crashed or been restarted: its own log knows more. If it is running again, reload this page."
+  },
+  Overloaded: {
+    status: 503,
+    title: "The application is overloaded",
+    hint: "It has as many requests as it takes. Try again in a moment."
+  },
+  Timeout: {
+    status: 504,
+    title: "The application did not answer in time",
+    hint: "It may be busy, or wait for something itself."
+  },
+  ProtocolError: {
+    status: 502,
+    title: "This is not a FastCGI application",
+    hint: "What answered there does not speak FastCGI. An HTTP server needs no gateway; another address may be meant."
+  },
+  UnknownRole: notForResponder,
+  CantMultiplex: notForResponder
+}
+
+const noResponse: Description = {
+  status: 502,
+  title: "The application's answer is no response",
+  hint: "The gateway's log says what is wrong with it, and the application's own may know why."
 }
 
 const escape = (text: string): string =>

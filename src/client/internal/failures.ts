@@ -23,24 +23,19 @@ export const notOpen = (): FastCgiClientError =>
   )
 
 /** END_REQUEST without output, and with a protocol status other than REQUEST_COMPLETE. */
-export const refusal = (record: EndRequest): FastCgiClientError => {
-  switch (record.protocolStatus) {
+export const refusal = ({ protocolStatus }: EndRequest): FastCgiClientError => {
+  const refused = (_tag: "Overloaded" | "CantMultiplex" | "UnknownRole", why: string) =>
+    fail({ _tag }, `the application refused the request: ${why}`)
+  switch (protocolStatus) {
     case ProtocolStatus.Overloaded:
-      return fail({ _tag: "Overloaded" }, "the application refused the request: it is overloaded (FCGI_OVERLOADED)")
+      return refused("Overloaded", "it is overloaded (FCGI_OVERLOADED)")
     case ProtocolStatus.CantMpxConn:
-      return fail(
-        { _tag: "CantMultiplex" },
-        "the application refused the request: it takes one at a time on a connection (FCGI_CANT_MPX_CONN)"
-      )
+      return refused("CantMultiplex", "it takes one at a time on a connection (FCGI_CANT_MPX_CONN)")
     case ProtocolStatus.UnknownRole:
-      return fail(
-        { _tag: "UnknownRole" },
-        "the application refused the request: it does not know the role (FCGI_UNKNOWN_ROLE)"
-      )
-    default:
-      return fail(
-        { _tag: "ProtocolError" },
-        `the application ended the request with protocolStatus ${record.protocolStatus}, unknown to FastCGI/1.0`
-      )
+      return refused("UnknownRole", "it does not know the role (FCGI_UNKNOWN_ROLE)")
+    default: {
+      const message = `the application ended the request with protocolStatus ${protocolStatus}, unknown to FastCGI/1.0`
+      return fail({ _tag: "ProtocolError" }, message)
+    }
   }
 }

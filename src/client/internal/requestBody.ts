@@ -35,14 +35,17 @@ export const fromHttpBody = (body: HttpBody.HttpBody): Effect.Effect<RequestBody
       return Effect.succeed(whole(body.body, body.contentType))
     case "Stream":
       return Effect.succeed(streamed(
-        Stream.mapError(body.stream, (cause) => new RequestBodyError({ message: text(cause), cause })),
+        Stream.mapError(body.stream, bodyError),
         body.contentType,
         body.contentLength
       ))
     case "FormData":
       return Effect.succeed(multipart(body.formData))
     case "Raw":
-      return fromRaw(body)
+      return Effect.suspend(() => {
+        const raw = fromRaw(body)
+        return raw === undefined ? Effect.fail(failed("the body is of no type that can be sent")) : Effect.succeed(raw)
+      })
   }
 }
 
@@ -60,7 +63,7 @@ export const gather = (
         body.stdin,
         Gather.maxGatheredSize(options),
         fileSystem,
-        (message, cause) => new RequestBodyError({ message, cause })
+        failed
       ),
       ({ contentLength, stdin }) => ({ stdin, contentType: body.contentType, contentLength })
     )
@@ -92,8 +95,7 @@ const streamed = (stream: Bytes, contentType: string | undefined, contentLength:
 const exactly = (stream: Bytes, length: number): Bytes =>
   Stream.suspend(() => {
     let size = 0
-    const wrong = (how: string) =>
-      new RequestBodyError({ message: `the body is ${how} than its declared length of ${length} bytes` })
+    const wrong = (how: string) => failed(`the body is ${how} than its declared length of ${length} bytes`)
     return Stream.concat(
       Stream.mapArrayEffect(stream, (chunks) => {
         for (const chunk of chunks) size += chunk.length
@@ -103,53 +105,40 @@ const exactly = (stream: Bytes, length: number): Bytes =>
     )
   })
 
-// What `fetch` takes as a body, and Node's readable streams.
-const fromRaw = (raw: HttpBody.Raw): Effect.Effect<RequestBody, RequestBodyError> =>
-  Effect.suspend(() => {
-    const { body, contentLength, contentType } = raw
-    if (body === null || body === undefined) {
-      return Effect.succeed({ stdin: undefined, contentType, contentLength: undefined })
-    }
-    if (typeof body === "string") {
-      return Effect.succeed(whole(new TextEncoder().encode(body), contentType ?? "text/plain;charset=UTF-8"))
-    }
-    if (body instanceof URLSearchParams) {
-      return Effect.succeed(
-        whole(
-          new TextEncoder().encode(body.toString()),
-          contentType ?? "application/x-www-form-urlencoded;charset=UTF-8"
-        )
-      )
-    }
-    if (body instanceof Uint8Array) return Effect.succeed(whole(body, contentType))
-    if (body instanceof ArrayBuffer) return Effect.succeed(whole(new Uint8Array(body), contentType))
-    if (ArrayBuffer.isView(body)) {
-      return Effect.succeed(whole(new Uint8Array(body.buffer, body.byteOffset, body.byteLength), contentType))
-    }
-    if (body instanceof FormData) return Effect.succeed(multipart(body))
-    if (body instanceof Blob) {
-      return Effect.succeed(
-        streamed(fromBlob(body), contentType ?? (body.type === "" ? undefined : body.type), body.size)
-      )
-    }
-    if (body instanceof ReadableStream) {
-      return Effect.succeed(streamed(fromReadableStream(() => body), contentType, contentLength))
-    }
-    if (typeof body === "object" && Symbol.asyncIterator in body) {
-      const chunks = Stream.fromAsyncIterable(body as AsyncIterable<unknown>, bodyError)
-      return Effect.succeed(streamed(Stream.mapEffect(chunks, toBytes), contentType, contentLength))
-    }
-    return Effect.fail(new RequestBodyError({ message: "the body is of no type that can be sent" }))
-  })
+// What `fetch` takes as a body, and Node's readable streams; undefined for everything else.
+const fromRaw = ({ body, contentLength, contentType }: HttpBody.Raw): RequestBody | undefined => {
+  if (body === null || body === undefined) return { stdin: undefined, contentType, contentLength: undefined }
+  if (typeof body === "string") return whole(encoder.encode(body), contentType ?? "text/plain;charset=UTF-8")
+  if (body instanceof URLSearchParams) {
+    return whole(encoder.encode(body.toString()), contentType ?? "application/x-www-form-urlencoded;charset=UTF-8")
+  }
+  if (body instanceof Uint8Array) return whole(body, contentType)
+  if (body instanceof ArrayBuffer) return whole(new Uint8Array(body), contentType)
+  if (ArrayBuffer.isView(body)) {
+    return whole(new Uint8Array(body.buffer, body.byteOffset, body.byteLength), contentType)
+  }
+  if (body instanceof FormData) return multipart(body)
+  if (body instanceof Blob) return streamed(fromBlob(body), contentType ?? (body.type || undefined), body.size)
+  if (body instanceof ReadableStream) return streamed(fromReadableStream(() => body), contentType, contentLength)
+  if (typeof body === "object" && Symbol.asyncIterator in body) {
+    const chunks = Stream.fromAsyncIterable(body as AsyncIterable<unknown>, bodyError)
+    return streamed(Stream.mapEffect(chunks, toBytes), contentType, contentLength)
+  }
+  return undefined
+}
 
-const bodyError = (cause: unknown) => new RequestBodyError({ message: text(cause), cause })
+const encoder = new TextEncoder()
+
+const failed = (message: string, cause?: unknown) => new RequestBodyError({ message, cause })
+
+const bodyError = (cause: unknown) => failed(text(cause), cause)
 
 const toBytes = (chunk: unknown): Effect.Effect<Uint8Array, RequestBodyError> =>
   chunk instanceof Uint8Array
     ? Effect.succeed(chunk)
     : typeof chunk === "string"
-    ? Effect.succeed(new TextEncoder().encode(chunk))
-    : Effect.fail(new RequestBodyError({ message: "the body has a chunk that is neither bytes nor text" }))
+    ? Effect.succeed(encoder.encode(chunk))
+    : Effect.fail(failed("the body has a chunk that is neither bytes nor text"))
 
 const fromReadableStream = (evaluate: () => ReadableStream<Uint8Array>): Bytes =>
   Stream.fromReadableStream({ evaluate, onError: bodyError })
@@ -160,7 +149,6 @@ const fromBlob = (blob: Blob): Bytes => fromReadableStream(() => blob.stream())
 // and files are not read before they are sent.
 const multipart = (formData: FormData): RequestBody => {
   const boundary = `----effect-fastcgi-${globalThis.crypto.randomUUID()}`
-  const encoder = new TextEncoder()
   const parts: Array<Bytes> = []
   let length = 0
   const add = (string: string) => {
@@ -173,11 +161,8 @@ const multipart = (formData: FormData): RequestBody => {
     if (typeof value === "string") {
       add(`${disposition}\r\n\r\n${normalize(value)}\r\n`)
     } else {
-      add(
-        `${disposition}; filename="${escapeName(value.name)}"\r\nContent-Type: ${
-          value.type || "application/octet-stream"
-        }\r\n\r\n`
-      )
+      const type = value.type || "application/octet-stream"
+      add(`${disposition}; filename="${escapeName(value.name)}"\r\nContent-Type: ${type}\r\n\r\n`)
       length += value.size
       parts.push(fromBlob(value))
       add("\r\n")

@@ -18,11 +18,18 @@ import { ReadAhead } from "../../connection/internal/readAhead.ts"
 import { type WebServerState, webServerStates } from "../../connection/internal/requestState.ts"
 import { type Fork, Timers } from "../../connection/internal/timers.ts"
 import type * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
+import { encode } from "../../protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
-import { type EndRequest, type FastCgiRecord, ProtocolStatus, RecordType } from "../../protocol/FastCgiRecord.ts"
+import {
+  beginRequest,
+  type EndRequest,
+  type FastCgiRecord,
+  ProtocolStatus,
+  RecordType
+} from "../../protocol/FastCgiRecord.ts"
 import { FastCgiClientError } from "../FastCgiClientError.ts"
 import { closedHere, fail, notOpen, refusal } from "./failures.ts"
-import { requestHead } from "./requestHead.ts"
+import { paramsParts } from "./paramsParts.ts"
 
 export interface ConnectionOptions {
   readonly maxRequests: number
@@ -174,9 +181,12 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     const request = new ClientRequest(id, options, this, this.stderrOwner)
     this.requests.add(request)
     this.live++
-    if (!options.keepConnection) this.state = this.state.after.finish
-    this.output.encoded(requestHead(id, options.role, options.keepConnection ? 1 : 0, options.params))
-    const { body } = options
+    const { body, keepConnection } = options
+    if (!keepConnection) this.state = this.state.after.finish
+    // Not padded: libfcgi loses the params behind a padded BEGIN_REQUEST.
+    this.output.encoded(encode(beginRequest(id, options.role, { keepConnection })))
+    for (const part of paramsParts(options.params)) this.output.stream(RecordType.Params, id, part)
+    this.output.endStream(RecordType.Params, id)
     if (body === "none") request.sent = true
     else if (body !== undefined) {
       this.output.stream(RecordType.Stdin, id, body)

@@ -31,7 +31,7 @@ const maxCopied = slabSize / 8
 
 // Content of long records but of STDERR. With padding a record must stay below 64 KiB: HAProxy, when it skips what comes for a client that
 // has gone, adds both up in 16 bits, and takes what is then left for records, of other requests for instance.
-const maxStreamContent = maxContentLength - 7
+export const maxStreamContent = maxContentLength - 7
 
 // HAProxy 2.6 crashes on STDERR records without padding, and on those of 16 KiB and more.
 const maxStderrContent = 8 * 1024
