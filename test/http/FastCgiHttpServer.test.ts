@@ -5,13 +5,14 @@ import { assert, it } from "@effect/vitest"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
 import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
-import { serve } from "./suite/support.ts"
+import { getText, serve, status, statusText } from "./suite/support.ts"
 
 /** Answers with what the app sees. */
 const seen = Effect.gen(function*() {
@@ -207,3 +208,63 @@ it.effect("origin is none over another HTTP server", () =>
       HttpServerRequest.fromWeb(new Request("http://localhost/"))
     )
   ))
+
+it.effect("sends a raw Response of the web: its status, headers and body, with what is set beside it over them", () =>
+  Effect.gen(function*() {
+    const reused = new Response("once")
+    const dropped: Array<string> = []
+    const endless = (name: string) =>
+      new Response(
+        new ReadableStream({
+          pull: (controller) => controller.enqueue(new Uint8Array(1000)),
+          cancel: () => {
+            dropped.push(name)
+          }
+        })
+      )
+    yield* serve(Layer.mergeAll(
+      HttpRouter.add(
+        "GET",
+        "/whole",
+        Effect.sync(() =>
+          HttpServerResponse.raw(
+            new Response("grüße", {
+              status: 418,
+              statusText: "Teapot",
+              headers: [["x-inner", "1"], ["x-both", "inner"], ["set-cookie", "a=1; Path=/"], ["set-cookie", "b=2"]]
+            })
+          ).pipe(
+            HttpServerResponse.setHeader("x-both", "outer"),
+            HttpServerResponse.setCookieUnsafe("c", "3")
+          )
+        )
+      ),
+      HttpRouter.add("GET", "/empty", Effect.sync(() => HttpServerResponse.raw(new Response(null, { status: 201 })))),
+      HttpRouter.add("GET", "/204", Effect.sync(() => HttpServerResponse.raw(new Response(null, { status: 204 })))),
+      HttpRouter.add("GET", "/outer204", Effect.sync(() => HttpServerResponse.raw(endless("204"), { status: 204 }))),
+      HttpRouter.add("GET", "/head", Effect.sync(() => HttpServerResponse.raw(endless("head")))),
+      HttpRouter.add("GET", "/reused", HttpServerResponse.raw(reused)),
+      HttpRouter.add("GET", "/error", Effect.sync(() => HttpServerResponse.raw(Response.error())))
+    ))
+    const whole = yield* HttpClient.get("/whole")
+    assert.strictEqual(whole.status, 418)
+    assert.strictEqual(statusText(whole), "Teapot")
+    assert.strictEqual(whole.headers["content-type"], "text/plain;charset=UTF-8")
+    assert.strictEqual(whole.headers["x-inner"], "1")
+    assert.strictEqual(whole.headers["x-both"], "outer")
+    assert.deepStrictEqual(
+      Object.values(whole.cookies.cookies).map(({ name, value }) => `${name}=${value}`).sort(),
+      ["a=1", "b=2", "c=3"]
+    )
+    assert.strictEqual(yield* whole.text, "grüße")
+    const empty = yield* HttpClient.get("/empty")
+    assert.strictEqual(empty.status, 201)
+    assert.strictEqual(yield* empty.text, "")
+    assert.strictEqual(yield* status(HttpClient.get("/204")), 204)
+    assert.strictEqual(yield* status(HttpClient.get("/outer204")), 204)
+    assert.strictEqual(yield* status(HttpClient.head("/head")), 200)
+    assert.deepStrictEqual(dropped, ["204", "head"])
+    assert.strictEqual(yield* getText("/reused"), "once")
+    assert.strictEqual(yield* status(HttpClient.get("/reused")), 500)
+    assert.strictEqual(yield* status(HttpClient.get("/error")), 500)
+  }).pipe(Effect.provide([FastCgiTest.layerTest, Logger.layer([])])))

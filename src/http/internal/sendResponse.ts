@@ -29,6 +29,9 @@ export const sendResponse = (
     return cancelBody(response.body)
   }
   const body = response.body
+  if (body._tag === "Raw" && body.body instanceof globalThis.Response) {
+    return sendWebResponse(httpRequest, request, response, body.body)
+  }
   const isHead = httpRequest.method === "HEAD"
   const head = headOf(response, isHead)
   if (typeof head !== "string") return refuse(httpRequest, request, response, head)
@@ -154,6 +157,29 @@ const sendRaw = (
   return refuse(httpRequest, request, response, new TypeError("a raw response body of this type can not be sent"))
 }
 
+// A `Response` of the web is an answer with its own status and headers. What the outer response sets goes over them, as in
+// `HttpServerResponse.toWeb`.
+const sendWebResponse = (
+  httpRequest: HttpServerRequest,
+  request: ApplicationRequest,
+  outer: Response,
+  web: globalThis.Response
+): Effect.Effect<unknown, HttpServerError> => {
+  if (web.bodyUsed || web.body?.locked) {
+    return refuse(httpRequest, request, outer, new TypeError("the body of a raw Response can be sent only once"))
+  }
+  const head = HttpServerResponse.fromWeb(HttpServerResponse.toWeb(outer, { withoutBody: true }))
+  return sendResponse(
+    httpRequest,
+    web.body === null ? head : HttpServerResponse.raw(web.body, {
+      status: head.status,
+      statusText: head.statusText,
+      headers: head.headers,
+      cookies: head.cookies
+    })
+  )
+}
+
 // Answers 500 for a response that can not be sent. Nothing of it has left, and nothing of it is used.
 const refuse = (
   httpRequest: HttpServerRequest,
@@ -206,7 +232,7 @@ const toBytes = (chunk: unknown): Uint8Array => chunk instanceof Uint8Array ? ch
 // A body that is not sent may hold a file open.
 const cancelBody = (body: Response["body"]): Effect.Effect<void> => {
   if (body._tag !== "Raw") return Exit.void
-  const raw = body.body
+  const raw = body.body instanceof globalThis.Response ? body.body.body : body.body
   if (raw instanceof ReadableStream) {
     return Effect.ignore(Effect.tryPromise(() => raw.cancel()))
   }
