@@ -113,6 +113,7 @@ const groups: ReadonlyArray<Group> = [
       target("effect-fastcgi HttpRouter, not kept", "fastCgiHttpServer", "fastcgi", false),
       target("effect-fastcgi handler", "fastCgiServer", "fastcgi"),
       target("node:http", "nodeHttp", "http"),
+      target("effect-fastcgi serveNode", "serveNode", "fastcgi"),
       target("floor", "floor", "fastcgi"),
       target("node-fastcgi, not kept", "nodeFastcgi", "fastcgi", false)
     ],

@@ -2,24 +2,7 @@
  * Bare node:http, without a framework.
  */
 import * as Http from "node:http"
-import { hello, large, socketPath } from "./content.ts"
+import { socketPath } from "./content.ts"
+import { app } from "./nodeApp.ts"
 
-Http.createServer((request, response) => {
-  const path = request.url!.split("?")[0]
-  if (path === "/bench/upload") {
-    let length = 0
-    request.on("data", (chunk: Uint8Array) => {
-      length += chunk.length
-    })
-    request.on("end", () => {
-      response.writeHead(200, { "content-type": "text/plain" })
-      response.end(String(length))
-    })
-  } else if (path === "/bench/download") {
-    response.writeHead(200, { "content-type": "application/octet-stream", "content-length": large.length })
-    response.end(large)
-  } else {
-    response.writeHead(200, { "content-type": "text/plain", "content-length": hello.length })
-    response.end(hello)
-  }
-}).listen({ path: socketPath(), backlog: 511 })
+Http.createServer(app).listen({ path: socketPath(), backlog: 511 })

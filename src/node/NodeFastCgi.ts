@@ -7,20 +7,19 @@
 import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Config from "effect/Config"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Etag from "effect/http/Etag"
 import type * as HttpPlatform from "effect/http/HttpPlatform"
 import type * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
-import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
-import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
+import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
 import type * as FastCgiServer from "../server/FastCgiServer.ts"
 import * as FastCgiServerOptions from "../server/FastCgiServerOptions.ts"
 import { oneOf } from "../settings/settings.ts"
+import { listening } from "./internal/listening.ts"
 import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
 
 /**
@@ -176,12 +175,7 @@ export const layerServer = <E1 = never, R1 = never, E2 = never, R2 = never>(
   handlers?: FastCgiHttpServer.FastCgiHttpServerHandlers<E1, R1, E2, R2>
 ): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError, FastCgiServer.Requirements<never, R1, R2>> =>
   FastCgiHttpServer.layerServer(options, handlers).pipe(
-    Layer.provide([
-      NodeFastCgiListener.layer("listeners" in options ? withAllow(options.listeners, options.allow) : options).pipe(
-        Layer.tap((context) => logAddresses(Context.get(context, FastCgiListener).addresses))
-      ),
-      FastCgiAdmission.layer(options)
-    ])
+    Layer.provide(listening(options))
   )
 
 /**
@@ -196,22 +190,3 @@ export const layerServices: Layer.Layer<NodeFastCgiServices> = Layer.mergeAll(
   Etag.layerWeak,
   NodeServices.layer
 )
-
-// -----------------------------------------------------------------------------
-// Internal
-// -----------------------------------------------------------------------------
-
-// Effect's own line calls every port an address of HTTP.
-const logAddresses = (addresses: ReadonlyArray<NetAddress.SocketAddress>): Effect.Effect<void> =>
-  Effect.forEach(addresses, (address) =>
-    NetAddress.isInetAddress(address)
-      ? Effect.logInfo(`Listening on fastcgi://${NetAddress.formatInet(address)}, for a web server: no HTTP`)
-      : Effect.void, { discard: true })
-
-const withAllow = (
-  listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>,
-  allow: ReadonlyArray<string> | undefined
-): ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions> =>
-  allow === undefined
-    ? listeners
-    : listeners.map((options) => "allow" in options && options.allow !== undefined ? options : { ...options, allow })

@@ -56,9 +56,11 @@ const table: Record<string, Rules> = {
     internals: ["connection"],
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
-  // Settings of the environment are read, and what peers cause is logged, in one way.
+  // Settings of the environment are read, and what peers cause is logged, in one way. Apps written for Node and for the web
+  // get their requests made from the params.
   node: {
-    folders: ["server", "http", "client", "connection", "settings"],
+    folders: ["server", "http", "client", "connection", "cgi", "settings"],
+    types: ["protocol"],
     files: ["server/internal/settings.ts", "server/internal/limitedLog.ts"],
     packages: [core, net, socket, http, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
