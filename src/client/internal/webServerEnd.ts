@@ -304,17 +304,17 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     this.fork(rest)
   }
 
-  protected failed(defect: unknown): void {
+  protected onDefect(defect: unknown): void {
     const error = fail({ _tag: "ProtocolError" }, "the client failed while it read", defect)
     this.close(() => error)
     this.settle()
   }
 
-  protected peerEnded(): void {
+  protected onPeerEnd(): void {
     this.ended(undefined)
   }
 
-  protected malformed(error: FastCgiDecoder.FastCgiDecodeError): void {
+  protected onMalformed(error: FastCgiDecoder.FastCgiDecodeError): void {
     if (error.reason._tag === "TruncatedRecord") return this.ended(error)
     const outcome = fail(
       { _tag: "ProtocolError" },

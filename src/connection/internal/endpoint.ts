@@ -56,13 +56,13 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
   protected abstract mayTake(record: FastCgiRecord): boolean
 
   /** The peer sent bytes that are no records, or ended inside of one. */
-  protected abstract malformed(error: FastCgiDecoder.FastCgiDecodeError): void
+  protected abstract onMalformed(error: FastCgiDecoder.FastCgiDecodeError): void
 
   /** What was called here has thrown, which is a defect. */
-  protected abstract failed(defect: unknown): void
+  protected abstract onDefect(defect: unknown): void
 
   /** The peer has half-closed. */
-  protected abstract peerEnded(): void
+  protected abstract onPeerEnd(): void
 
   /** Tells what has been decided about requests. */
   protected abstract tell(): void
@@ -89,15 +89,12 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
 
   onReadEnd(): void {
     const error = this.state.isOpen ? this.decoder.end() : undefined
-    const settling = this.deciding()
-    if (error === undefined) this.peerEnded()
-    else this.malformed(error)
-    this.decided(settling)
+    this.decide(() => error === undefined ? this.onPeerEnd() : this.onMalformed(error))
   }
 
   onReadDefect(defect: unknown): void {
     this.settling = false
-    this.failed(defect)
+    this.onDefect(defect)
   }
 
   onBlocked(): void {
@@ -130,10 +127,8 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
     this.settling = false
     this.settle()
     if (!this.state.isOpen || this.parked.length > 0) return
-    if (error === undefined) return this.readAhead.pauseIfFull()
-    const settling = this.deciding()
-    this.malformed(error)
-    this.decided(settling)
+    if (error === undefined) this.readAhead.pauseIfFull()
+    else this.decide(() => this.onMalformed(error))
   }
 
   // Takes records up to the first that has to wait. Returns where that is.
@@ -168,16 +163,12 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
     this.dispatch(parked, parkedError)
   }
 
-  /** Puts off telling until `decided`, which takes what this returns. */
-  protected deciding(): boolean {
+  /** Makes several changes, and tells nobody before the last of them. */
+  protected decide(changes: () => void): void {
     const { settling } = this
     this.settling = true
-    return settling
-  }
-
-  /** Tells what has been decided, unless that is being done already further out. */
-  protected decided(wasSettling: boolean): void {
-    this.settling = wasSettling
+    changes()
+    this.settling = settling
     this.settle()
   }
 

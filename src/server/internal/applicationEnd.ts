@@ -168,12 +168,12 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
    * closes.
    */
   shutdown(): void {
-    const settling = this.deciding()
-    this.hurrying = true
-    this.parked = noRecords
-    this.state = this.state.after.drain
-    for (const request of this.requests.values()) request.shutDown(serviceUnavailable)
-    this.decided(settling)
+    this.decide(() => {
+      this.hurrying = true
+      this.parked = noRecords
+      this.state = this.state.after.drain
+      for (const request of this.requests.values()) request.shutDown(serviceUnavailable)
+    })
     if (this.state.isOpen || this.isClosed) return
     if (this.output.pending === 0) this.closed()
     else this.watchClosing()
@@ -282,12 +282,12 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     })
   }
 
-  protected failed(defect: unknown): void {
+  protected onDefect(defect: unknown): void {
     this.defect = Cause.die(defect)
     this.destroy()
   }
 
-  protected peerEnded(): void {
+  protected onPeerEnd(): void {
     this.peerHasEnded = true
     if (!this.state.isOpen) return this.writeOut()
     if (!this.limits.allowHalfOpen || this.requests.size === 0) return this.giveUp()
@@ -298,9 +298,9 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     }
   }
 
-  protected malformed(error: FastCgiDecoder.FastCgiDecodeError): void {
+  protected onMalformed(error: FastCgiDecoder.FastCgiDecodeError): void {
     // Where a client has gone, its web server may stop in the middle of a record.
-    if (error.reason._tag === "TruncatedRecord") return this.peerEnded()
+    if (error.reason._tag === "TruncatedRecord") return this.onPeerEnd()
     // Somebody with a browser, or a web server that is told to proxy, waits for an answer that says what this is.
     if (this.speaksHttp === true) this.transport.writeUnsafe([noHttp])
     this.broken(error.message)
@@ -475,19 +475,17 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   private watchParams(): void {
     if (this.timers.isRunning("params")) return
     const waiting = this.requests.values().filter((request) => request.isInParams)
-    this.timers.start("params", this.limits.paramsTimeout, () => {
-      const settling = this.deciding()
-      for (const request of waiting) {
-        if (!request.isInParams || request.isOver) continue
-        const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
-        // SPEC 6.2 wants no answer before the end of PARAMS. But lighttpd and Apache take an empty one of an Authorizer
-        // for leave to go on.
-        if (request.refusal === undefined) this.refuse(request, lateParams, message, "paramsTimeout")
-        this.paramsEnded(request)
-        request.answer(request.refusal ?? lateParams, 0)
-      }
-      this.decided(settling)
-    })
+    this.timers.start("params", this.limits.paramsTimeout, () =>
+      this.decide(() => {
+        for (const request of waiting) {
+          if (!request.isInParams || request.isOver) continue
+          const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
+          // SPEC 6.2 wants no answer before the end of PARAMS. But lighttpd and Apache take an empty one of an Authorizer
+          // for leave to go on.
+          if (request.refusal === undefined) this.refuse(request, lateParams, message, "paramsTimeout")
+          this.answer(request)
+        }
+      }))
   }
 
   private getValues(content: Uint8Array): void {
@@ -565,10 +563,10 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   }
 
   private giveUp(): void {
-    const settling = this.deciding()
-    for (const request of this.requests.values()) request.lose()
-    this.close()
-    this.decided(settling)
+    this.decide(() => {
+      for (const request of this.requests.values()) request.lose()
+      this.close()
+    })
   }
 
   // Says that this connection takes no further request. There is no record for that, but HAProxy obeys this one at any time,
@@ -655,13 +653,13 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
 
   // The transport is gone.
   private lost(): void {
-    const settling = this.deciding()
-    this.state = this.state.after.lose
-    this.parked = noRecords
-    this.closing.delete(this)
-    for (const request of this.requests.values()) request.lose()
-    this.timers.stopAll()
-    this.decided(settling)
+    this.decide(() => {
+      this.state = this.state.after.lose
+      this.parked = noRecords
+      this.closing.delete(this)
+      for (const request of this.requests.values()) request.lose()
+      this.timers.stopAll()
+    })
   }
 }
 
