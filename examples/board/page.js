@@ -41,6 +41,14 @@ const put = (kind, element) => {
   lists[kind].insertBefore(element, older ?? null)
 }
 
+/** Of an item: a server that was started anew gives the same ids to other things. */
+const contentOf = (item) =>
+  [
+    item.className.includes("arriving"),
+    item.querySelector("time")?.dateTime,
+    ...Array.from(item.querySelectorAll(".text, .name, .meta b"), ({ textContent }) => textContent)
+  ].join("\n")
+
 /** What is the same stays as it is, with its focus and folds, and so does what can be restored. */
 const putAll = (kind, html) => {
   const elements = Array.from(fragment(html).children)
@@ -50,7 +58,7 @@ const putAll = (kind, html) => {
   }
   for (const element of elements.reverse()) {
     const old = byId(element.id)
-    if (!old || old.matches(".arriving") || element.matches(".arriving")) put(kind, element)
+    if (!old || contentOf(old) !== contentOf(element)) put(kind, element)
   }
 }
 
@@ -178,6 +186,7 @@ for (const form of [byId("write"), byId("send")]) {
 }
 
 byId("shortcut").hidden = false
+if (/^Mac|^iP/.test(navigator.platform)) byId("shortcut").querySelector("kbd").textContent = "⌘"
 byId("write").elements.text.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return
   event.preventDefault()
