@@ -32,6 +32,7 @@ import * as FastCgiRecord from "../protocol/FastCgiRecord.ts"
 import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
 import type * as FastCgiServer from "../server/FastCgiServer.ts"
+import { decodeContent } from "./internal/contentEncoding.ts"
 import { makePairUnsafe, type MemoryTransport } from "./internal/memoryTransport.ts"
 
 /**
@@ -172,7 +173,8 @@ export interface FastCgiTestOptions {
  *
  * **Details**
  *
- * The client resolves relative URLs against the server and keeps its connections. The platform services are those of
+ * The client resolves relative URLs against the server and keeps its connections. It decodes the `content-encoding` of a
+ * response as `fetch` does: gzip, deflate, and br where the platform's `DecompressionStream` has it; the headers stay. The platform services are those of
  * `HttpServer.layerServices`, whose file system has no files; provide `NodeHttpServer.layerHttpServices` to an app that
  * needs real ones. `handlers` take what the peers of `FastCgiMemory` ask an Authorizer or a Filter.
  *
@@ -218,7 +220,11 @@ export const layerTestWith = <E1 = never, R1 = never, E2 = never, R2 = never>(
     Effect.flatMap(FastCgiMemory, (memory) =>
       Effect.map(
         FastCgiHttpClient.make({ keepConnection: true, ...options?.client, connect: memory.connect }),
-        HttpClient.mapRequest(HttpClientRequest.prependUrl("http://localhost"))
+        (client) =>
+          HttpClient.transformResponse(
+            HttpClient.mapRequest(client, HttpClientRequest.prependUrl("http://localhost")),
+            Effect.map(decodeContent)
+          )
       ))
   ).pipe(
     Layer.provideMerge(FastCgiHttpServer.layerServer(options?.server, handlers)),

@@ -13,6 +13,10 @@ import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpServer from "effect/http/HttpServer"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
@@ -204,3 +208,31 @@ describe("a listener in memory", () => {
       )
     }))
 })
+
+it.effect("layerTest decodes what a response is encoded with, as fetch does", () =>
+  Effect.gen(function*() {
+    const compressed = (format: CompressionFormat) =>
+      new Response(
+        new Blob(["gr\u00fc\u00dfe ".repeat(1000)]).stream().pipeThrough(new CompressionStream(format)),
+        { headers: { "content-encoding": format, "content-type": "application/json", "set-cookie": "a=1" } }
+      )
+    yield* HttpServer.serveEffect(Effect.map(
+      HttpServerRequest.HttpServerRequest,
+      ({ url }) =>
+        url === "/unknown"
+          ? HttpServerResponse.text("as it is", { headers: { "content-encoding": "zipped" } })
+          : url === "/broken"
+          ? HttpServerResponse.text("none", { headers: { "content-encoding": "gzip" } })
+          : HttpServerResponse.raw(compressed(url.slice(1) as CompressionFormat))
+    ))
+    for (const format of ["gzip", "deflate"]) {
+      const response = yield* HttpClient.get(`/${format}`)
+      assert.strictEqual(response.headers["content-encoding"], format)
+      assert.deepStrictEqual(Object.keys(response.cookies.cookies), ["a"])
+      assert.strictEqual(yield* response.text, "gr\u00fc\u00dfe ".repeat(1000))
+      assert.strictEqual((yield* HttpClient.head(`/${format}`)).status, 200)
+    }
+    assert.strictEqual(yield* Effect.flatMap(HttpClient.get("/unknown"), (response) => response.text), "as it is")
+    const broken = yield* Effect.exit(Effect.flatMap(HttpClient.get("/broken"), (response) => response.text))
+    assert.strictEqual(broken._tag, "Failure")
+  }).pipe(Effect.scoped, Effect.provide(FastCgiTest.layerTest)))
