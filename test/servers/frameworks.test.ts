@@ -167,6 +167,7 @@ const uuid = /[0-9a-f]{8}-[0-9a-f-]{27}/g
 const differences: ReadonlyArray<{ readonly where: RegExp; readonly case: RegExp; readonly header: string }> = [
   { where: /^lighttpd /, case: /./, header: "accept-ranges" },
   { where: /^lighttpd /, case: /./, header: "content-length" },
+  { where: /^lighttpd /, case: /events/, header: "x-accel-buffering" },
   { where: / Hono$/, case: /^GET \/(large|stream)$/, header: "content-type" }
 ]
 

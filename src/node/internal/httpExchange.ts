@@ -87,7 +87,6 @@ class HttpExchange implements SocketOwner, RequestOwner, ResponseOwner {
   // survived a collection, and the CPU of a request doubled.
   private fastCgi: Responder | undefined
   readonly params: FastCgiParams
-  headers: RequestOwner["headers"]
   rawHeaders: RequestOwner["rawHeaders"]
   headersDistinct: RequestOwner["headersDistinct"]
   private readonly socket: HttpSocket

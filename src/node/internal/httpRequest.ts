@@ -13,7 +13,6 @@ import type { HttpSocket } from "./httpSocket.ts"
 /** Where a request comes from, and what has been read of it. */
 export interface RequestOwner {
   readonly params: FastCgiParams
-  headers: Headers | undefined
   rawHeaders: Array<string> | undefined
   headersDistinct: Record<string, Array<string>> | undefined
   /** The consumer of the body wants more. */
@@ -29,38 +28,11 @@ export interface HttpRequest extends Http.IncomingMessage {
   [owner]: RequestOwner
 }
 
-export const makeRequest = (
-  socket: HttpSocket,
-  urlOptions: CgiRequest.UrlOptions,
-  requestOwner: RequestOwner
-): HttpRequest => {
-  // What an app may expect of the socket is there; what is not concerns a connection of its own.
-  const request = new Message(socket as unknown as Net.Socket) as HttpRequest
-  request[owner] = requestOwner
-  request._read = read
-  Object.defineProperty(request, "headers", headers)
-  Object.defineProperty(request, "rawHeaders", rawHeaders)
-  Object.defineProperty(request, "headersDistinct", headersDistinct)
-  request.httpVersion = "1.1"
-  request.httpVersionMajor = 1
-  request.httpVersionMinor = 1
-  request.method = CgiRequest.method(requestOwner.params)
-  request.url = CgiRequest.url(requestOwner.params, urlOptions)
-  return request
-}
-
-// Node's constructor gives every message an array of its own. To replace it takes ten times as long as not to have it.
-class Message extends Http.IncomingMessage {
-  static {
-    Object.defineProperty(this.prototype, "rawHeaders", { configurable: true, get: () => [], set: () => {} })
-  }
-}
-
 function read(this: Http.IncomingMessage): void {
   ;(this as HttpRequest)[owner].pull()
 }
 
-const lazy = <K extends "headers" | "rawHeaders" | "headersDistinct">(
+const lazy = <K extends "rawHeaders" | "headersDistinct">(
   name: K,
   make: (request: HttpRequest) => NonNullable<RequestOwner[K]>
 ): PropertyDescriptor => ({
@@ -74,9 +46,37 @@ const lazy = <K extends "headers" | "rawHeaders" | "headersDistinct">(
   }
 })
 
-const headers = lazy("headers", (request) => headersOf(request[owner].params))
 const rawHeaders = lazy("rawHeaders", (request) => rawHeadersOf(request[owner].params, request.headers))
 const headersDistinct = lazy("headersDistinct", (request) => distinct(request.rawHeaders))
+
+// Node's constructor gives every message an array of its own. To replace it takes ten times as long as not to have it.
+class Message extends Http.IncomingMessage {
+  static {
+    Object.defineProperty(this.prototype, "rawHeaders", { configurable: true, get: () => [], set: () => {} })
+    // Node's own counts the lines that its parser has brought.
+    Object.defineProperty(this.prototype, "headersDistinct", headersDistinct)
+  }
+}
+
+export const makeRequest = (
+  socket: HttpSocket,
+  urlOptions: CgiRequest.UrlOptions,
+  requestOwner: RequestOwner
+): HttpRequest => {
+  // What an app may expect of the socket is there; what is not concerns a connection of its own.
+  const request = new Message(socket as unknown as Net.Socket) as HttpRequest
+  request[owner] = requestOwner
+  request._read = read
+  // Node's own setter keeps them. An accessor here would take as long as to read them, which every framework does.
+  request.headers = headersOf(requestOwner.params) as Http.IncomingHttpHeaders
+  Object.defineProperty(request, "rawHeaders", rawHeaders)
+  request.httpVersion = "1.1"
+  request.httpVersionMajor = 1
+  request.httpVersionMinor = 1
+  request.method = CgiRequest.method(requestOwner.params)
+  request.url = CgiRequest.url(requestOwner.params, urlOptions)
+  return request
+}
 
 /** Whether a request may have a body: everything but GET and HEAD without a sign of one. */
 export const mayHaveBody = (params: FastCgiParams, method: string): boolean => {
