@@ -101,7 +101,7 @@ describe("the table of records at the application's end", () => {
     it(`does in ${name} what the phase allows`, () => {
       // SPEC 3.3: the id is free when END_REQUEST has been sent, and not before.
       assert.strictEqual(row.Begin === "begin", phase === undefined)
-      assert.strictEqual(row.Begin === "settle", phase === applicationStates.ready)
+      assert.strictEqual(row.Begin === "retry", phase === applicationStates.ready)
       // A connection that has failed takes no record that could break it.
       assert.strictEqual(row.Begin === "ignore", phase === applicationStates.abandoned)
       // SPEC 6.2: params before everything else, and no answer before they have ended.

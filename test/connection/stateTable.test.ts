@@ -682,7 +682,7 @@ const outcomes: {
       it.paramsEnded = false
       yield* it.complete
     }),
-  settle: (it) =>
+  retry: (it) =>
     Effect.gen(function*() {
       yield* it.tell(sample(it.cell), R.params(1, pairs(["DO", "echo"])))
       yield* it.peer.setCapacity(1 << 20)

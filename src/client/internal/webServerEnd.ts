@@ -280,7 +280,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   // --- what the transport says ------------------------------------------------------------------
 
   onDrain(): void {
-    this.output.drained()
+    this.output.resume()
   }
 
   onPending(): void {}
@@ -298,7 +298,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
       onFailure: (cause) =>
         Effect.sync(() => {
           const failure = cause.reasons.find((reason) => reason._tag === "Fail")
-          if (failure !== undefined) this.lost(failure.error)
+          if (failure !== undefined) this.onLost(failure.error)
         })
     })
     this.fork(rest)
@@ -311,11 +311,11 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   }
 
   protected onPeerEnd(): void {
-    this.ended(undefined)
+    this.onEnd(undefined)
   }
 
   protected onMalformed(error: FastCgiDecoder.FastCgiDecodeError): void {
-    if (error.reason._tag === "TruncatedRecord") return this.ended(error)
+    if (error.reason._tag === "TruncatedRecord") return this.onEnd(error)
     const outcome = fail(
       { _tag: "ProtocolError" },
       `the application does not answer in FastCGI: ${error.message}`,
@@ -324,7 +324,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     this.close(() => outcome)
   }
 
-  private ended(cut: FastCgiDecoder.FastCgiDecodeError | undefined): void {
+  private onEnd(cut: FastCgiDecoder.FastCgiDecodeError | undefined): void {
     this.close((request) => {
       if (request === undefined) return fail({ _tag: "Closed" }, "the application closed the connection", cut)
       const { received } = request
@@ -338,7 +338,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     })
   }
 
-  private lost(cause: FastCgiTransportError): void {
+  private onLost(cause: FastCgiTransportError): void {
     this.close((request) => {
       const received = request?.received ?? 0
       const when = received === 0 ? "before the application answered" : `after ${received} bytes of the answer`
@@ -391,7 +391,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     switch (length > 0 ? on.Stdout : on.StdoutEnd) {
       case "deliver":
         request.received += length
-        return this.readAhead.arrived(request.stdout.offer(content))
+        return this.readAhead.onArrived(request.stdout.offer(content))
       case "complete":
         return request.stdout.end()
       case "exceed":
@@ -441,8 +441,8 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
       stdout.end()
       stderr.end()
     }
-    stdout.leave()
-    this.readAhead.consumed(stdout.unread)
+    stdout.disown()
+    this.readAhead.onConsumed(stdout.unread)
     this.changed = true
   }
 

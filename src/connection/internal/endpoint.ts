@@ -102,7 +102,7 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
   }
 
   onConsumed(size: number): void {
-    this.readAhead.consumed(size)
+    this.readAhead.onConsumed(size)
   }
 
   onAwaited(): void {

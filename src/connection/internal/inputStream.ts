@@ -118,7 +118,7 @@ export class InputStream<E> {
   }
 
   /** Tells the owner nothing from here on: what has arrived is the reader's own. */
-  leave(): void {
+  disown(): void {
     this.owner = undefined
   }
 

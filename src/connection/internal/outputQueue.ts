@@ -56,7 +56,7 @@ export class OutputQueue {
   private queued = 0
   private handedOver = 0
   // How many of `chunks` hold no part of a slab that is to be copied.
-  private settled = 0
+  private copied = 0
   // The last of these when it is a block that has room for more, and how much of it is in use.
   private tail: Uint8Array | undefined
   private tailLength = 0
@@ -227,12 +227,12 @@ export class OutputQueue {
   whenRoom(wake: () => void): void {
     this.waiters.add(wake)
     if (this.waiters.size === 1) this.observer.onBlocked()
-    // Nothing is pending below us, so nothing would call `drained`.
+    // Nothing is pending below us, so nothing would call `resume`.
     if (this.transport.pendingUnsafe() === 0) this.schedule()
   }
 
   /** Hands over what has waited, and lets those go on who wait for room, in order, for as long as there is room. */
-  drained(): void {
+  resume(): void {
     this.flush()
     // Who writes and waits again has had its turn: where all of it is taken at once, or dropped, this would never end.
     for (
@@ -256,19 +256,19 @@ export class OutputQueue {
 
   /**
    * Hands over now what is queued. While something is pending below us it stays here instead, where small parts cost no more
-   * than their bytes, until `drained` is called.
+   * than their bytes, until `resume` is called.
    */
   flush(): void {
     if (this.queued === 0) return
     this.seal()
     if (this.transport.pendingUnsafe() > 0) {
-      this.settle()
+      this.copyOut()
       return
     }
     if (this.tail !== undefined) this.sealTail()
     const chunks = this.chunks
     this.chunks = []
-    this.settled = 0
+    this.copied = 0
     this.handedOver += this.queued
     this.queued = 0
     this.transport.writeUnsafe(chunks)
@@ -345,10 +345,10 @@ export class OutputQueue {
   }
 
   // Copies what has come since the last time out of the slabs.
-  private settle(): void {
-    const { chunks, settled } = this
-    if (settled === chunks.length) return
-    const fresh = chunks.splice(settled)
+  private copyOut(): void {
+    const { chunks, copied } = this
+    if (copied === chunks.length) return
+    const fresh = chunks.splice(copied)
     for (const chunk of fresh) {
       if (chunk.length > maxCopied || chunk.buffer.byteLength !== slabSize) {
         this.sealTail()
@@ -362,14 +362,14 @@ export class OutputQueue {
         this.tail.set(chunk, this.tailLength)
         this.tailLength += chunk.length
       }
-      this.settled = chunks.length
+      this.copied = chunks.length
     }
   }
 
   // Ends the block that what waits is copied into.
   private sealTail(): void {
     if (this.tail === undefined) return
-    this.chunks[this.settled - 1] = this.tail.subarray(0, this.tailLength)
+    this.chunks[this.copied - 1] = this.tail.subarray(0, this.tailLength)
     this.tail = undefined
     this.tailLength = 0
   }
@@ -388,7 +388,7 @@ export class OutputQueue {
 
   private readonly turnEnded = (): void => {
     this.scheduled = false
-    this.drained()
+    this.resume()
   }
 }
 

@@ -30,7 +30,7 @@ export abstract class ReadAhead {
   /** Whether a pause holds somebody up. Otherwise it lasts as long as the reader takes. */
   protected abstract get holdsUp(): boolean
 
-  /** Whether this has lasted for `stallTimeout`, `accepted` being what `progress` was when the time began. */
+  /** Whether a pause has held somebody up for all of `stallTimeout`. `progress` is what it was when the time began. */
   protected abstract isStalled(progress: number): boolean
 
   /** A number that grows while a pause holds nobody up after all. */
@@ -39,13 +39,13 @@ export abstract class ReadAhead {
   /** Drops something of what is unread. */
   protected abstract drop(): void
 
-  /** Counts bytes that have arrived and nobody has pulled. */
-  arrived(size: number): void {
+  /** Bytes have arrived that nobody has pulled. */
+  onArrived(size: number): void {
     this.unread += size
   }
 
-  /** Counts bytes that have been pulled, or dropped. */
-  consumed(size: number): void {
+  /** Bytes have been pulled, or dropped. */
+  onConsumed(size: number): void {
     this.unread -= size
     this.reconsider()
   }
@@ -92,7 +92,7 @@ export abstract class ReadAhead {
     const { progress } = this
     this.timers.start("stall", this.stallTimeout, () => {
       if (!this.isStalled(progress)) return this.watchStall()
-      // Reading goes on when all is dropped that has to be: what is read then may stall for a time of its own.
+      // Reading goes on once enough has been dropped. What is read then has a time of its own.
       do this.drop()
       while (this.unread > 0 && this.unread >= this.limit)
       this.resume()

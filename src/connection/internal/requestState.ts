@@ -46,7 +46,7 @@ export type ApplicationRecord = "Begin" | "Params" | "ParamsEnd" | "Input" | "In
  * What the application's end does with a record.
  *
  * - `begin`: admit the request, or refuse it
- * - `settle`: first start what is complete, for it may be answered at once; then the record again
+ * - `retry`: first start what is complete, for it may be answered at once; then the record again
  * - `break`: a connection error (SPEC 3.3, the id was still in use): close
  * - `decode`, `admit`: collect the params; start the handler, or refuse
  * - `count`, `answer`: drop the params, but not without end; send the answer that was decided
@@ -59,7 +59,7 @@ export type ApplicationRecord = "Begin" | "Params" | "ParamsEnd" | "Input" | "In
  */
 export type ApplicationAction =
   | "begin"
-  | "settle"
+  | "retry"
   | "break"
   | "decode"
   | "admit"
@@ -88,7 +88,7 @@ export const applicationTable = {
   },
   params: { Begin: "break", Params: "decode", ParamsEnd: "admit", Input: "refuse", InputEnd: "refuse", Abort: "end" },
   refused: { Begin: "break", Params: "count", ParamsEnd: "answer", Input: "ignore", InputEnd: "ignore", Abort: "end" },
-  ready: { Begin: "settle", Params: "ignore", ParamsEnd: "ignore", Input: "offer", InputEnd: "complete", Abort: "end" },
+  ready: { Begin: "retry", Params: "ignore", ParamsEnd: "ignore", Input: "offer", InputEnd: "complete", Abort: "end" },
   queued: { Begin: "break", Params: "ignore", ParamsEnd: "ignore", Input: "offer", InputEnd: "complete", Abort: "end" },
   running: {
     Begin: "break",

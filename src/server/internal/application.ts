@@ -49,7 +49,7 @@ export interface Application {
   /** GET_VALUES: the variables that are known, of those whose names are asked for. */
   readonly values: (asked: FastCgiParams.FastCgiParams) => ReadonlyArray<readonly [string, string]>
   /** Something of the protocol was broken or a limit reached, and what has been done about it. */
-  readonly report: (event: ApplicationEvent) => void
+  readonly report: (report: ApplicationReport) => void
 }
 
 /** The limits of a connection that somebody can reach, by the names of their options. */
@@ -63,7 +63,7 @@ export type ConnectionLimit =
   | "writeTimeout"
 
 /** What is worth telling somebody, or counting. `limit` is what was reached, if it was one. */
-export interface ApplicationEvent {
+export interface ApplicationReport {
   readonly _tag: "ConnectionClosed" | "ConnectionIdle" | "RequestRefused" | "InputDiscarded" | "ResponseCutOff"
   readonly requestId?: number | undefined
   readonly limit?: ConnectionLimit | undefined

@@ -31,7 +31,7 @@ import type * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { type FastCgiRecord, keepConnection, RecordType, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { Application, ApplicationEvent, ConnectionLimit, ConnectionLimits } from "./application.ts"
+import type { Application, ApplicationReport, ConnectionLimit, ConnectionLimits } from "./application.ts"
 import { ApplicationRequest, inputAborted } from "./applicationRequest.ts"
 import { DueInput } from "./dueInput.ts"
 import { InputPolicy } from "./inputPolicy.ts"
@@ -96,7 +96,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   // Requests that have been given up, and whose handlers have not been told.
   private givenUp: Array<ApplicationRequest> | undefined
   // What the application has not been told.
-  private events: Array<ApplicationEvent> | undefined
+  private reports: Array<ApplicationReport> | undefined
   // Ids of ended requests whose input is still on its way.
   private readonly sending = new DueInput()
   // How many of the requests wait, without END_REQUEST, for the end of the others and with it of the connection.
@@ -159,7 +159,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     if (this.readAhead.multiplexed) this.sayGoodbye()
     // The server calls this when it has waited for what was on its way: nothing that comes later costs a peer an answer.
     const owesNothing = wasOpen || this.sending.size === 0
-    if (this.requests.size === 0 && this.output.pending === 0 && owesNothing) this.closed()
+    if (this.requests.size === 0 && this.output.pending === 0 && owesNothing) this.destroy()
     else this.settle()
   }
 
@@ -175,38 +175,32 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
       for (const request of this.requests.values()) request.shutDown(serviceUnavailable)
     })
     if (this.state.isOpen || this.isClosed) return
-    if (this.output.pending === 0) this.closed()
+    if (this.output.pending === 0) this.destroy()
     else this.watchClosing()
   }
 
   /** Closes at once; every request is interrupted as if the peer had gone. */
   destroy(): void {
     this.transport.destroyUnsafe()
-    this.lost()
+    this.onLost()
   }
 
   /** Gives up a connection whose peer begins requests and does not go on. */
   overrun(most: number): void {
     const message = `${most} requests have begun whose PARAMS have not ended, most of them here: ${this.inParams}`
-    this.broken(message, "maxRequestsInParams")
-  }
-
-  /** Ends a connection that is closing, whose peer has had its time. */
-  closed(): void {
-    if (!this.isClosed) this.transport.destroyUnsafe()
-    this.lost()
+    this.breakOff(message, "maxRequestsInParams")
   }
 
   // --- what its requests say --------------------------------------------------------------------
 
-  report(event: ApplicationEvent): void {
-    ;(this.events ??= []).push(event)
+  report(report: ApplicationReport): void {
+    ;(this.reports ??= []).push(report)
   }
 
   /** A request is over. `told` says whether the peer knows it. */
   onEnded(request: ApplicationRequest, wasAdmitted: boolean, told: boolean): void {
     this.requests.delete(request)
-    if (request.isInParams) this.paramsEnded(request)
+    if (request.isInParams) this.endParams(request)
     const lastInput = request.lastInput
     if (lastInput !== undefined) this.sending.set(request.requestId, lastInput)
     if (wasAdmitted) this.application.ended(request)
@@ -254,7 +248,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   }
 
   onDrain(): void {
-    this.output.drained()
+    this.output.resume()
     if (this.state.isOpen || this.isClosed) return
     this.writeOut()
     if (!this.isClosed && this.output.pending === 0) this.watchClosing()
@@ -265,7 +259,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   }
 
   onClose(): void {
-    this.lost()
+    this.onLost()
   }
 
   onPending(): void {
@@ -278,7 +272,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
       const message = `the peer has taken nothing of ${this.output.pending} bytes for ${writeTimeout} ms`
       this.report({ _tag: "ConnectionClosed", limit: "writeTimeout", message })
       this.transport.resetUnsafe()
-      this.lost()
+      this.onLost()
     })
   }
 
@@ -303,7 +297,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     if (error.reason._tag === "TruncatedRecord") return this.onPeerEnd()
     // Somebody with a browser, or a web server that is told to proxy, waits for an answer that says what this is.
     if (this.speaksHttp === true) this.transport.writeUnsafe([noHttp])
-    this.broken(error.message)
+    this.breakOff(error.message)
   }
 
   // --- records ----------------------------------------------------------------------------------
@@ -369,7 +363,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
       case "refuse":
         return this.refuse(request, badRequest, "input came before the end of PARAMS")
       case "offer":
-        if (input?.isComplete === false) this.readAhead.arrived(input.offer(content))
+        if (input?.isComplete === false) this.readAhead.onArrived(input.offer(content))
         return
       case "complete":
         if (input?.isComplete === false) this.completeInput(request, input)
@@ -385,10 +379,10 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   private begin(requestId: number, role: number, keep: boolean): void {
     const active = this.requests.get(requestId)
     // A pipelined request: its predecessor of the same id is complete and may be answered at once.
-    if (active?.state.on.Begin === "settle") this.start(active)
+    if (active?.state.on.Begin === "retry") this.start(active)
     const action: ApplicationAction = (active?.state.on ?? inactive).Begin
     if (action !== "begin") {
-      this.broken(`BEGIN_REQUEST for request ${requestId}, which has not ended`)
+      this.breakOff(`BEGIN_REQUEST for request ${requestId}, which has not ended`)
       return
     }
     this.sending.delete(requestId)
@@ -418,16 +412,16 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   private count(request: ApplicationRequest, content: Uint8Array): void {
     const size = request.count(content)
     if (size <= paramsGrace * this.limits.maxParamsSize) return
-    this.broken(`PARAMS of request ${request.requestId} go on after ${size} bytes`, "maxParamsSize")
+    this.breakOff(`PARAMS of request ${request.requestId} go on after ${size} bytes`, "maxParamsSize")
   }
 
   private answer(request: ApplicationRequest): void {
-    this.paramsEnded(request)
+    this.endParams(request)
     request.answer(request.refusal!, 0)
   }
 
   private admit(request: ApplicationRequest): void {
-    const error = this.paramsEnded(request)
+    const error = this.endParams(request)
     if (error !== undefined) {
       this.refuse(request, truncatedParams, error.message)
       return request.answer(truncatedParams, 0)
@@ -464,7 +458,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     this.report({ _tag: "RequestRefused", requestId: request.requestId, limit, message })
   }
 
-  private paramsEnded(request: ApplicationRequest): FastCgiParams.FastCgiParamsError | undefined {
+  private endParams(request: ApplicationRequest): FastCgiParams.FastCgiParamsError | undefined {
     this.inParams--
     this.application.paramsEnded()
     if (this.inParams === 0) this.timers.stop("params")
@@ -491,13 +485,13 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   private getValues(content: Uint8Array): void {
     const asked = FastCgiParams.fromBytes(content)
     if ("_tag" in asked) {
-      this.broken(`GET_VALUES content is not name-value pairs: ${asked.message}`)
+      this.breakOff(`GET_VALUES content is not name-value pairs: ${asked.message}`)
       return
     }
     let names = 0
     asked.scanLatin1(() => names++)
     if (names > maxValueNames) {
-      this.broken(`GET_VALUES asks for ${names} variables, at most ${maxValueNames} are answered`)
+      this.breakOff(`GET_VALUES asks for ${names} variables, at most ${maxValueNames} are answered`)
       return
     }
     const values = this.application.values(asked)
@@ -510,10 +504,10 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   // --- telling ----------------------------------------------------------------------------------
 
   protected tell(): void {
-    const { complete, events, givenUp } = this
-    if (events !== undefined) {
-      this.events = undefined
-      for (const event of events) this.application.report(event)
+    const { complete, givenUp, reports } = this
+    if (reports !== undefined) {
+      this.reports = undefined
+      for (const report of reports) this.application.report(report)
     }
     if (givenUp !== undefined) {
       this.givenUp = undefined
@@ -557,7 +551,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   // --- ends -------------------------------------------------------------------------------------
 
   // A connection error: what has been answered is sent, everything else is given up.
-  private broken(message: string, limit?: ConnectionLimit | undefined): void {
+  private breakOff(message: string, limit?: ConnectionLimit | undefined): void {
     this.report({ _tag: "ConnectionClosed", limit, message })
     this.giveUp()
   }
@@ -594,7 +588,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     if (reset) this.transport.resetUnsafe()
     else this.close()
     for (const request of this.requests.values()) request.lose()
-    if (reset) this.lost()
+    if (reset) this.onLost()
   }
 
   // Most connections are busy again before the time is over, so it is not stopped then, but measured anew.
@@ -632,7 +626,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
       if (!this.peerHasEnded || this.output.pending > 0) this.transport.endUnsafe()
     }
     // A transport both of whose directions have ended may be closed now.
-    if (this.peerHasEnded && this.output.pending === 0) this.closed()
+    if (this.peerHasEnded && this.output.pending === 0) this.destroy()
   }
 
   private watchClosing(): void {
@@ -642,17 +636,17 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
       this.closing.add(this)
     } else if (this.hurrying) {
       this.timers.stop("close")
-      this.timers.start("close", closingMoment, () => this.closed())
+      this.timers.start("close", closingMoment, () => this.destroy())
     } else {
       this.timers.start("close", this.limits.lingerTimeout, () => {
         if (this.output.pending < pending) this.watchClosing()
-        else this.closed()
+        else this.destroy()
       })
     }
   }
 
   // The transport is gone.
-  private lost(): void {
+  private onLost(): void {
     this.decide(() => {
       this.state = this.state.after.lose
       this.parked = noRecords

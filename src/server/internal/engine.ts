@@ -24,7 +24,7 @@ import { FastCgiListener } from "../FastCgiListener.ts"
 import * as FastCgiMetrics from "../FastCgiMetrics.ts"
 import type { Totals } from "../FastCgiMetrics.ts"
 import { type FastCgiServerOptions, toLimits } from "../FastCgiServerOptions.ts"
-import type { Application, ApplicationEvent } from "./application.ts"
+import type { Application, ApplicationReport } from "./application.ts"
 import { ApplicationEnd, closingMoment } from "./applicationEnd.ts"
 import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
 import { LimitedLog } from "./limitedLog.ts"
@@ -118,7 +118,7 @@ class Engine<R> implements Application {
       fork,
       (request) => this.late(request)
     )
-    this.closing = new Deadlines(closingMoment, this.clock, fork, (connection) => connection.closed())
+    this.closing = new Deadlines(closingMoment, this.clock, fork, (connection) => connection.destroy())
   }
 
   readonly accept = (transport: FastCgiTransport): void => {
@@ -346,9 +346,8 @@ class Engine<R> implements Application {
     return Array.from(known)
   }
 
-  report(event: ApplicationEvent): void {
-    const { limit, message, requestId } = event
-    switch (event._tag) {
+  report({ _tag, limit, message, requestId }: ApplicationReport): void {
+    switch (_tag) {
       case "ConnectionClosed":
         if (limit === undefined) this.count(FastCgiMetrics.connectionErrors, 1)
         this.reached(limit, "closed a FastCGI connection", message)

@@ -8,7 +8,7 @@ import { ReadAhead } from "../../connection/internal/readAhead.ts"
 import type { RequestTable } from "../../connection/internal/requestTable.ts"
 import type { TimersFor } from "../../connection/internal/timers.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { ApplicationEvent, ConnectionLimits } from "./application.ts"
+import type { ApplicationReport, ConnectionLimits } from "./application.ts"
 import type { ApplicationRequest } from "./applicationRequest.ts"
 
 // How long, in milliseconds, a handler may read nothing before a connection that is not kept is read ahead to
@@ -20,7 +20,7 @@ export interface InputPolicyOwner {
   readonly transport: FastCgiTransport
   readonly output: OutputQueue
   readonly requests: RequestTable<ApplicationRequest>
-  readonly report: (event: ApplicationEvent) => void
+  readonly report: (report: ApplicationReport) => void
 }
 
 /** Decides when the application's end reads. */
@@ -37,7 +37,7 @@ export class InputPolicy extends ReadAhead {
   // How many times something has been pulled or dropped.
   private pulls = 0
   // Whether nothing has been pulled for `unreadTime`.
-  private abandoned = false
+  private neglected = false
 
   constructor(owner: InputPolicyOwner, limits: ConnectionLimits, timers: TimersFor<"stall" | "unread">) {
     super(owner.transport, limits.stallTimeout, timers)
@@ -46,10 +46,10 @@ export class InputPolicy extends ReadAhead {
     this.unreadTimers = timers
   }
 
-  override consumed(size: number): void {
+  override onConsumed(size: number): void {
     this.pulls++
-    this.abandoned = false
-    super.consumed(size)
+    this.neglected = false
+    super.onConsumed(size)
   }
 
   override pauseIfFull(): void {
@@ -59,7 +59,7 @@ export class InputPolicy extends ReadAhead {
 
   protected get limit(): number {
     const { inputHighWaterMark, maxBufferedInput } = this.limits
-    return this.kept || this.abandoned || this.holdsUp
+    return this.kept || this.neglected || this.holdsUp
       ? Math.max(inputHighWaterMark, maxBufferedInput)
       : inputHighWaterMark
   }
@@ -111,7 +111,7 @@ export class InputPolicy extends ReadAhead {
     this.unreadTimers.start("unread", unreadTime, () => {
       if (!this.paused) return
       if (this.pulls > pulls) return this.watchUnread()
-      this.abandoned = true
+      this.neglected = true
       this.reconsider()
     })
   }
