@@ -5,14 +5,14 @@
  *
  * @since 0.1.0
  */
-import type * as Arr from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import * as FastCgiDecoder from "../protocol/FastCgiDecoder.ts"
 import * as FastCgiEncoder from "../protocol/FastCgiEncoder.ts"
-import type { FastCgiRecord } from "../protocol/FastCgiRecord.ts"
+import { type FastCgiRecord, headerLength } from "../protocol/FastCgiRecord.ts"
 
 /**
  * Decodes arrays of byte chunks to arrays of records.
@@ -103,3 +103,163 @@ export const encode = <IE, Done>(
         >)
     )
   )
+
+/**
+ * A record as it is on the wire: whatever its type, with its padding (SPEC 3.3).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiRawRecord {
+  /** 1 in FastCGI/1.0. */
+  readonly version: number
+  readonly type: number
+  readonly requestId: number
+  readonly content: Uint8Array
+  /** What follows the content, whatever its bytes are. */
+  readonly padding: Uint8Array
+  /** The last byte of the header, 0 as a rule. */
+  readonly reserved: number
+}
+
+/**
+ * Splits arrays of byte chunks into raw records, and loses nothing: borders of records, types that nobody knows, padding and
+ * its bytes are kept, and `encodeRaw` gives the same bytes again. For tools that show, keep or pass on what was said.
+ *
+ * **Details**
+ *
+ * A record is emitted when all of it has come, so at most one is held: 65,798 bytes. Nothing is checked. Bytes that end inside
+ * of a record fail with the reason `TruncatedRecord`; the records before it have been emitted.
+ *
+ * **Example** (What a capture holds)
+ *
+ * ```ts
+ * import * as Stream from "effect/Stream"
+ * import { FastCgiChannel } from "effect-fastcgi"
+ *
+ * export const types = <E>(capture: Stream.Stream<Uint8Array, E>) =>
+ *   capture.pipe(
+ *     Stream.pipeThroughChannel(FastCgiChannel.decodeRaw<E>()),
+ *     Stream.map(({ content, requestId, type }) => `${type} ${requestId} ${content.length}`)
+ *   )
+ * ```
+ *
+ * @category channels
+ * @since 0.1.0
+ */
+export const decodeRaw = <IE>(): Channel.Channel<
+  Arr.NonEmptyReadonlyArray<FastCgiRawRecord>,
+  FastCgiDecoder.FastCgiDecodeError | IE,
+  unknown,
+  Arr.NonEmptyReadonlyArray<Uint8Array>,
+  IE,
+  unknown
+> =>
+  Channel.fromTransform((upstream, _scope) =>
+    Effect.sync(() => {
+      const splitter = new Splitter()
+      const pull: Pull.Pull<
+        Arr.NonEmptyReadonlyArray<FastCgiRawRecord>,
+        FastCgiDecoder.FastCgiDecodeError | IE,
+        unknown
+      > = Effect.suspend(() =>
+        Pull.catchDone(
+          Effect.flatMap(upstream, (chunks) => {
+            const records: Array<FastCgiRawRecord> = []
+            for (const chunk of chunks) splitter.push(chunk, records)
+            return Arr.isArrayNonEmpty(records) ? Effect.succeed(records) : pull
+          }),
+          (done): Effect.Effect<never, FastCgiDecoder.FastCgiDecodeError | Cause.Done<unknown>> =>
+            splitter.size === 0 ? Cause.done(done) : Effect.fail(truncated(splitter.size))
+        )
+      )
+      return pull
+    })
+  )
+
+/**
+ * Joins raw records into byte chunks, a chunk per record: what `decodeRaw` has split.
+ *
+ * @category channels
+ * @since 0.1.0
+ */
+export const encodeRaw = <IE, Done>(): Channel.Channel<
+  Arr.NonEmptyReadonlyArray<Uint8Array>,
+  IE,
+  Done,
+  Arr.NonEmptyReadonlyArray<FastCgiRawRecord>,
+  IE,
+  Done
+> =>
+  Channel.fromTransform((upstream, _scope) =>
+    Effect.succeed(Effect.map(upstream, (records) => Arr.map(records, joined)))
+  )
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// Bytes on their way to records. They are joined when the next record has come as a whole, so that a record of many chunks is
+// copied once and not once a chunk.
+class Splitter {
+  /** Bytes of a record that is not complete. */
+  size = 0
+  private chunks: Array<Uint8Array> = []
+  private need = headerLength
+
+  push(chunk: Uint8Array, records: Array<FastCgiRawRecord>): void {
+    this.chunks.push(chunk)
+    this.size += chunk.length
+    while (this.size >= this.need) this.split(this.join(), records)
+  }
+
+  private join(): Uint8Array {
+    const bytes = new Uint8Array(this.size)
+    let at = 0
+    for (const chunk of this.chunks) {
+      bytes.set(chunk, at)
+      at += chunk.length
+    }
+    return bytes
+  }
+
+  private split(bytes: Uint8Array, records: Array<FastCgiRawRecord>): void {
+    let at = 0
+    this.need = headerLength
+    while (bytes.length - at >= headerLength) {
+      const content = at + headerLength
+      const padding = content + (bytes[at + 4] << 8 | bytes[at + 5])
+      const end = padding + bytes[at + 6]
+      this.need = end - at
+      if (end > bytes.length) break
+      records.push({
+        version: bytes[at],
+        type: bytes[at + 1],
+        requestId: bytes[at + 2] << 8 | bytes[at + 3],
+        content: bytes.subarray(content, padding),
+        padding: bytes.subarray(padding, end),
+        reserved: bytes[at + 7]
+      })
+      at = end
+      this.need = headerLength
+    }
+    const rest = bytes.subarray(at)
+    this.chunks = rest.length > 0 ? [rest] : []
+    this.size = rest.length
+  }
+}
+
+const joined = (record: FastCgiRawRecord): Uint8Array => {
+  const { content, padding, requestId, reserved, type, version } = record
+  const bytes = new Uint8Array(headerLength + content.length + padding.length)
+  bytes.set([version, type, requestId >>> 8, requestId, content.length >>> 8, content.length, padding.length, reserved])
+  bytes.set(content, headerLength)
+  bytes.set(padding, headerLength + content.length)
+  return bytes
+}
+
+const truncated = (length: number): FastCgiDecoder.FastCgiDecodeError =>
+  new FastCgiDecoder.FastCgiDecodeError({
+    reason: { _tag: "TruncatedRecord" },
+    message: `the bytes end ${length} bytes into a record`
+  })

@@ -5,108 +5,305 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
-import * as Data from "effect/Data"
+import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type * as NetAddress from "effect/net/NetAddress"
-import type * as Option from "effect/Option"
-import type * as Pull from "effect/Pull"
+import * as Pull from "effect/Pull"
+import * as Scope from "effect/Scope"
+import * as Memory from "./internal/memoryTransport.ts"
+import { StreamTransport } from "./internal/streamTransport.ts"
+import type { FastCgiTransport, FastCgiTransportError } from "./internal/transportModel.ts"
+
+export * from "./internal/transportModel.ts"
 
 /**
- * The connection was lost: reset by the peer, or failed below us.
+ * Options of `make`.
  *
- * @category errors
+ * @category options
  * @since 0.1.0
  */
-export class FastCgiTransportError extends Data.TaggedError("FastCgiTransportError")<{
-  readonly message: string
-  readonly cause?: unknown
-}> {}
-
-/**
- * What a transport calls, synchronously, when something happens that nobody is pulling for.
- *
- * @category models
- * @since 0.1.0
- */
-export interface FastCgiTransportObserver {
-  /** `pendingUnsafe` has fallen to 0 after it had been above. */
-  readonly onDrain: () => void
-  /** The connection is gone in both directions. Called once; no byte moves afterwards. */
-  readonly onClose: () => void
+export interface FastCgiTransportOptions<E1 = never, R1 = never, E2 = never, R2 = never> {
+  /** Reads: waits for bytes, ends with `Cause.Done` at the peer's half-close. It is pulled no faster than it is read. */
+  readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, E1, unknown, R1>
+  /** Writes a batch of chunks, and ends when it has been accepted: until then it is pending. One write runs at a time. */
+  readonly write: (chunks: Arr.NonEmptyReadonlyArray<Uint8Array>) => Effect.Effect<unknown, E2, R2>
+  /** Half-closes, when everything has been written. Default: nothing is done. */
+  readonly end?: Effect.Effect<unknown, E2, R2> | undefined
+  /** The other end's address. Default none, as over a UNIX socket. */
+  readonly peer?: NetAddress.SocketAddress | undefined
 }
 
 /**
- * What a transport calls, synchronously, with what it reads: for who takes every read at once and has nothing to wait for.
+ * Makes a transport from a pull and a write, with backpressure in both directions. A failure of either is the loss of the
+ * connection. Closing the scope closes the transport.
  *
- * @category models
+ * **Example** (Over what reads and writes one chunk at a time)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { FastCgiTransport } from "effect-fastcgi"
+ *
+ * declare const device: {
+ *   readonly read: Effect.Effect<Uint8Array>
+ *   readonly write: (bytes: Uint8Array) => Effect.Effect<void>
+ * }
+ *
+ * export const transport = FastCgiTransport.make({
+ *   pull: Effect.map(device.read, (bytes) => [bytes]),
+ *   write: Effect.forEach((bytes) => device.write(bytes))
+ * })
+ * ```
+ *
+ * @category constructors
  * @since 0.1.0
  */
-export interface FastCgiTransportReader {
-  /** Takes what has arrived, as a pull would give it. */
-  readonly onRead: (chunks: readonly [Uint8Array, ...Array<Uint8Array>]) => void
-  /** The peer has half-closed. Nothing more is read. Not called once this end is closed. */
-  readonly onReadEnd: () => void
-  /** `onRead` or `onReadEnd` has thrown this, which is a defect; the transport has destroyed the connection. */
-  readonly onReadDefect: (defect: unknown) => void
+export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
+  options: FastCgiTransportOptions<E1, R1, E2, R2>
+): Effect.Effect<FastCgiTransport, never, R1 | R2 | Scope.Scope> =>
+  overStreams(options.peer, (transport, scope) => {
+    const fail = (cause: Cause.Cause<unknown>) => Effect.sync(() => transport.failUnsafe(Cause.squash(cause)))
+    const write: Effect.Effect<void, never, R2> = Pull.matchEffect(transport.output, {
+      onSuccess: (chunks) =>
+        Effect.matchCauseEffect(options.write(chunks), { onSuccess: () => write, onFailure: fail }),
+      onDone: () => Effect.catchCause(Effect.asVoid(options.end ?? Effect.void), fail),
+      onFailure: fail
+    })
+    return Effect.as(Effect.forkIn(write, scope), options.pull)
+  })
+
+/**
+ * Makes a transport of a channel of bytes in both directions: Effect's `Socket.toChannel`, a WebSocket, the standard input and
+ * output of a child process. A failure of the channel is the loss of the connection, and so is a defect. The channel's input
+ * ends where the transport half-closes. Closing the scope closes the channel.
+ *
+ * **Example** (A client over one of Effect's sockets)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Socket from "effect/socket/Socket"
+ * import { FastCgiTransport } from "effect-fastcgi"
+ * import { FastCgiClient } from "effect-fastcgi/client"
+ *
+ * export const client = Effect.gen(function*() {
+ *   const socket = yield* Socket.Socket
+ *   return yield* FastCgiClient.make({ connect: FastCgiTransport.fromChannel(Socket.toChannel(socket)) })
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromChannel = <E, R>(
+  channel: Channel.Channel<
+    Arr.NonEmptyReadonlyArray<Uint8Array>,
+    E,
+    unknown,
+    Arr.NonEmptyReadonlyArray<Uint8Array>,
+    never,
+    unknown,
+    R
+  >,
+  options?: { readonly peer?: NetAddress.SocketAddress | undefined }
+): Effect.Effect<FastCgiTransport, never, R | Scope.Scope> =>
+  overStreams(options?.peer, (transport, scope) => Channel.toTransform(channel)(transport.output, scope))
+
+/**
+ * Makes a channel of a transport: bytes that come in are written to it, no faster than they are accepted; what is read comes
+ * out. It half-closes where its input ends, and closes the transport when it is closed itself. It is the transport's observer.
+ *
+ * @category destructors
+ * @since 0.1.0
+ */
+export const toChannel = <IE = never>(
+  transport: FastCgiTransport
+): Channel.Channel<
+  Arr.NonEmptyReadonlyArray<Uint8Array>,
+  FastCgiTransportError | IE,
+  void,
+  Arr.NonEmptyReadonlyArray<Uint8Array>,
+  IE,
+  unknown
+> =>
+  Channel.fromTransform((upstream, scope) =>
+    Effect.gen(function*() {
+      let wake: (() => void) | undefined
+      const drained = () => {
+        wake?.()
+        wake = undefined
+      }
+      transport.observeUnsafe({ onDrain: drained, onClose: drained })
+      yield* Scope.addFinalizer(scope, Effect.sync(() => transport.destroyUnsafe()))
+      const untilDrained = Effect.callback<void>((resume) => {
+        if (transport.pendingUnsafe() === 0) return resume(Effect.void)
+        wake = () => resume(Effect.void)
+      })
+      let failure: Cause.Cause<IE> | undefined
+      const write: Effect.Effect<void> = Pull.matchEffect(upstream, {
+        onSuccess: (chunks) =>
+          Effect.suspend(() => {
+            transport.writeUnsafe(chunks)
+            return Effect.flatMap(untilDrained, () => write)
+          }),
+        onDone: () => Effect.sync(() => transport.endUnsafe()),
+        onFailure: (cause) =>
+          Effect.sync(() => {
+            failure = cause
+            transport.destroyUnsafe()
+          })
+      })
+      yield* Effect.forkIn(write, scope)
+      return Effect.catchCause(
+        transport.pull,
+        (cause): Pull.Pull<never, FastCgiTransportError | IE> =>
+          failure === undefined ? Effect.failCause(cause) : Effect.failCause(failure)
+      )
+    })
+  )
+
+/**
+ * Options of `makePair`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiTransportPairOptions {
+  /** Bytes that either end takes before it is read. Default 64 KiB. */
+  readonly capacity?: number | undefined
+  /** The address that the server's end reports for its peer. Default none, as over a UNIX socket. */
+  readonly peer?: NetAddress.SocketAddress | undefined
 }
 
 /**
- * One connection as bytes.
+ * Makes the two ends of a connection in memory. They behave as the ends of a socket, and deliver in the next turn of the
+ * scheduler: neither side runs inside a write of the other.
  *
- * **Details**
+ * **Example** (A client and a server without a socket)
  *
- * `pull` reads: everything that has arrived since the last pull, as a non-empty array of non-empty chunks which the
- * transport never touches again. It waits when nothing has arrived, ends with `Cause.Done` at the peer's half-close and
- * fails with `FastCgiTransportError` when the connection is lost. While nobody pulls, the transport stops reading once a
- * bounded amount is waiting, so an unpulled connection holds its peer up. Only one pull may run at a time; interrupting
- * it loses nothing.
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { FastCgiConnection, FastCgiResponse, FastCgiTransport } from "effect-fastcgi"
+ * import { FastCgiClient } from "effect-fastcgi/client"
  *
- * Writing never waits: `writeUnsafe` takes the chunks, which the caller must not change afterwards, and `pendingUnsafe`
- * says how much of it the operating system has not accepted yet. Whoever writes watches that number.
+ * export const connected = Effect.gen(function*() {
+ *   const { client, server } = yield* FastCgiTransport.makePair()
+ *   yield* Effect.forkScoped(
+ *     FastCgiConnection.serve(server, { responder: Effect.succeed(FastCgiResponse.make("Hello\n")) })
+ *   )
+ *   return yield* FastCgiClient.make({ connect: Effect.succeed(client) })
+ * })
+ * ```
  *
- * All functions ending in `Unsafe` are synchronous, never throw, and do nothing once the connection is closed.
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makePair = (
+  options?: FastCgiTransportPairOptions
+): Effect.Effect<{ readonly client: FastCgiTransport; readonly server: FastCgiTransport }> => Memory.makePair(options)
+
+/**
+ * What `tap` calls, synchronously, with everything that passes.
  *
  * @category models
  * @since 0.1.0
  */
-export interface FastCgiTransport {
-  /** The other end's address; a UNIX socket peer has none. */
-  readonly peer: Option.Option<NetAddress.SocketAddress>
-  /** Reads. */
-  readonly pull: Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], FastCgiTransportError>
-  /**
-   * Reads for `reader` from now on instead of for pulls: calls it with every read as it arrives, never from within a call
-   * to this transport. Measured, a fiber that waits in a pull costs 0.7 µs more a read. Loss is told to the observer.
-   */
-  readonly flowUnsafe: (reader: FastCgiTransportReader) => void
-  /**
-   * Calls the reader no more until `resumeUnsafe`. Holds the peer up as an unpulled transport does. A transport of a server
-   * that can find out that its peer has closed both directions calls `onClose` all the same, whatever has not been read.
-   */
-  readonly pauseUnsafe: () => void
-  /** Lets the reader be called again. */
-  readonly resumeUnsafe: () => void
-  /** Sets who is told about room and loss. At most one observer; calls that came too early are made up for. */
-  readonly observeUnsafe: (observer: FastCgiTransportObserver) => void
-  /** Writes the chunks, in order, as one batch. */
-  readonly writeUnsafe: (chunks: ReadonlyArray<Uint8Array>) => void
-  /** How many written bytes the operating system has not accepted yet. */
-  readonly pendingUnsafe: () => number
-  /** Half-closes: the peer reads the end after everything that was written. Reading goes on. */
-  readonly endUnsafe: () => void
-  /** Closes both directions now; what is pending may be lost. The peer reads the end, unless it is still sending. */
-  readonly destroyUnsafe: () => void
-  /**
-   * Closes both directions now, so that the peer takes what it has read for incomplete where the transport can say so:
-   * by RST over TCP. Elsewhere the same as `destroyUnsafe`.
-   */
-  readonly resetUnsafe: () => void
+export interface FastCgiTap {
+  /** What has been read, when it is handed on. The bytes must not be changed. */
+  readonly onRead?: ((chunks: ReadonlyArray<Uint8Array>) => void) | undefined
+  /** The peer has half-closed, and everything before has been handed on. */
+  readonly onReadEnd?: (() => void) | undefined
+  /** What is written. The bytes must not be changed. */
+  readonly onWrite?: ((chunks: ReadonlyArray<Uint8Array>) => void) | undefined
+  /** This end half-closes. */
+  readonly onEnd?: (() => void) | undefined
+  /** The connection is gone in both directions. */
+  readonly onClose?: (() => void) | undefined
 }
 
 /**
- * What `FastCgiTransport.pull` may fail with: its end, or the loss of the connection.
+ * Shows everything that passes a transport, in both directions and in order, and changes nothing: a recorder keeps every byte
+ * of it, with padding and the borders of records.
  *
- * @category models
+ * **Example** (Counting bytes)
+ *
+ * ```ts
+ * import { FastCgiTransport } from "effect-fastcgi"
+ *
+ * export const counted = (transport: FastCgiTransport.FastCgiTransport, count: (bytes: number) => void) =>
+ *   FastCgiTransport.tap(transport, {
+ *     onRead: (chunks) => chunks.forEach((chunk) => count(chunk.length)),
+ *     onWrite: (chunks) => chunks.forEach((chunk) => count(chunk.length))
+ *   })
+ * ```
+ *
+ * @category combinators
  * @since 0.1.0
  */
-export type FastCgiPullError = FastCgiTransportError | Cause.Done
+export const tap = (transport: FastCgiTransport, tap: FastCgiTap): FastCgiTransport => ({
+  peer: transport.peer,
+  pull: Effect.tapCause(
+    Effect.tap(transport.pull, (chunks) => Effect.sync(() => tap.onRead?.(chunks))),
+    (cause) => Pull.isDoneCause(cause) ? Effect.sync(() => tap.onReadEnd?.()) : Effect.void
+  ),
+  flowUnsafe: (reader) =>
+    transport.flowUnsafe({
+      onRead(chunks) {
+        tap.onRead?.(chunks)
+        reader.onRead(chunks)
+      },
+      onReadEnd() {
+        tap.onReadEnd?.()
+        reader.onReadEnd()
+      },
+      onReadDefect: (defect) => reader.onReadDefect(defect)
+    }),
+  pauseUnsafe: () => transport.pauseUnsafe(),
+  resumeUnsafe: () => transport.resumeUnsafe(),
+  observeUnsafe: (observer) =>
+    transport.observeUnsafe({
+      onDrain: () => observer.onDrain(),
+      onClose() {
+        tap.onClose?.()
+        observer.onClose()
+      }
+    }),
+  writeUnsafe(chunks) {
+    tap.onWrite?.(chunks)
+    transport.writeUnsafe(chunks)
+  },
+  pendingUnsafe: () => transport.pendingUnsafe(),
+  endUnsafe() {
+    tap.onEnd?.()
+    transport.endUnsafe()
+  },
+  destroyUnsafe: () => transport.destroyUnsafe(),
+  resetUnsafe: () => transport.resetUnsafe()
+})
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// A transport whose input is what `connect` makes of its output. What runs for it ends with it, or with the scope.
+const overStreams = <E, R1, R2>(
+  peer: NetAddress.SocketAddress | undefined,
+  connect: (
+    transport: StreamTransport,
+    scope: Scope.Scope
+  ) => Effect.Effect<Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, E, unknown, R1>, never, R2>
+): Effect.Effect<FastCgiTransport, never, R1 | R2 | Scope.Scope> =>
+  Effect.gen(function*() {
+    const dispatcher = yield* Effect.withFiber((fiber) => Effect.succeed(fiber.cache.scheduler.makeDispatcher()))
+    const outer = yield* Effect.scope
+    const scope = Scope.forkUnsafe(outer)
+    const transport = new StreamTransport(dispatcher, peer)
+    yield* Scope.addFinalizer(scope, Effect.sync(() => transport.destroyUnsafe()))
+    const context = yield* Effect.context<never>()
+    transport.onClosed(() => Fiber.runIn(Effect.runForkWith(context)(Scope.close(scope, Exit.void)), outer))
+    const pull = yield* connect(transport, scope)
+    yield* Effect.forkIn(transport.readFrom(pull), scope)
+    return transport
+  })

@@ -3,8 +3,10 @@
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { CgiHeaders } from "../cgi/CgiResponse.ts"
+import { ProtocolStatus } from "../protocol/FastCgiRecord.ts"
 
 /**
  * A response (SPEC 6.2, RFC 3875 §6).
@@ -94,6 +96,99 @@ export const make = (
 }
 
 /**
+ * What a handler of a Responder or a Filter returns.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FastCgiAnswer = FastCgiResponse | FastCgiRawResponse
+
+/**
+ * How a request ends (SPEC 5.5).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiEnd {
+  /** What a CGI program would exit with. */
+  readonly appStatus: number
+  /** Default REQUEST_COMPLETE. */
+  readonly protocolStatus?: number | undefined
+}
+
+/**
+ * An answer as bytes: both output streams as they are, and an end that is decided last.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiRawResponse {
+  readonly _tag: "FastCgiRawResponse"
+  readonly stdout: Stream.Stream<Uint8Array, unknown>
+  readonly stderr: Stream.Stream<Uint8Array, unknown> | undefined
+  readonly end: Effect.Effect<FastCgiEnd, unknown>
+}
+
+/**
+ * Options of `raw`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiRawResponseOptions {
+  /** A header block (RFC 3875 §6) and the body. */
+  readonly stdout: Stream.Stream<Uint8Array, unknown>
+  /** What is for the web server's error log. Default none. */
+  readonly stderr?: Stream.Stream<Uint8Array, unknown> | undefined
+  /** Is run when both streams have ended. Default: appStatus 0, REQUEST_COMPLETE. */
+  readonly end?: Effect.Effect<FastCgiEnd, unknown> | undefined
+}
+
+/**
+ * Creates an answer of bytes: a header block and a body that are there already, as of a CGI program or another FastCGI
+ * application.
+ *
+ * **Details**
+ *
+ * STDOUT and STDERR are sent side by side, a record or more for each chunk, and wait while the web server takes nothing.
+ * Nothing is added, checked or left out. When a stream or `end` fails, the request is answered with 500 where no STDOUT has
+ * been sent, and cut off otherwise.
+ *
+ * **Gotchas**
+ *
+ * What web servers demand of an answer is not seen to: an explicit `Status`, for example, and a header block that is one
+ * record (docs/architecture.md, Output). An Authorizer that answers `Status: 200` allows.
+ *
+ * **Example** (The output of a CGI program)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import type * as Stream from "effect/Stream"
+ * import { FastCgiResponse } from "effect-fastcgi"
+ *
+ * export const answer = (program: {
+ *   readonly stdout: Stream.Stream<Uint8Array, Error>
+ *   readonly stderr: Stream.Stream<Uint8Array, Error>
+ *   readonly exitCode: Effect.Effect<number, Error>
+ * }) =>
+ *   FastCgiResponse.raw({
+ *     stdout: program.stdout,
+ *     stderr: program.stderr,
+ *     end: Effect.map(program.exitCode, (appStatus) => ({ appStatus }))
+ *   })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const raw = (options: FastCgiRawResponseOptions): FastCgiRawResponse => ({
+  _tag: "FastCgiRawResponse",
+  stdout: options.stdout,
+  stderr: options.stderr,
+  end: options.end ?? complete
+})
+
+/**
  * What an Authorizer decides (SPEC 6.3).
  *
  * @category models
@@ -174,6 +269,8 @@ const toHeaders = (input: FastCgiHeadersInput | undefined): CgiHeaders => {
 }
 
 const isPairs = (input: FastCgiHeadersInput): input is Iterable<readonly [string, string]> => Symbol.iterator in input
+
+const complete = Effect.succeed({ appStatus: 0, protocolStatus: ProtocolStatus.RequestComplete })
 
 const hasContentType = (headers: CgiHeaders): boolean => {
   for (const name in headers) if (name.toLowerCase() === "content-type") return true

@@ -9,9 +9,12 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { CgiHeadError } from "../cgi/CgiResponse.ts"
-import { Role } from "../protocol/FastCgiRecord.ts"
+import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
+import { ProtocolStatus, Role } from "../protocol/FastCgiRecord.ts"
 import type { FastCgiListener } from "./FastCgiListener.ts"
 import {
   type Authorizer,
@@ -27,7 +30,7 @@ import type { FastCgiServerOptions } from "./FastCgiServerOptions.ts"
 import type { ApplicationRequest } from "./internal/applicationRequest.ts"
 import { BodyLimit, LimitedFilter, LimitedResponder } from "./internal/bodyLimit.ts"
 import * as Engine from "./internal/engine.ts"
-import { AuthorizerImpl, type FilterImpl } from "./internal/requests.ts"
+import { AuthorizerImpl, FilterImpl, ResponderImpl } from "./internal/requests.ts"
 import * as Respond from "./internal/respond.ts"
 
 /**
@@ -48,9 +51,11 @@ import * as Respond from "./internal/respond.ts"
  * @since 0.1.0
  */
 export interface Handlers<E1, R1, E2, R2, E3, R3> {
-  readonly responder?: Handler<Responder, FastCgiResponse.FastCgiResponse, E1, R1> | undefined
-  readonly authorizer?: Handler<Authorizer, FastCgiResponse.FastCgiAuthorization, E2, R2> | undefined
-  readonly filter?: Handler<Filter, FastCgiResponse.FastCgiResponse, E3, R3> | undefined
+  readonly responder?: Handler<Responder, FastCgiResponse.FastCgiAnswer, E1, R1> | undefined
+  readonly authorizer?:
+    | Handler<Authorizer, FastCgiResponse.FastCgiAuthorization | FastCgiResponse.FastCgiRawResponse, E2, R2>
+    | undefined
+  readonly filter?: Handler<Filter, FastCgiResponse.FastCgiAnswer, E3, R3> | undefined
 }
 
 /**
@@ -109,12 +114,91 @@ export const serveEffect = <E1 = never, R1 = never, E2 = never, R2 = never, E3 =
   handlers: Handlers<E1, R1, E2, R2, E3, R3>,
   options?: FastCgiServerOptions
 ): Effect.Effect<void, never, FastCgiListener | Scope.Scope | Requirements<R1, R2, R3>> => {
+  return Engine.serve(toEngineOptions(handlers, options))
+}
+
+/** @internal What an engine runs for handlers. */
+export const toEngineOptions = <E1, R1, E2, R2, E3, R3>(
+  handlers: Handlers<E1, R1, E2, R2, E3, R3>,
+  options: FastCgiServerOptions | undefined
+): Engine.EngineOptions<Requirements<R1, R2, R3>> => {
   const starts = startsOf(handlers, new BodyLimit(options))
-  return Engine.serve<Requirements<R1, R2, R3>>({
+  return {
     ...options,
     handles: (role) => starts[role] !== undefined,
     fork: (request, context) => starts[request.role]!(request, context)
-  })
+  }
+}
+
+/**
+ * What `forward` passes requests on to: a `FastCgiClient`, or whatever has its `request`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Forwarding<E> {
+  readonly request: (options: {
+    readonly role: number
+    readonly params: FastCgiParams
+    readonly stdin?: Stream.Stream<Uint8Array, FastCgiRequestError> | undefined
+    readonly data?: Stream.Stream<Uint8Array, FastCgiRequestError> | undefined
+  }) => Effect.Effect<
+    {
+      readonly stdout: Stream.Stream<Uint8Array, E>
+      readonly stderr: Stream.Stream<Uint8Array, E>
+      readonly end: Effect.Effect<FastCgiResponse.FastCgiEnd, E>
+    },
+    E,
+    Scope.Scope
+  >
+}
+
+/**
+ * Handlers of all three roles that pass each request on to another application, and its answer back: params, STDIN and DATA,
+ * STDOUT and STDERR, appStatus and protocolStatus, as they are and as they come, with backpressure in both directions. A
+ * request that is aborted here is aborted there.
+ *
+ * **Details**
+ *
+ * Whether the application's connections carry one request or many, and whether they are kept, is the client's business. When
+ * the application cannot be reached the request is answered with 500, which denies where it is an Authorizer's.
+ *
+ * **Example** (A multiplexer in front of another application)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import { FastCgiServer } from "effect-fastcgi"
+ * import { FastCgiClient } from "effect-fastcgi/client"
+ * import { NodeFastCgiConnector, NodeFastCgiListener } from "effect-fastcgi/node"
+ *
+ * export const Forwarder = Layer.unwrap(Effect.map(
+ *   FastCgiClient.make({ connect: NodeFastCgiConnector.connect({ path: "/run/app.sock" }), maxRequests: 64 }),
+ *   (client) => FastCgiServer.serve(FastCgiServer.forward(client))
+ * )).pipe(Layer.provide(NodeFastCgiListener.layerUnix({ path: "/run/front.sock" })))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const forward = <E>(
+  client: Forwarding<E>
+): Handlers<E, Scope.Scope, E, Scope.Scope, E, Scope.Scope> => {
+  const handle = (request: Responder | Authorizer | Filter) =>
+    Effect.map(
+      client.request({ role: request.role, params: request.params, ...wholeInputsOf(request) }),
+      ({ end, stderr, stdout }) =>
+        FastCgiResponse.raw({
+          stdout: Stream.catchIf(stdout, isRefusal, () => Stream.empty),
+          stderr: Stream.catchIf(stderr, isRefusal, () => Stream.empty),
+          end: Effect.catchIf(
+            end,
+            isRefusal,
+            (error) => Effect.succeed({ appStatus: 0, protocolStatus: protocolStatusOf(error) })
+          )
+        })
+    )
+  return { responder: handle, authorizer: handle, filter: handle }
 }
 
 /** @internal Starts the fiber that answers a request. */
@@ -131,7 +215,7 @@ export const startsOf = <E1, R1, E2, R2, E3, R3>(
     (request, context) => new LimitedResponder(request, bodyLimit.within(context)),
     (request, _, response) =>
       Effect.matchCauseEffect(response, {
-        onSuccess: (response) => Respond.send(request, response),
+        onSuccess: (response) => answer(request, response),
         onFailure: (cause) => isTooLarge(cause) ? Respond.send(request, tooLarge) : Effect.failCause(cause)
       })
   ),
@@ -178,6 +262,35 @@ const start = <Id, Request, Input extends Request, A, E, R>(
   }
 }
 
+// END_REQUEST without output, and with a protocol status of its own: how `FastCgiClientError` says so.
+const refusals: Readonly<Record<string, number>> = {
+  CantMultiplex: ProtocolStatus.CantMpxConn,
+  Overloaded: ProtocolStatus.Overloaded,
+  UnknownRole: ProtocolStatus.UnknownRole
+}
+
+const protocolStatusOf = (error: unknown): number | undefined =>
+  Predicate.hasProperty(error, "reason") && Predicate.hasProperty(error.reason, "_tag") &&
+    typeof error.reason._tag === "string" && Object.hasOwn(refusals, error.reason._tag)
+    ? refusals[error.reason._tag]
+    : undefined
+
+const isRefusal = (error: unknown): boolean => protocolStatusOf(error) !== undefined
+
+// The input streams as they come, not cut at the length that a variable declares.
+const wholeInputsOf = (request: Responder | Authorizer | Filter) =>
+  request instanceof ResponderImpl
+    ? { stdin: request.wholeStdin }
+    : request instanceof FilterImpl
+    ? { stdin: request.wholeStdin, data: request.wholeData }
+    : {}
+
+const answer = (
+  request: ApplicationRequest,
+  response: FastCgiResponse.FastCgiAnswer
+): Effect.Effect<void, unknown> =>
+  response._tag === "FastCgiRawResponse" ? Respond.sendRaw(request, response) : Respond.send(request, response)
+
 const tooLarge = FastCgiResponse.make("413 Content Too Large\n", { status: 413 })
 
 // The web server's client has sent too much, and no handler has failed.
@@ -189,10 +302,14 @@ const isTooLarge = (cause: Cause.Cause<unknown>): boolean =>
 const filterOutput = <E, R>(
   request: ApplicationRequest,
   input: FilterImpl,
-  handled: Effect.Effect<FastCgiResponse.FastCgiResponse, E, R>
+  handled: Effect.Effect<FastCgiResponse.FastCgiAnswer, E, R>
 ): Effect.Effect<void, unknown, R> =>
   Effect.matchCauseEffect(handled, {
-    onSuccess: (response) => Effect.flatMap(input.ready, () => Respond.send(request, response)),
+    // Bytes go out as they come: who makes them keeps to the order, and may still be reading.
+    onSuccess: (response) =>
+      response._tag === "FastCgiRawResponse"
+        ? Respond.sendRaw(request, response)
+        : Effect.flatMap(input.ready, () => Respond.send(request, response)),
     onFailure: (cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.failCause(cause)
@@ -205,8 +322,9 @@ const filterOutput = <E, R>(
 // Nothing but a 200 with its Status line allows (SPEC 6.3), and nothing but `allow` makes one.
 const authorize = (
   request: ApplicationRequest,
-  decision: FastCgiResponse.FastCgiAuthorization
+  decision: FastCgiResponse.FastCgiAuthorization | FastCgiResponse.FastCgiRawResponse
 ): Effect.Effect<void, unknown> => {
+  if (decision._tag === "FastCgiRawResponse") return Respond.sendRaw(request, decision)
   if (decision._tag === "FastCgiDeny") {
     const { response } = decision
     return Respond.send(

@@ -24,6 +24,7 @@ import * as Stream from "effect/Stream"
 import * as CgiRequest from "../cgi/CgiRequest.ts"
 import * as FastCgiHttpClient from "../client/FastCgiHttpClient.ts"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
+import { makePairUnsafe, type MemoryTransport } from "../connection/internal/memoryTransport.ts"
 import * as FastCgiHttpServer from "../http/FastCgiHttpServer.ts"
 import * as FastCgiDecoder from "../protocol/FastCgiDecoder.ts"
 import * as FastCgiEncoder from "../protocol/FastCgiEncoder.ts"
@@ -33,7 +34,6 @@ import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
 import type * as FastCgiServer from "../server/FastCgiServer.ts"
 import { decodeContent } from "./internal/contentEncoding.ts"
-import { makePairUnsafe, type MemoryTransport } from "./internal/memoryTransport.ts"
 
 /**
  * The other side of an in-memory listener: opens connections to it.

@@ -9,11 +9,11 @@ import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
 import type { FastCgiTransport } from "../../src/connection/FastCgiTransport.ts"
+import { makePair, type MemoryTransport } from "../../src/connection/internal/memoryTransport.ts"
 import * as FastCgiDecoder from "../../src/protocol/FastCgiDecoder.ts"
 import * as FastCgiEncoder from "../../src/protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../../src/protocol/FastCgiParams.ts"
 import * as FastCgiRecord from "../../src/protocol/FastCgiRecord.ts"
-import { makePair, type MemoryTransport } from "../../src/testing/internal/memoryTransport.ts"
 import { withinMemory } from "../support/within.ts"
 
 type Record = FastCgiRecord.FastCgiRecord

@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiChannel, type FastCgiDecoder, FastCgiEncoder, FastCgiRecord } from "effect-fastcgi"
+import { FastCgiChannel, FastCgiDecoder, FastCgiEncoder, FastCgiRecord } from "effect-fastcgi"
 import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import { concat, cut, oneByOne } from "../protocol/support/cuts.ts"
+import { read, vectors } from "../vectors/vectors.ts"
 
 type Record = FastCgiRecord.FastCgiRecord
 
@@ -131,5 +132,46 @@ describe("FastCgiChannel", () => {
         Stream.runCollect
       )
       assert.deepStrictEqual([...records], [begin, body, end])
+    }))
+})
+
+describe("decodeRaw and encodeRaw", () => {
+  it.effect("give back every byte of what web servers have sent, cut anywhere", () =>
+    Effect.gen(function*() {
+      for (const { file: name } of vectors) {
+        const bytes = read(name)
+        const cuts = [1 + bytes.length % 7, 1000 + bytes.length % 500].filter((at) => at < bytes.length)
+        const pieces = cut(bytes, cuts)
+        const records = Stream.fromIterable(pieces).pipe(Stream.pipeThroughChannel(FastCgiChannel.decodeRaw<never>()))
+        const exit = yield* Effect.exit(
+          records.pipe(Stream.pipeThroughChannel(FastCgiChannel.encodeRaw()), Stream.mkUint8Array)
+        )
+        // Some captures end inside of a record.
+        if (Exit.isSuccess(exit)) assert.strictEqual(Buffer.compare(exit.value, bytes), 0, name)
+        else {
+          const error = Cause.squash(exit.cause)
+          assert.isTrue(
+            error instanceof FastCgiDecoder.FastCgiDecodeError && error.reason._tag === "TruncatedRecord",
+            name
+          )
+        }
+      }
+    }))
+
+  it.effect("keep what is no record of FastCGI/1.0, padding and its bytes", () =>
+    Effect.gen(function*() {
+      const bytes = Uint8Array.of(7, 200, 1, 2, 0, 3, 5, 9, 1, 2, 3, 4, 5, 6, 7, 8)
+      const records = yield* Stream.fromIterable([...bytes].map((byte) => Uint8Array.of(byte))).pipe(
+        Stream.pipeThroughChannel(FastCgiChannel.decodeRaw<never>()),
+        Stream.runCollect
+      )
+      assert.deepStrictEqual(records, [{
+        version: 7,
+        type: 200,
+        requestId: 258,
+        content: Uint8Array.of(1, 2, 3),
+        padding: Uint8Array.of(4, 5, 6, 7, 8),
+        reserved: 9
+      }])
     }))
 })

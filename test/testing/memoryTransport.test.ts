@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
-import { makePair, type MemoryTransport } from "../../src/testing/internal/memoryTransport.ts"
+import { makePair, type MemoryTransport } from "../../src/connection/internal/memoryTransport.ts"
 import { bytes, settle } from "../server/support/serving.ts"
 import { concat } from "../server/support/wire.ts"
 

@@ -6,12 +6,11 @@ import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
-import type * as Net from "node:net"
 import { Duplex } from "node:stream"
 import * as CgiProgram from "../../server/CgiProgram.ts"
 import { FastCgiListener } from "../../server/FastCgiListener.ts"
 import { replaceStdin } from "./inheritedSocket.ts"
-import { fromSocket } from "./socketTransport.ts"
+import { fromDuplex } from "./socketTransport.ts"
 
 /** A listener with the one connection of a CGI program. Ends the process when that has closed. */
 export const cgiProcess: Effect.Effect<FastCgiListener["Service"], never, Scope.Scope> = Effect.gen(function*() {
@@ -35,7 +34,7 @@ export const cgiProcess: Effect.Effect<FastCgiListener["Service"], never, Scope.
       // Told to end already: a second time would be for haste.
       if (!stopping) setImmediate(endProcess)
     })
-    return fromSocket(connection as Duplex as Net.Socket)
+    return fromDuplex(connection)
   }
   return FastCgiListener.of({
     address: NetAddress.unixPathAddress("cgi"),
@@ -111,7 +110,7 @@ const readEnvironment = (): ReadonlyArray<readonly [Uint8Array, Uint8Array]> | u
   return entries
 }
 
-/** What a `Net.Socket` between the server and a web server would be. */
+/** What the socket between the server and a web server would be. */
 class CgiConnection extends Duplex {
   /** What END_REQUEST has said. */
   appStatus: number | undefined
@@ -145,10 +144,6 @@ class CgiConnection extends Duplex {
     })
     // The web server reads no more: its client has gone away.
     stdio.onStdoutError((error) => this.destroy(error))
-  }
-
-  setNoDelay(): this {
-    return this
   }
 
   override _read(): void {

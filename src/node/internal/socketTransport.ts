@@ -1,5 +1,5 @@
 /**
- * A socket of `node:net` as a `FastCgiTransport`. This is the path of every byte of the library, so it is plain
+ * A socket of `node:net`, or any other `Duplex`, as a `FastCgiTransport`. This is the path of every byte of the library, so it is plain
  * synchronous code: no Effect per chunk, no closure per read, and no error object at a close in good order.
  */
 import * as Cause from "effect/Cause"
@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as NetAddress from "effect/net/NetAddress"
 import type * as Option from "effect/Option"
 import type * as Net from "node:net"
+import type { Duplex } from "node:stream"
 import {
   type FastCgiPullError,
   type FastCgiTransport,
@@ -31,7 +32,16 @@ export const maxUnpulled = 64 * 1024
 export const fromSocket = (
   socket: Net.Socket,
   options?: { readonly watchesPeer?: boolean | undefined }
-): FastCgiTransport => new SocketTransport(socket, options?.watchesPeer === true)
+): FastCgiTransport => {
+  socket.setNoDelay(true)
+  return new SocketTransport(socket, socket, options?.watchesPeer === true)
+}
+
+/**
+ * Makes any `Duplex` a transport and becomes its only reader and writer. No "error" event of it stays unhandled. It has no
+ * address, and cannot be reset.
+ */
+export const fromDuplex = (duplex: Duplex): FastCgiTransport => new SocketTransport(duplex, undefined, false)
 
 // -----------------------------------------------------------------------------
 // Internal
@@ -43,7 +53,9 @@ type Pulled = Effect.Effect<Chunks, FastCgiPullError>
 const nothing = new Uint8Array(0)
 
 class SocketTransport implements FastCgiTransport {
-  private readonly socket: Net.Socket
+  private readonly duplex: Duplex
+  // The same where it is a socket of the operating system.
+  private readonly socket: Net.Socket | undefined
   private readonly watchesPeer: boolean
   private chunks: Array<Uint8Array> = []
   private unpulled = 0
@@ -62,21 +74,21 @@ class SocketTransport implements FastCgiTransport {
   private drainOwed = false
   private knownPeer: Option.Option<NetAddress.SocketAddress> | undefined
 
-  constructor(socket: Net.Socket, watchesPeer: boolean) {
+  constructor(duplex: Duplex, socket: Net.Socket | undefined, watchesPeer: boolean) {
+    this.duplex = duplex
     this.socket = socket
     this.watchesPeer = watchesPeer
-    socket.setNoDelay(true)
-    socket.on("data", (chunk: Uint8Array) => this.received(chunk))
-    socket.on("end", () => this.ended())
-    socket.on("error", (error) => {
+    duplex.on("data", (chunk: Uint8Array) => this.received(chunk))
+    duplex.on("end", () => this.ended())
+    duplex.on("error", (error) => {
       this.error = error
     })
-    socket.on("close", () => this.lost())
+    duplex.on("close", () => this.lost())
   }
 
   // Asked for by few and costs a system call, so it is looked up when asked for. Ask before the connection is closed.
   get peer(): Option.Option<NetAddress.SocketAddress> {
-    return this.knownPeer ??= inetAddress(this.socket.remoteAddress, this.socket.remotePort)
+    return this.knownPeer ??= inetAddress(this.socket?.remoteAddress, this.socket?.remotePort)
   }
 
   // `reader` is resumed with `take`, not with the chunks: when its fiber has been interrupted meanwhile, `take` is never
@@ -113,37 +125,37 @@ class SocketTransport implements FastCgiTransport {
 
   writeUnsafe(chunks: ReadonlyArray<Uint8Array>): void {
     if (this.writeEnded || chunks.length === 0) return
-    const socket = this.socket
+    const { duplex } = this
     if (chunks.length === 1) {
-      socket.write(chunks[0])
+      duplex.write(chunks[0])
     } else {
-      socket.cork()
-      for (let i = 0; i < chunks.length; i++) socket.write(chunks[i])
-      socket.uncork()
+      duplex.cork()
+      for (let i = 0; i < chunks.length; i++) duplex.write(chunks[i])
+      duplex.uncork()
     }
-    if (socket.writableLength > 0) this.awaitDrain()
+    if (duplex.writableLength > 0) this.awaitDrain()
   }
 
   pendingUnsafe(): number {
-    return this.writeEnded && this.socket.destroyed ? 0 : this.socket.writableLength
+    return this.writeEnded && this.duplex.destroyed ? 0 : this.duplex.writableLength
   }
 
   endUnsafe(): void {
     if (this.writeEnded) return
     this.writeEnded = true
-    this.socket.end()
+    this.duplex.end()
   }
 
   destroyUnsafe(): void {
     this.abandon()
-    this.socket.destroy()
+    this.duplex.destroy()
   }
 
   resetUnsafe(): void {
-    if (this.socket.destroyed) return
+    if (this.duplex.destroyed) return
     this.abandon()
     // Only TCP knows it: Node throws for a UNIX socket.
-    if (this.socket.remoteAddress === undefined) this.socket.destroy()
+    if (this.socket?.remoteAddress === undefined) this.duplex.destroy()
     else this.socket.resetAndDestroy()
   }
 
@@ -166,8 +178,8 @@ class SocketTransport implements FastCgiTransport {
     if (this.reader !== undefined) this.wake()
     else if (this.unpulled >= maxUnpulled && !this.paused) {
       this.paused = true
-      this.socket.pause()
-      if (this.watchesPeer) watchPeer(this.socket)
+      this.duplex.pause()
+      if (this.watchesPeer && this.socket !== undefined) watchPeer(this.socket)
     }
   }
 
@@ -206,7 +218,7 @@ class SocketTransport implements FastCgiTransport {
     this.unpulled = 0
     if (this.paused) {
       this.unpause()
-      this.socket.resume()
+      this.duplex.resume()
     }
     return chunks
   }
@@ -216,8 +228,8 @@ class SocketTransport implements FastCgiTransport {
     // client has gone away for instance, has closed the other direction as well. Writing nothing fails with EPIPE in that
     // case on a UNIX socket, and has no effect in every other. Node 22 also takes a reset for the end when the socket was
     // paused: the write fails with ECONNRESET, so that the end is told when it is known to be one.
-    if (this.writeEnded || this.socket.destroyed || this.socket.writableLength > 0) this.endedInOrder()
-    else this.socket.write(nothing, this.endIsKnown)
+    if (this.writeEnded || this.duplex.destroyed || this.duplex.writableLength > 0) this.endedInOrder()
+    else this.duplex.write(nothing, this.endIsKnown)
   }
 
   private readonly endIsKnown = (error?: Error | null): void => {
@@ -232,7 +244,7 @@ class SocketTransport implements FastCgiTransport {
 
   private unpause(): void {
     this.paused = false
-    if (this.watchesPeer) unwatchPeer(this.socket)
+    if (this.watchesPeer && this.socket !== undefined) unwatchPeer(this.socket)
   }
 
   private lost(): void {
@@ -264,16 +276,16 @@ class SocketTransport implements FastCgiTransport {
   private awaitDrain(): void {
     if (this.awaitingDrain) return
     this.awaitingDrain = true
-    this.socket.write(nothing, this.written)
+    this.duplex.write(nothing, this.written)
   }
 
   private readonly written = (error?: Error | null): void => {
     this.awaitingDrain = false
     // A write that fails calls those that wait behind it, before the socket is destroyed. Another write here would be called
     // as well, and so on without end.
-    if (error instanceof Error || this.closed || this.socket.destroyed) return
-    if (this.socket.writableLength > 0) {
-      if (this.writeEnded) this.socket.once("finish", this.written)
+    if (error instanceof Error || this.closed || this.duplex.destroyed) return
+    if (this.duplex.writableLength > 0) {
+      if (this.writeEnded) this.duplex.once("finish", this.written)
       else this.awaitDrain()
     } else if (this.observer === undefined) this.drainOwed = true
     else this.observer.onDrain()

@@ -108,6 +108,11 @@ export class ApplicationRequest {
     return this.current.name === "withheld" || this.current.name === "cutOff"
   }
 
+  /** Why it has been given up, when a handler or a queue has been told. */
+  get reason(): AbortReason | undefined {
+    return this.givenUpFor
+  }
+
   /** The answer that has been decided before a handler was started. */
   get refusal(): Refusal | undefined {
     return this.decidedAnswer

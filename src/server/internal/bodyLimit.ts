@@ -62,6 +62,10 @@ export class LimitedResponder extends ResponderImpl {
   override get stdin() {
     return this.bodyLimit.apply(super.stdin, this.params)
   }
+
+  override get wholeStdin() {
+    return this.bodyLimit.apply(super.wholeStdin, this.params)
+  }
 }
 
 /** A Filter whose `stdin` is limited. */
@@ -75,5 +79,9 @@ export class LimitedFilter extends FilterImpl {
 
   override get stdin() {
     return this.bodyLimit.apply(super.stdin, this.params)
+  }
+
+  override get wholeStdin() {
+    return this.bodyLimit.apply(super.wholeStdin, this.params)
   }
 }

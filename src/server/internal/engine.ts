@@ -75,6 +75,18 @@ export const serve = <R>(
     )
   })
 
+/** Serves one connection until it has closed and its handlers have ended. Interrupting drains. */
+export const serveConnection = <R>(
+  options: EngineOptions<R>,
+  transport: FastCgiTransport
+): Effect.Effect<void, never, R> =>
+  Effect.contextWith((context: Context.Context<R>) => {
+    const engine = new Engine<R>(options, context)
+    engine.accept(transport)
+    return Effect.onInterrupt(engine.done, () =>
+      options.disablePreemptiveShutdown === true ? engine.stop : engine.drain(Effect.void, Effect.void))
+  })
+
 class Engine<R> implements Application {
   private readonly options: EngineOptions<R>
   private readonly context: Context.Context<R>
@@ -135,7 +147,9 @@ class Engine<R> implements Application {
     transport.observeUnsafe({
       onDrain: () => {},
       onClose: () => {
-        if (this.held.delete(transport)) giveUp()
+        if (!this.held.delete(transport)) return
+        giveUp()
+        this.idle()
       }
     })
     this.reached("maxConnections", "a FastCGI connection waits", `there are ${this.admission.maxConnections} already`)
@@ -425,19 +439,24 @@ class Engine<R> implements Application {
     this.stopping = true
     for (const connection of [...this.connections]) connection.shutdown()
     for (const fiber of [...this.handlers]) fiber.interruptUnsafe()
+    return this.done
+  })
+
+  private get busy(): number {
+    return this.connections.size + this.held.size + this.handlers.size
+  }
+
+  private idle(): void {
+    if (this.busy === 0) this.whenIdle?.()
+  }
+
+  /** Waits until there is no connection and no handler. */
+  get done(): Effect.Effect<void> {
     return Effect.tap(this.whenDone, () =>
       Effect.sync(() => {
         this.closing.stop()
         this.deadlines.stop()
       }))
-  })
-
-  private get busy(): number {
-    return this.connections.size + this.handlers.size
-  }
-
-  private idle(): void {
-    if (this.busy === 0) this.whenIdle?.()
   }
 
   private readonly whenDone: Effect.Effect<void> = Effect.suspend(() =>

@@ -9,14 +9,14 @@ import type { InputStream } from "../../connection/internal/inputStream.ts"
 import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { ApacheRole, Authorizer, Filter, RequestBase, Responder } from "../FastCgiRequest.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { ApplicationRequest } from "./applicationRequest.ts"
+import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
 
 type Input = InputStream<FastCgiRequestError>
 
 const encoder = new TextEncoder()
 
 /** What requests of all roles have. */
-class RequestImpl implements RequestBase {
+export class RequestImpl implements RequestBase {
   protected readonly request: ApplicationRequest
 
   constructor(request: ApplicationRequest) {
@@ -43,6 +43,11 @@ class RequestImpl implements RequestBase {
     return this.request.params
   }
 
+  /** Why the request has been given up. */
+  get givenUpFor(): AbortReason | undefined {
+    return this.request.reason
+  }
+
   stderr(text: string): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.request.stderr(encoder.encode(text))
@@ -57,6 +62,11 @@ export class ResponderImpl extends RequestImpl implements Responder {
 
   get stdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
     return Stream.fromPull(Effect.succeed(this.stdinPull))
+  }
+
+  /** STDIN to its end, whatever CONTENT_LENGTH says. */
+  get wholeStdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
+    return Stream.fromPull(Effect.succeed(this.request.stdin!.pull))
   }
 
   /** The pull that `stdin` is made of. */
@@ -102,6 +112,16 @@ export class FilterImpl extends RequestImpl implements Filter {
 
   get stdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
     return Stream.fromPull(Effect.succeed(stdinOf(this.request)))
+  }
+
+  /** STDIN to its end, whatever CONTENT_LENGTH says. */
+  get wholeStdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
+    return Stream.fromPull(Effect.succeed(this.request.stdin!.pull))
+  }
+
+  /** DATA to its end, whatever FCGI_DATA_LENGTH says. */
+  get wholeData(): Stream.Stream<Uint8Array, FastCgiRequestError> {
+    return Stream.fromPull(Effect.succeed(this.request.data!.pull))
   }
 
   get data(): Stream.Stream<Uint8Array, FastCgiRequestError> {

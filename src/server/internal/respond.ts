@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import { encodeHead } from "../../cgi/CgiResponse.ts"
 import { Role } from "../../protocol/FastCgiRecord.ts"
-import type { FastCgiResponse } from "../FastCgiResponse.ts"
+import type { FastCgiRawResponse, FastCgiResponse } from "../FastCgiResponse.ts"
 import type { ApplicationRequest } from "./applicationRequest.ts"
 
 /** The body does not have the length that `Content-Length` announces. */
@@ -85,6 +85,27 @@ export const sendStream = <E, R>(
       Effect.sync(() => {
         if (Exit.isSuccess(exit)) request.end(appStatus)
         else request.fail()
+      })
+    )
+  )
+}
+
+/** Sends an answer of bytes, and ends the request as it says. */
+export const sendRaw = (request: ApplicationRequest, response: FastCgiRawResponse): Effect.Effect<void, unknown> => {
+  const stdout = Stream.runForEachArray(response.stdout, (chunks) => {
+    for (const chunk of chunks) if (chunk.length > 0) request.stdout(chunk)
+    return request.room
+  })
+  const stderr = response.stderr === undefined ? Effect.void : Stream.runForEachArray(response.stderr, (chunks) => {
+    for (const chunk of chunks) request.stderr(chunk)
+    return request.room
+  })
+  return Effect.all([stdout, stderr], { concurrency: 2, discard: true }).pipe(
+    Effect.andThen(response.end),
+    Effect.onExit((exit) =>
+      Effect.sync(() => {
+        if (Exit.isSuccess(exit)) request.end(exit.value.appStatus, exit.value.protocolStatus)
+        else if (request.hasHead) request.fail()
       })
     )
   )

@@ -14,7 +14,7 @@ import {
   FastCgiTransportError,
   type FastCgiTransportObserver,
   type FastCgiTransportReader
-} from "../../connection/FastCgiTransport.ts"
+} from "./transportModel.ts"
 
 /** One end of an in-memory connection, with what a test may do to it. */
 export interface MemoryTransport extends FastCgiTransport {

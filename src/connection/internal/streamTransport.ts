@@ -1,0 +1,271 @@
+/**
+ * A transport over two streams of bytes: what is read comes from a pull, what is written is itself a pull that somebody
+ * writes out. Neither side ever runs inside a call of the other: what is to be told is told a turn later.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as NetAddress from "effect/net/NetAddress"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import type * as Scheduler from "effect/Scheduler"
+import type { Chunks } from "./inputStream.ts"
+import {
+  type FastCgiPullError,
+  type FastCgiTransport,
+  FastCgiTransportError,
+  type FastCgiTransportObserver,
+  type FastCgiTransportReader
+} from "./transportModel.ts"
+
+/** A transport over two streams. */
+export class StreamTransport implements FastCgiTransport {
+  readonly peer: Option.Option<NetAddress.SocketAddress>
+  private readonly dispatcher: Scheduler.SchedulerDispatcher
+  // The last read, while nobody takes it. The next is pulled when it has been taken.
+  private arrived: Chunks | undefined
+  private taken: (() => void) | undefined
+  private inputEnded = false
+  private loss: FastCgiTransportError | undefined
+  private reader: ((effect: Effect.Effect<Chunks, FastCgiPullError>) => void) | undefined
+  private flow: FastCgiTransportReader | undefined
+  private paused = false
+  private observer: FastCgiTransportObserver | undefined
+  // What has been written and nobody has begun to write out, and the bytes that somebody is writing out.
+  private outgoing: Array<Uint8Array> = []
+  private queued = 0
+  private handedOver = 0
+  private outputEnded = false
+  private writer: ((effect: Pull.Pull<Chunks>) => void) | undefined
+  private drainOwed = false
+  private closed = false
+  private closeTold = false
+  private scheduled = false
+  private whenClosed: (() => void) | undefined
+
+  constructor(dispatcher: Scheduler.SchedulerDispatcher, peer: NetAddress.SocketAddress | undefined) {
+    this.dispatcher = dispatcher
+    this.peer = Option.fromUndefinedOr(peer)
+  }
+
+  /** Calls `stop` once when the transport is closed in both directions: what feeds it and what writes it out may end. */
+  onClosed(stop: () => void): void {
+    this.whenClosed = stop
+  }
+
+  /** Feeds the transport from a pull, no faster than it is read. */
+  readFrom<E, R>(upstream: Pull.Pull<Chunks, E, unknown, R>): Effect.Effect<void, never, R> {
+    const next: Effect.Effect<void, never, R> = Pull.matchEffect(upstream, {
+      onSuccess: (chunks) => {
+        const read = chunks.filter((chunk) => chunk.length > 0)
+        if (read.length === 0) return next
+        this.arrived = read as unknown as Chunks
+        this.schedule()
+        return Effect.flatMap(this.untilTaken, () => next)
+      },
+      onDone: () =>
+        Effect.sync(() => {
+          this.inputEnded = true
+          this.schedule()
+        }),
+      onFailure: (cause) => Effect.sync(() => this.failUnsafe(Cause.squash(cause)))
+    })
+    return next
+  }
+
+  /** What is written, to be written out: each pull takes it that the one before is done. */
+  readonly output: Pull.Pull<Chunks> = Effect.suspend(() => {
+    this.accept()
+    return this.takeOutput() ?? Effect.callback<Chunks, Cause.Done>((resume) => {
+      this.writer = resume
+      return Effect.sync(() => {
+        this.writer = undefined
+      })
+    })
+  })
+
+  /** The bytes cannot be read, or written, any more. */
+  failUnsafe(cause: unknown): void {
+    if (this.closed) return
+    const message = cause instanceof Error ? cause.message : String(cause)
+    this.loss = cause instanceof FastCgiTransportError
+      ? cause
+      : new FastCgiTransportError({ message: `The connection was lost: ${message}`, cause })
+    this.close()
+  }
+
+  readonly pull = Effect.suspend(() =>
+    this.available() ?? Effect.callback<Chunks, FastCgiPullError>((resume) => {
+      this.reader = resume
+      return Effect.sync(() => {
+        this.reader = undefined
+      })
+    })
+  )
+
+  flowUnsafe(reader: FastCgiTransportReader): void {
+    this.flow = reader
+    this.schedule()
+  }
+
+  pauseUnsafe(): void {
+    this.paused = true
+  }
+
+  resumeUnsafe(): void {
+    this.paused = false
+    this.schedule()
+  }
+
+  observeUnsafe(observer: FastCgiTransportObserver): void {
+    this.observer = observer
+    this.schedule()
+  }
+
+  writeUnsafe(chunks: ReadonlyArray<Uint8Array>): void {
+    if (this.closed || this.outputEnded) return
+    for (const chunk of chunks) {
+      if (chunk.length === 0) continue
+      this.outgoing.push(chunk)
+      this.queued += chunk.length
+    }
+    if (this.queued === 0) return
+    this.drainOwed = true
+    this.schedule()
+  }
+
+  pendingUnsafe(): number {
+    return this.queued + this.handedOver
+  }
+
+  endUnsafe(): void {
+    if (this.outputEnded) return
+    this.outputEnded = true
+    this.schedule()
+  }
+
+  destroyUnsafe(): void {
+    this.flow = undefined
+    this.close()
+  }
+
+  resetUnsafe(): void {
+    this.destroyUnsafe()
+  }
+
+  private readonly untilTaken: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.arrived === undefined) return resume(Effect.void)
+    this.taken = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.taken = undefined
+    })
+  })
+
+  private take(): Chunks | undefined {
+    const { arrived } = this
+    this.arrived = undefined
+    return arrived
+  }
+
+  // What has arrived, the end, or nothing yet.
+  private available(): Effect.Effect<Chunks, FastCgiPullError> | undefined {
+    const arrived = this.take()
+    if (arrived !== undefined) {
+      this.schedule()
+      return Effect.succeed(arrived)
+    }
+    if (this.loss !== undefined) return Effect.fail(this.loss)
+    return this.inputEnded || this.closed ? Cause.done() : undefined
+  }
+
+  private takeOutput(): Pull.Pull<Chunks> | undefined {
+    if (this.queued > 0) {
+      const chunks = this.outgoing as unknown as Chunks
+      this.outgoing = []
+      this.handedOver = this.queued
+      this.queued = 0
+      return Effect.succeed(chunks)
+    }
+    return this.outputEnded || this.closed ? Cause.done() : undefined
+  }
+
+  // What was handed over has been written out.
+  private accept(): void {
+    this.handedOver = 0
+    if (this.drainOwed && this.queued === 0) this.schedule()
+  }
+
+  private close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.outgoing = []
+    this.queued = 0
+    this.handedOver = 0
+    this.schedule()
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return
+    this.scheduled = true
+    this.dispatcher.scheduleTask(this.tell, 0)
+  }
+
+  private readonly tell = (): void => {
+    this.scheduled = false
+    if (this.drainOwed && !this.closed && this.pendingUnsafe() === 0 && this.observer !== undefined) {
+      this.drainOwed = false
+      this.observer.onDrain()
+    }
+    this.tellReader()
+    if (this.arrived === undefined && this.taken !== undefined) {
+      const taken = this.taken
+      this.taken = undefined
+      taken()
+    }
+    this.tellWriter()
+    if (this.inputEnded && this.outputEnded && this.arrived === undefined && this.pendingUnsafe() === 0) this.close()
+    if (!this.closed || this.closeTold) return
+    if (this.whenClosed !== undefined) {
+      const { whenClosed } = this
+      this.whenClosed = undefined
+      whenClosed()
+    }
+    if (this.observer === undefined) return
+    this.closeTold = true
+    this.observer.onClose()
+  }
+
+  private tellReader(): void {
+    const { flow, reader } = this
+    if (reader !== undefined) {
+      const available = this.available()
+      if (available === undefined) return
+      this.reader = undefined
+      reader(available)
+    } else if (flow !== undefined && !this.paused && !this.closed) {
+      const arrived = this.take()
+      if (arrived !== undefined) this.hand(flow, () => flow.onRead(arrived))
+      else if (this.inputEnded) {
+        this.flow = undefined
+        this.hand(flow, () => flow.onReadEnd())
+      }
+    }
+  }
+
+  // Thrown on, a defect of the reader would end the process.
+  private hand(flow: FastCgiTransportReader, call: () => void): void {
+    const exit = Effect.runSyncExit(Effect.sync(call))
+    if (Exit.isSuccess(exit)) return
+    this.destroyUnsafe()
+    flow.onReadDefect(Cause.squash(exit.cause))
+  }
+
+  private tellWriter(): void {
+    const { writer } = this
+    if (writer === undefined) return
+    const output = this.takeOutput()
+    if (output === undefined) return
+    this.writer = undefined
+    writer(output)
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Any `Duplex` of Node as the bytes of a FastCGI connection: a socket, TLS, an ssh channel, one half of a `duplexPair`.
+ *
+ * @since 0.1.0
+ */
+import * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
+import * as SocketTransport from "./internal/socketTransport.ts"
+
+/**
+ * Makes a stream of Node a transport, and becomes its only reader and writer. Whoever runs the connection closes it; no
+ * "error" event stays unhandled.
+ *
+ * **Details**
+ *
+ * Reading and writing wait for each other as `FastCgiTransport` says. A socket of `node:net` also has an address, and is reset
+ * where a response breaks off over TCP.
+ *
+ * **Gotchas**
+ *
+ * A stream has to be created with `allowHalfOpen: true`, or an answer after the peer's half-close is lost.
+ *
+ * **Example** (An app over TLS)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { FastCgiConnection, FastCgiResponse } from "effect-fastcgi"
+ * import { NodeFastCgiTransport } from "effect-fastcgi/node"
+ * import type * as Tls from "node:tls"
+ *
+ * export const serve = (socket: Tls.TLSSocket) =>
+ *   FastCgiConnection.serve(NodeFastCgiTransport.fromDuplex(socket), {
+ *     responder: Effect.succeed(FastCgiResponse.make("Hello\n"))
+ *   })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromDuplex = (duplex: Duplex): FastCgiTransport =>
+  duplex instanceof Net.Socket && !("encrypted" in duplex)
+    ? SocketTransport.fromSocket(duplex)
+    : SocketTransport.fromDuplex(duplex)
