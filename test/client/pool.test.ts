@@ -12,7 +12,7 @@ import * as FastCgiParams from "../../src/protocol/FastCgiParams.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
 import { within } from "../support/within.ts"
 import type * as Application from "./application.ts"
-import { answer, bytesOf, textOf } from "./application.ts"
+import { answer, bytesOf, make as makeApplication, textOf } from "./application.ts"
 import { applications, reasonOf, untilRequest, url } from "./applications.ts"
 
 describe("pools connections", () => {
@@ -54,6 +54,26 @@ describe("pools connections", () => {
       assert.strictEqual(yield* Fiber.join(first), "1")
       yield* app.untilEnd
       assert.strictEqual(opened.length, 2)
+    }))
+
+  it.effect("and forgets one that its application closes as soon as it is opened", () =>
+    Effect.gen(function*() {
+      let released = 0
+      const connect = Effect.acquireRelease(
+        Effect.gen(function*() {
+          const app = yield* makeApplication()
+          app.transport.destroyUnsafe()
+          return app.client
+        }),
+        () => Effect.sync(() => released++)
+      )
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      for (const attempt of [1, 2, 3]) {
+        const exit = yield* Effect.exit(client.get(url))
+        assert.isTrue(Exit.isFailure(exit))
+        yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+        assert.isAtLeast(released, attempt)
+      }
     }))
 
   it.effect("and opens one for each request without keepConnection", () =>
