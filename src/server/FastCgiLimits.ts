@@ -96,6 +96,18 @@ export const server = {
     counted: true
   },
   /**
+   * Requests that a connection carries in all; after the last of them it is closed, as in a stop: the web server is told on
+   * it, and loses no request. Default `"unbounded"`, because the web server owns its connections (SPEC 3.5). With several
+   * processes on one socket it spreads the connections of a web server that keeps them over the processes anew.
+   */
+  maxRequestsPerConnection: {
+    unit: "count",
+    default: "unbounded",
+    unbounded: true,
+    beyond: "the connection closes after its last request",
+    counted: false
+  },
+  /**
    * Requests of all connections that have begun and whose params are not complete. Web servers send params in one go, so
    * peers that exceed it mean no good: of the connections that have most of these requests, the one is closed that has had
    * some for longest. Default 1024.

@@ -23,6 +23,7 @@ import {
   opening,
   page,
   play,
+  received,
   serve,
   settle,
   tags,
@@ -310,6 +311,43 @@ describe("writeTimeout", () => {
           yield* settle
         }
         assert.strictEqual(admission.requestsUnsafe(), 1)
+      })
+  )
+})
+
+describe("maxRequestsPerConnection", () => {
+  play(
+    "closes a connection after its last request, and says so behind the answer",
+    serve({ responder: () => Effect.succeed(FastCgiResponse.make("hello")) }, { maxRequestsPerConnection: 3 }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        for (let i = 0; i < 2; i++) {
+          yield* peer.send(...opening(1), R.stdin(1))
+          assert.strictEqual((yield* peer.reply()).stdout, page("hello"))
+        }
+        yield* peer.send(...opening(1), R.stdin(1))
+        assert.deepStrictEqual(tags(yield* peer.drain), ["Stdout 1", "Stdout 1", "EndRequest 1", "GetValuesResult 0"])
+      })
+  )
+
+  play(
+    "tells a peer that multiplexes at once, and answers what runs",
+    serve(
+      {
+        responder: (request) => Effect.as(Stream.runDrain(request.stdin), FastCgiResponse.make("hello"))
+      },
+      { maxRequestsPerConnection: 2 }
+    ),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.send(...opening(1), ...opening(2))
+        assert.strictEqual((yield* received(peer))._tag, "GetValuesResult")
+        yield* peer.send(R.stdin(1), R.stdin(2))
+        assert.strictEqual((yield* peer.reply(1)).stdout, page("hello"))
+        assert.strictEqual((yield* peer.reply(2)).stdout, page("hello"))
+        yield* peer.closed
       })
   )
 })

@@ -12,6 +12,8 @@ import type { Refusal } from "./refusals.ts"
 export interface ConnectionLimits extends FastCgiParams.FastCgiParamsLimits {
   /** Bytes of the params of a request. */
   readonly maxParamsSize: number
+  /** Requests that a connection carries in all. */
+  readonly maxRequestsPerConnection: number
   /** Unread bytes at which a connection stops reading that carries one request only. */
   readonly inputHighWaterMark: number
   /** Unread bytes of all requests at which any other connection stops reading. */

@@ -99,6 +99,7 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   private reports: Array<ApplicationReport> | undefined
   // Ids of ended requests whose input is still on its way.
   private readonly sending = new DueInput()
+  private begun = 0
   // How many of the requests wait, without END_REQUEST, for the end of the others and with it of the connection.
   private withheld = 0
   private saidGoodbye = false
@@ -399,6 +400,11 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     this.inParams++
     this.readAhead.kept = keep
     if (this.requests.size > 1) this.readAhead.multiplexed = true
+    if (++this.begun === this.limits.maxRequestsPerConnection) {
+      this.leave()
+      // Whoever multiplexes would go on without a moment at which no request is active.
+      if (this.readAhead.multiplexed) this.sayGoodbye()
+    }
     this.application.paramsBegun(this)
   }
 
