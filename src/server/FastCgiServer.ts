@@ -24,7 +24,7 @@ import {
   type Filter,
   type Responder
 } from "./FastCgiRequest.ts"
-import { FastCgiRequestError } from "./FastCgiRequestError.ts"
+import type { FastCgiRequestError } from "./FastCgiRequestError.ts"
 import * as FastCgiResponse from "./FastCgiResponse.ts"
 import type { FastCgiServerOptions } from "./FastCgiServerOptions.ts"
 import type { ApplicationRequest } from "./internal/applicationRequest.ts"
@@ -213,11 +213,7 @@ export const startsOf = <E1, R1, E2, R2, E3, R3>(
     handlers.responder,
     CurrentResponder,
     (request, context) => new LimitedResponder(request, bodyLimit.within(context)),
-    (request, _, response) =>
-      Effect.matchCauseEffect(response, {
-        onSuccess: (response) => answer(request, response),
-        onFailure: (cause) => isTooLarge(cause) ? Respond.send(request, tooLarge) : Effect.failCause(cause)
-      })
+    (request, _, response) => Effect.flatMap(response, (response) => answer(request, response))
   ),
   [Role.Authorizer]: start(
     handlers.authorizer,
@@ -291,13 +287,6 @@ const answer = (
 ): Effect.Effect<void, unknown> =>
   response._tag === "FastCgiRawResponse" ? Respond.sendRaw(request, response) : Respond.send(request, response)
 
-const tooLarge = FastCgiResponse.make("413 Content Too Large\n", { status: 413 })
-
-// The web server's client has sent too much, and no handler has failed.
-const isTooLarge = (cause: Cause.Cause<unknown>): boolean =>
-  cause.reasons.length === 1 && cause.reasons[0]._tag === "Fail" &&
-  cause.reasons[0].error instanceof FastCgiRequestError && cause.reasons[0].error.reason._tag === "BodyTooLarge"
-
 // A Filter writes nothing before all of STDIN has come (SPEC 6.4), unless it is being interrupted.
 const filterOutput = <E, R>(
   request: ApplicationRequest,
@@ -313,10 +302,7 @@ const filterOutput = <E, R>(
     onFailure: (cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.failCause(cause)
-        : Effect.flatMap(
-          input.ready,
-          () => isTooLarge(cause) ? Respond.send(request, tooLarge) : Effect.failCause(cause)
-        )
+        : Effect.andThen(input.ready, Effect.failCause(cause))
   })
 
 // Nothing but a 200 with its Status line allows (SPEC 6.3), and nothing but `allow` makes one.

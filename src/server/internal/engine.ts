@@ -23,12 +23,20 @@ import type { FastCgiLimit } from "../FastCgiLimits.ts"
 import { FastCgiListener } from "../FastCgiListener.ts"
 import * as FastCgiMetrics from "../FastCgiMetrics.ts"
 import type { Totals } from "../FastCgiMetrics.ts"
+import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import { type FastCgiServerOptions, toLimits } from "../FastCgiServerOptions.ts"
 import type { Application, ApplicationReport } from "./application.ts"
 import { ApplicationEnd, closingMoment } from "./applicationEnd.ts"
 import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
 import { LimitedLog } from "./limitedLog.ts"
-import { badParams, forbidden, internalServerError, type Refusal, serviceUnavailable } from "./refusals.ts"
+import {
+  badParams,
+  forbidden,
+  internalServerError,
+  type Refusal,
+  serviceUnavailable,
+  tooLargeBody
+} from "./refusals.ts"
 
 /** What an engine runs. */
 export interface EngineOptions<R> extends FastCgiServerOptions {
@@ -306,6 +314,10 @@ class Engine<R> implements Application {
       request.end(0)
       return
     }
+    if (isBodyTooLarge(exit.cause) && !request.hasHead && request.isOpen) {
+      request.answer(tooLargeBody, 0)
+      return
+    }
     const { failureOf } = this.options
     const cause = failureOf === undefined ? exit.cause : failureOf(exit.cause, request)
     if (cause !== undefined) this.failed(request, cause)
@@ -470,6 +482,11 @@ class Engine<R> implements Application {
 // go on, whatever its protocol status, so an Authorizer gets an answer beside it.
 const refuse = (role: number, protocolStatus: ProtocolStatus, { body, head }: Refusal): ProtocolStatus | Refusal =>
   role === Role.Authorizer ? { head, body, protocolStatus } : protocolStatus
+
+// The web server's client has sent too much, and no handler has failed.
+const isBodyTooLarge = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.length === 1 && cause.reasons[0]._tag === "Fail" &&
+  cause.reasons[0].error instanceof FastCgiRequestError && cause.reasons[0].error.reason._tag === "BodyTooLarge"
 
 // The names that Effect's own HTTP logger uses. A query may hold a secret.
 const annotationsOf = (params: FastCgiParams): Record<string, unknown> => {

@@ -32,6 +32,9 @@ export const forbidden = refusal("403 Forbidden")
 /** The params did not come in time. */
 export const lateParams = refusal("408 Request Timeout", "the FastCGI params did not come in time")
 
+/** The handler has read more of the body than it may. */
+export const tooLargeBody = refusal("413 Content Too Large")
+
 /** The params are more than may be. */
 export const tooLargeParams = refusal("431 Request Header Fields Too Large")
 
