@@ -74,7 +74,7 @@ export type ApplicationAction =
   | "ignore"
 
 /** What the application's end does with each record. */
-type ApplicationRow = { readonly [R in ApplicationRecord]: ApplicationAction }
+export type ApplicationRow = { readonly [R in ApplicationRecord]: ApplicationAction }
 
 /** What the application's end does with the records of a web server, by the phase of the request with their id. */
 export const applicationTable = {
