@@ -36,7 +36,12 @@ const table: Record<string, Rules> = {
   },
   // One setting of the environment.
   settings: { folders: [], packages: [core] },
-  connection: { folders: ["protocol"], packages: [core, /^effect\/socket\/Socket$/, /^effect\/net\/NetAddress$/] },
+  // Header blocks become bytes in the output queue.
+  connection: {
+    folders: ["protocol"],
+    files: ["protocol/internal/text.ts"],
+    packages: [core, /^effect\/socket\/Socket$/, /^effect\/net\/NetAddress$/]
+  },
   // A target that came from a peer is encoded before it is logged.
   server: {
     folders: ["protocol", "connection", "cgi", "settings"],

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Scheduler from "effect/Scheduler"
 import { endRequestLength, paddingTo8, writeEndRequest, writeHeader } from "../../protocol/FastCgiEncoder.ts"
 import { headerLength, maxContentLength, RecordType } from "../../protocol/FastCgiRecord.ts"
+import { latin1Bytes, writeLatin1 } from "../../protocol/internal/text.ts"
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
 
 // Encoded bytes go into slabs that all connections share, and that are replaced when full, never used again: bytes that
@@ -191,12 +192,12 @@ export class OutputQueue {
     const bytes = slab
     writeHeader(bytes, at, RecordType.Stdout, requestId, length, padding)
     at += headerLength
-    for (let i = 0; i < headLength; i++) bytes[at + i] = head.charCodeAt(i)
+    writeLatin1(bytes, at, head)
     if (bodyLength > 0) {
       at += headLength
       if (typeof body !== "string") bytes.set(body!, at)
       else if (body.length !== bodyLength) encoder.encodeInto(body, bytes.subarray(at, at + bodyLength))
-      else for (let i = 0; i < bodyLength; i++) bytes[at + i] = body.charCodeAt(i)
+      else writeLatin1(bytes, at, body)
     }
     this.appended()
   }
@@ -276,8 +277,7 @@ export class OutputQueue {
   }
 
   private longHead(requestId: number, head: string, body: Uint8Array | string | undefined): void {
-    const headBytes = new Uint8Array(head.length)
-    for (let i = 0; i < headBytes.length; i++) headBytes[i] = head.charCodeAt(i)
+    const headBytes = latin1Bytes(head)
     const bodyBytes = body === undefined ? noContent : typeof body === "string" ? encoder.encode(body) : body
     const share = Math.min(bodyBytes.length, Math.max(maxStreamContent - headBytes.length, 0))
     const length = headBytes.length + share

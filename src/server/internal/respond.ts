@@ -118,7 +118,7 @@ export const send = (request: ApplicationRequest, response: FastCgiResponse): Ef
   const head = request.role === Role.Authorizer ? statusFirst(encoded) : encoded
   const body = response.body
   const omitted = response.status === 204 || response.status === 205 || response.status === 304 ||
-    request.params.get("REQUEST_METHOD") === "HEAD"
+    request.params.getLatin1("REQUEST_METHOD") === "HEAD"
   if (omitted || body === undefined) {
     sendHead(request, head, response.appStatus)
     return Exit.void
