@@ -104,7 +104,7 @@ export const fromChannel = <E, R>(
     unknown,
     Arr.NonEmptyReadonlyArray<Uint8Array>,
     never,
-    unknown,
+    void,
     R
   >,
   options?: { readonly peer?: NetAddress.SocketAddress | undefined }

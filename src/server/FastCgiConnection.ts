@@ -110,18 +110,15 @@ export type ConnectionRequest =
  * **Example** (The chain, written out)
  *
  * ```ts
- * import * as Effect from "effect/Effect"
  * import * as Stream from "effect/Stream"
  * import { FastCgiConnection, FastCgiListener, FastCgiResponse } from "effect-fastcgi"
  *
- * const answer = (request: FastCgiConnection.ConnectionRequest) =>
- *   request.role === 2
- *     ? request.respond(FastCgiResponse.deny())
- *     : request.respond(FastCgiResponse.make(`Hello ${request.params.get("REMOTE_ADDR")}\n`))
- *
  * export const served = Stream.mapEffect(FastCgiListener.connections, (connection) =>
- *   FastCgiConnection.requests(connection).pipe(
- *     Stream.mapEffect(answer, { concurrency: "unbounded" }),
+ *   FastCgiConnection.requests(connection, { roles: [1] }).pipe(
+ *     Stream.mapEffect((request) =>
+ *       request.respond(FastCgiResponse.make(`Hello ${request.params.get("REMOTE_ADDR")}\n`)), {
+ *       concurrency: "unbounded"
+ *     }),
  *     Stream.runDrain
  *   ), { concurrency: "unbounded" })
  * ```
@@ -129,19 +126,21 @@ export type ConnectionRequest =
  * @category constructors
  * @since 0.1.0
  */
-export const requests = (
+export const requests = <Role extends 1 | 2 | 3 = 1 | 2 | 3>(
   transport: FastCgiTransport,
   options?: FastCgiServerOptions & {
-    /** The roles that are served; another one is answered with UNKNOWN_ROLE. Default all three. */
-    readonly roles?: ReadonlyArray<1 | 2 | 3> | undefined
+    /**
+     * The roles that are served, and the types of the elements; another role is answered with UNKNOWN_ROLE. Default all three.
+     */
+    readonly roles?: ReadonlyArray<Role> | undefined
   }
-): Stream.Stream<ConnectionRequest> =>
+): Stream.Stream<Extract<ConnectionRequest, { readonly role: Role }>> =>
   Stream.callback<ConnectionRequest>((queue) => {
+    const roles: ReadonlyArray<1 | 2 | 3> | undefined = options?.roles
     const handler = <Request extends Responder | Authorizer | Filter, Answer>(
       role: 1 | 2 | 3,
       offer: (request: Request & Answerable<Answer>) => void
-    ) =>
-      options?.roles?.includes(role) === false ? undefined : (request: Request) => take<Request, Answer>(request, offer)
+    ) => roles?.includes(role) === false ? undefined : (request: Request) => take<Request, Answer>(request, offer)
     const offer = (request: ConnectionRequest) => {
       Queue.offerUnsafe(queue, request)
     }
@@ -154,7 +153,8 @@ export const requests = (
       },
       options
     ).pipe(Effect.andThen(Queue.end(queue)))
-  }, { bufferSize: Infinity })
+  }, { bufferSize: Infinity }) as // No other role has a handler.
+  Stream.Stream<Extract<ConnectionRequest, { readonly role: Role }>>
 
 /**
  * A server as a channel from bytes to bytes: what web servers send goes in, what they are answered comes out.
