@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
 import { fail } from "../../src/client/internal/failures.ts"
 import { beginOptions, defaults, open } from "../../src/client/internal/request.ts"
-import type { ClientRequest, WebServerEnd } from "../../src/client/internal/webServerEnd.ts"
+import type { ClientRequest, WebServerEnd } from "../../src/client/internal/clientRequest.ts"
 import type { InputStream } from "../../src/connection/internal/inputStream.ts"
 import {
   type WebServerAction,

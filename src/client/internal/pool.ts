@@ -12,9 +12,10 @@ import * as Scope from "effect/Scope"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import type { BeginOptions, ClientRequest, ConnectionOptions } from "./clientRequest.ts"
 import { fail } from "./failures.ts"
 import { beginOptions, defaults, open, started } from "./request.ts"
-import type { BeginOptions, ClientRequest, ConnectionOptions, WebServerEnd } from "./webServerEnd.ts"
+import type { WebServerEnd } from "./webServerEnd.ts"
 
 /** The part of the options that `FastCgiHttpClient` and `FastCgiGateway` have in common. */
 export interface PoolOptions<E, R> {

@@ -13,14 +13,9 @@ import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { RecordType, Role } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiClientBody, FastCgiClientRequest, FastCgiClientResponse } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import type { BeginOptions, ClientRequest, ConnectionOptions } from "./clientRequest.ts"
 import { fail, notOpen } from "./failures.ts"
-import {
-  type BeginOptions,
-  type ClientRequest,
-  type ConnectionOptions,
-  sameWriteLimit,
-  WebServerEnd
-} from "./webServerEnd.ts"
+import { sameWriteLimit, WebServerEnd } from "./webServerEnd.ts"
 
 /** The defaults of `ConnectionOptions`. */
 export const defaults = {

@@ -6,16 +6,14 @@
  * to its reader and holds nobody up any more.
  */
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Pull from "effect/Pull"
 import type * as Scheduler from "effect/Scheduler"
 import type { FastCgiTransport, FastCgiTransportError } from "../../connection/FastCgiTransport.ts"
 import { Endpoint } from "../../connection/internal/endpoint.ts"
-import { type InputOwner, InputStream } from "../../connection/internal/inputStream.ts"
-import { ReadAhead } from "../../connection/internal/readAhead.ts"
-import { type WebServerState, webServerStates } from "../../connection/internal/requestState.ts"
+import type { InputOwner } from "../../connection/internal/inputStream.ts"
+import { webServerStates } from "../../connection/internal/requestState.ts"
 import { type Fork, Timers } from "../../connection/internal/timers.ts"
 import type * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import { encode } from "../../protocol/FastCgiEncoder.ts"
@@ -28,38 +26,17 @@ import {
   RecordType
 } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiClientError } from "../FastCgiClientError.ts"
+import { AnswerPolicy } from "./answerPolicy.ts"
+import { type BeginOptions, ClientRequest, type ConnectionOptions, type Outcome } from "./clientRequest.ts"
 import { closedHere, fail, notOpen, refusal } from "./failures.ts"
 import { paramsParts } from "./paramsParts.ts"
-
-export interface ConnectionOptions {
-  readonly maxRequests: number
-  readonly maxUnread: number
-  readonly maxUnreadMultiplexed: number
-  readonly stallTimeout: Duration.Input
-  /** Called whenever a request has ended or the connection is closed. */
-  readonly onChange?: (() => void) | undefined
-}
-
-export interface BeginOptions {
-  readonly role: number
-  readonly params: Uint8Array
-  readonly keepConnection: boolean
-  readonly endAtClose: boolean
-  /** The whole body; `undefined` when it is sent afterwards; `"none"` when there is not even an empty STDIN. */
-  readonly body: Uint8Array | "none" | undefined
-}
-
-export interface RequestEnd {
-  readonly appStatus: number
-  readonly protocolStatus: number
-}
+import { Shares } from "./shares.ts"
 
 // Ids are 16 bits, and 0 belongs to management records (SPEC 3.3).
 const maxRequestId = 65535
 
-// A writer above this many pending bytes waits; each writer appends up to `writeShare` whenever it is its turn.
+// A writer above this many pending bytes waits.
 const outputHighWaterMark = 256 * 1024
-const writeShare = 128 * 1024
 
 /** A body that is there and not longer than this leaves in the same write as the params. */
 export const sameWriteLimit = 64 * 1000
@@ -69,37 +46,6 @@ const maxExcess = 64 * 1024
 
 // STDERR that nobody reads is kept up to this many bytes and dropped beyond: it must not hold up an answer.
 const maxStderrUnread = 64 * 1024
-
-type Outcome = RequestEnd | FastCgiClientError
-
-/** One request of a connection. Only `WebServerEnd` changes it. */
-export class ClientRequest {
-  readonly requestId: number
-  readonly keepConnection: boolean
-  readonly endAtClose: boolean
-  readonly stdout: InputStream<FastCgiClientError>
-  readonly stderr: InputStream<FastCgiClientError>
-  readonly end = Deferred.makeUnsafe<RequestEnd, FastCgiClientError>()
-  state: WebServerState = webServerStates.active
-  /** STDOUT bytes that have arrived. */
-  received = 0
-  /** Whether the last record of the request, the empty STDIN or DATA, has been written. */
-  sent = false
-  /** STDOUT bytes that came after the answer was complete for its reader. */
-  excess = 0
-  /** What sends the body. */
-  sender: Fiber.Fiber<unknown, unknown> | undefined
-  /** What `end` is to be completed with. */
-  outcome: Outcome | undefined
-
-  constructor(requestId: number, options: BeginOptions, stdoutOwner: InputOwner, stderrOwner: InputOwner) {
-    this.requestId = requestId
-    this.keepConnection = options.keepConnection
-    this.endAtClose = options.endAtClose
-    this.stdout = new InputStream(stdoutOwner)
-    this.stderr = new InputStream(stderrOwner)
-  }
-}
 
 type ValuesWaiter = (effect: Effect.Effect<Readonly<Record<string, string>>, FastCgiClientError>) => void
 
@@ -534,69 +480,6 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     if (stalled === undefined) return
     const message = `nobody read the answer to request ${stalled.requestId} while it held up others on the connection`
     this.abortUnsafe(stalled, fail({ _tag: "Stalled" }, message))
-  }
-}
-
-// How far the web server's end reads ahead of those who read its answers. Alone on the connection, a reader may take its time.
-// With others waiting behind it, it may not.
-class AnswerPolicy extends ReadAhead {
-  private readonly owner: WebServerEnd
-  private readonly options: ConnectionOptions
-
-  constructor(transport: FastCgiTransport, owner: WebServerEnd, options: ConnectionOptions, timers: Timers<"stall">) {
-    super(transport, Duration.toMillis(options.stallTimeout), timers)
-    this.owner = owner
-    this.options = options
-  }
-
-  protected get limit(): number {
-    return this.owner.requests.size > 1 ? this.options.maxUnreadMultiplexed : this.options.maxUnread
-  }
-
-  protected get holdsUp(): boolean {
-    return this.owner.active > 1
-  }
-
-  protected get progress(): number {
-    return 0
-  }
-
-  protected isStalled(): boolean {
-    return this.holdsUp
-  }
-
-  protected drop(): void {
-    this.owner.abortStalled()
-  }
-}
-
-// Chunks in shares, so that a writer can wait in between and requests on one connection take turns.
-class Shares {
-  left: number
-  private readonly chunks: ReadonlyArray<Uint8Array>
-  private index = 0
-  private offset = 0
-
-  constructor(chunks: ReadonlyArray<Uint8Array>) {
-    this.chunks = chunks
-    this.left = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
-  }
-
-  next(): ReadonlyArray<Uint8Array> {
-    const share: Array<Uint8Array> = []
-    for (let room = Math.min(this.left, writeShare); room > 0;) {
-      const chunk = this.chunks[this.index]
-      const size = Math.min(room, chunk.length - this.offset)
-      share.push(size === chunk.length ? chunk : chunk.subarray(this.offset, this.offset + size))
-      room -= size
-      this.left -= size
-      this.offset += size
-      if (this.offset === chunk.length) {
-        this.index++
-        this.offset = 0
-      }
-    }
-    return share
   }
 }
 

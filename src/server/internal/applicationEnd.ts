@@ -13,54 +13,27 @@
  * | END_REQUEST, STDOUT, STDERR, UNKNOWN_TYPE, GET_VALUES_RESULT | ignore: never answer an answer           |
  * | not a record            | decode error: close; HTTP at the start is answered in HTTP                    |
  */
-import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
-import type * as Scheduler from "effect/Scheduler"
-import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
-import type { Deadlines } from "../../connection/internal/deadlines.ts"
-import { Endpoint, noRecords } from "../../connection/internal/endpoint.ts"
 import type { InputStream } from "../../connection/internal/inputStream.ts"
 import {
   type ApplicationAction,
   type ApplicationRow,
   applicationTable
 } from "../../connection/internal/requestState.ts"
-import { type Fork, millisecondsOf, Timers } from "../../connection/internal/timers.ts"
 import type * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { type FastCgiRecord, keepConnection, RecordType, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { Application, ApplicationReport, ConnectionLimit, ConnectionLimits } from "./application.ts"
-import { ApplicationRequest, inputAborted } from "./applicationRequest.ts"
-import { DueInput } from "./dueInput.ts"
-import { InputPolicy } from "./inputPolicy.ts"
-import {
-  badRequest,
-  lateParams,
-  type Refusal,
-  serviceUnavailable,
-  tooLargeParams,
-  truncatedParams
-} from "./refusals.ts"
+import type { ConnectionLimit } from "./application.ts"
+import { ApplicationRequest } from "./applicationRequest.ts"
+import { ConnectionLife } from "./connectionLife.ts"
+import { badRequest, lateParams, type Refusal, tooLargeParams, truncatedParams } from "./refusals.ts"
 
 // How many times `maxParamsSize` of PARAMS are read of a request that has been refused: SPEC 6.2 forbids an answer before they
 // have ended, and an end of the connection costs its other requests.
 const paramsGrace = 2
 
-// How long, in milliseconds, a half-closed connection waits for the peer to close its end when everything has been written and
-// all input has come. Bytes that arrive behind a close are answered by RST over TCP, and a peer that has not read the answer
-// yet loses it. A peer that reads too slowly has the same time when the server stops and its deadline is over.
-export const closingMoment = 1000
-
-// The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.
-const cutOff = new Uint8Array(0)
-
 // SPEC 4.1 has three variables. A record has room for 30,000 names.
 const maxValueNames = 1024
-
-// What `goAway` says.
-const noMultiplexing = FastCgiParams.encodePairs([[ValueName.MpxsConns, "0"]])
 
 // What a request of HTTP begins with, an upper-case letter, no record does.
 const isHttp = (byte: number): boolean => byte >= 0x41 && byte <= 0x5a
@@ -76,115 +49,21 @@ const noHttp = new TextEncoder().encode(
 let lastConnectionId = 0
 
 /** The application's end of one connection. */
-export class ApplicationEnd extends Endpoint<ApplicationRequest> {
+export class ApplicationEnd extends ConnectionLife {
   /** A number that no other connection of this process has. */
   readonly id = ++lastConnectionId
   /** Requests that have begun and whose PARAMS have not ended. */
   inParams = 0
   /** Which of all connections have had requests in PARAMS for longer: a number that grows. */
   inParamsSince = 0
-  protected readonly readAhead: InputPolicy
-  private readonly application: Application
-  private readonly limits: ConnectionLimits
-  private readonly clock: Clock.Clock
-  private readonly timers: Timers<"params" | "idle" | "write" | "close" | "stall" | "unread">
-  // Connections that have said everything and wait for their peers to close.
-  private readonly closing: Deadlines<ApplicationEnd>
   // Requests whose PARAMS have ended, in order; those of them whose input is there as a whole start first.
   private readonly toStart: Array<ApplicationRequest> = []
   private readonly complete: Array<ApplicationRequest> = []
   // Requests that have been given up, and whose handlers have not been told.
   private givenUp: Array<ApplicationRequest> | undefined
-  // What the application has not been told.
-  private reports: Array<ApplicationReport> | undefined
-  // Ids of ended requests whose input is still on its way.
-  private readonly sending = new DueInput()
   private begun = 0
-  // How many of the requests wait, without END_REQUEST, for the end of the others and with it of the connection.
-  private withheld = 0
-  private saidGoodbye = false
-  private peerHasEnded = false
-  private hurrying = false
   // Whether the first byte is one of HTTP; undefined until it has come.
   private speaksHttp: boolean | undefined
-  private defect: Cause.Cause<never> | undefined
-  // When the last request has ended. Kept only where there is an idleTimeout.
-  private idleSince = 0
-  private whenFinished: (() => void) | undefined
-
-  constructor(
-    transport: FastCgiTransport,
-    application: Application,
-    limits: ConnectionLimits,
-    dispatcher: Scheduler.SchedulerDispatcher,
-    clock: Clock.Clock,
-    fork: Fork,
-    closing: Deadlines<ApplicationEnd>
-  ) {
-    super(transport, dispatcher, limits.outputHighWaterMark)
-    this.application = application
-    this.limits = limits
-    this.clock = clock
-    this.closing = closing
-    this.timers = new Timers(fork)
-    this.readAhead = new InputPolicy(this, limits, this.timers)
-  }
-
-  /**
-   * Runs the connection until it is closed and all its requests have ended. It is stopped by `drain`, `shutdown` and
-   * `destroy`, not by interruption.
-   */
-  get run(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.transport.flowUnsafe(this)
-      this.idleSince = this.limits.idleTimeout === Infinity ? 0 : millisecondsOf(this.clock)
-      this.settle()
-      return Effect.callback<void>((resume) => {
-        this.whenFinished = () => resume(this.defect === undefined ? Effect.void : Effect.failCause(this.defect))
-        this.settle()
-      })
-    })
-  }
-
-  // --- what the engine says ---------------------------------------------------------------------
-
-  /** Closes after the requests that are active, or else after the next one. */
-  leave(): void {
-    this.state = this.state.after.leave
-  }
-
-  /** Closes as soon as no request is active. */
-  drain(): void {
-    const wasOpen = this.state.isOpen
-    this.state = this.state.after.drain
-    if (this.readAhead.multiplexed) this.sayGoodbye()
-    // The server calls this when it has waited for what was on its way: nothing that comes later costs a peer an answer.
-    const owesNothing = wasOpen || this.sending.size === 0
-    if (this.requests.size === 0 && this.output.pending === 0 && owesNothing) this.destroy()
-    else this.settle()
-  }
-
-  /**
-   * Interrupts every handler; what they still answer is sent as far as the peer takes it within a moment, then the connection
-   * closes.
-   */
-  shutdown(): void {
-    this.decide(() => {
-      this.hurrying = true
-      this.parked = noRecords
-      this.state = this.state.after.drain
-      for (const request of this.requests.values()) request.shutDown(serviceUnavailable)
-    })
-    if (this.state.isOpen || this.isClosed) return
-    if (this.output.pending === 0) this.destroy()
-    else this.watchClosing()
-  }
-
-  /** Closes at once; every request is interrupted as if the peer had gone. */
-  destroy(): void {
-    this.transport.destroyUnsafe()
-    this.onLost()
-  }
 
   /** Gives up a connection whose peer begins requests and does not go on. */
   overrun(most: number): void {
@@ -194,10 +73,6 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
 
   // --- what its requests say --------------------------------------------------------------------
 
-  report(report: ApplicationReport): void {
-    ;(this.reports ??= []).push(report)
-  }
-
   /** A request is over. `told` says whether the peer knows it. */
   onEnded(request: ApplicationRequest, wasAdmitted: boolean, told: boolean): void {
     this.requests.delete(request)
@@ -206,15 +81,9 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     if (lastInput !== undefined) this.sending.set(request.requestId, lastInput)
     if (wasAdmitted) this.application.ended(request)
     if (!request.keepConnection) this.state = this.state.after.finish
-    if (this.requests.size === 0) this.idle(told && request.keepConnection)
+    if (this.requests.size === 0) this.onIdle(told && request.keepConnection)
     if (this.state.name === "leaving") this.state = this.state.after.drain
     this.settle()
-  }
-
-  private idle(mayBeReused: boolean): void {
-    this.readAhead.multiplexed = false
-    if (this.limits.idleTimeout !== Infinity) this.idleSince = millisecondsOf(this.clock)
-    if (mayBeReused && (this.state.name === "leaving" || this.state.name === "draining")) this.sayGoodbye()
   }
 
   /**
@@ -246,51 +115,6 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
   override onRead(chunks: readonly [Uint8Array, ...Array<Uint8Array>]): void {
     this.speaksHttp ??= isHttp(chunks[0][0])
     super.onRead(chunks)
-  }
-
-  onDrain(): void {
-    this.output.resume()
-    if (this.state.isOpen || this.isClosed) return
-    this.writeOut()
-    if (!this.isClosed && this.output.pending === 0) this.watchClosing()
-  }
-
-  private get isClosed(): boolean {
-    return this.state.name === "closed"
-  }
-
-  onClose(): void {
-    this.onLost()
-  }
-
-  onPending(): void {
-    const { writeTimeout } = this.limits
-    if (writeTimeout === Infinity || !this.state.isOpen) return
-    const accepted = this.output.accepted
-    this.timers.start("write", writeTimeout, () => {
-      if (this.output.pending === 0) return
-      if (this.output.accepted > accepted) return this.onPending()
-      const message = `the peer has taken nothing of ${this.output.pending} bytes for ${writeTimeout} ms`
-      this.report({ _tag: "ConnectionClosed", limit: "writeTimeout", message })
-      this.transport.resetUnsafe()
-      this.onLost()
-    })
-  }
-
-  protected onDefect(defect: unknown): void {
-    this.defect = Cause.die(defect)
-    this.destroy()
-  }
-
-  protected onPeerEnd(): void {
-    this.peerHasEnded = true
-    if (!this.state.isOpen) return this.writeOut()
-    if (!this.limits.allowHalfOpen || this.requests.size === 0) return this.giveUp()
-    this.state = this.state.after.finish
-    for (const request of this.requests.values()) {
-      if (request.isInParams) request.lose()
-      else request.cutInput(() => inputAborted("ConnectionClosed"))
-    }
   }
 
   protected onMalformed(error: FastCgiDecoder.FastCgiDecodeError): void {
@@ -516,14 +340,16 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     this.output.management(RecordType.GetValuesResult, FastCgiParams.encodePairs(values))
   }
 
+  protected override settleConnection(): void {
+    super.settleConnection()
+    if (this.inParams > 0 && this.state.isOpen) this.watchParams()
+  }
+
   // --- telling ----------------------------------------------------------------------------------
 
   protected tell(): void {
-    const { complete, givenUp, reports } = this
-    if (reports !== undefined) {
-      this.reports = undefined
-      for (const report of reports) this.application.report(report)
-    }
+    const { complete, givenUp } = this
+    this.tellReports()
     if (givenUp !== undefined) {
       this.givenUp = undefined
       for (const request of givenUp) request.tellInterrupt()
@@ -541,134 +367,6 @@ export class ApplicationEnd extends Endpoint<ApplicationRequest> {
     if (started === toStart.length) toStart.length = 0
     else if (started > 0) toStart.splice(0, started)
     return toStart.length > 0
-  }
-
-  protected settleConnection(): void {
-    if (this.state.isOpen) {
-      this.cutOffIfAlone()
-      // What has come before the server was told to stop is answered.
-      if (this.state.closesWhenIdle && this.requests.size === 0 && this.parked.length === 0) this.close()
-      if (this.state.isOpen) {
-        if (this.inParams > 0) this.watchParams()
-        if (this.requests.size === 0) this.watchIdle()
-        this.readAhead.reconsider()
-      }
-    }
-    // Nobody waits for room any more.
-    if (this.isClosed) this.output.release()
-    if (this.isClosed && this.requests.size === 0 && this.whenFinished !== undefined) {
-      const tell = this.whenFinished
-      this.whenFinished = undefined
-      tell()
-    }
-  }
-
-  // --- ends -------------------------------------------------------------------------------------
-
-  // A connection error: what has been answered is sent, everything else is given up.
-  private breakOff(message: string, limit?: ConnectionLimit | undefined): void {
-    this.report({ _tag: "ConnectionClosed", limit, message })
-    this.giveUp()
-  }
-
-  private giveUp(): void {
-    this.decide(() => {
-      for (const request of this.requests.values()) request.lose()
-      this.close()
-    })
-  }
-
-  // Says that this connection takes no further request. There is no record for that, but HAProxy obeys this one at any time,
-  // and puts its next requests on other connections (measured, 2.6). nginx gives a kept connection its next request when it
-  // has read END_REQUEST, which may be before it sees that the connection is closed, and then a POST is a 502; but with any
-  // bytes behind END_REQUEST in the same write it does not keep the connection. The others ignore it.
-  private sayGoodbye(): void {
-    if (this.saidGoodbye || !this.state.isOpen) return
-    this.saidGoodbye = true
-    this.output.management(RecordType.GetValuesResult, noMultiplexing)
-  }
-
-  // Ends the connection in a way that makes what is unfinished on it look unfinished.
-  private cutOffIfAlone(): void {
-    if (this.withheld === 0 || this.requests.size > this.withheld) return
-    this.withheld = 0
-    if (!this.saidGoodbye) {
-      // nginx takes the end of a connection for the end of a response, and a UNIX socket cannot be reset. But a record that
-      // it does not expect is an error to it; the others ignore this one, and see that END_REQUEST is missing.
-      this.output.management(RecordType.UnknownType, cutOff)
-      this.output.flush()
-    }
-    // A reset may take back what the peer has not read: that record, or the last of another response.
-    const reset = this.output.pending === 0 && !this.saidGoodbye
-    if (reset) this.transport.resetUnsafe()
-    else this.close()
-    for (const request of this.requests.values()) request.lose()
-    if (reset) this.onLost()
-  }
-
-  // Most connections are busy again before the time is over, so it is not stopped then, but measured anew.
-  private watchIdle(): void {
-    const { idleTimeout } = this.limits
-    if (idleTimeout === Infinity) return
-    const left = this.idleSince + idleTimeout - millisecondsOf(this.clock)
-    this.timers.start("idle", left, () => {
-      if (!this.state.isOpen || this.requests.size > 0) return
-      if (this.idleSince + idleTimeout > millisecondsOf(this.clock)) return this.watchIdle()
-      this.report({ _tag: "ConnectionIdle", limit: "idleTimeout", message: `no request for ${idleTimeout} ms` })
-      this.drain()
-    })
-  }
-
-  // Closes once everything is written out and the peer has ended. What it still sends is read and dropped: closing with unread
-  // input would be a RST, and cost the peer the answer.
-  private close(): void {
-    if (!this.state.isOpen) return
-    this.state = this.state.after.close
-    this.writeOut()
-    if (this.isClosed) return
-    this.watchClosing()
-    // Records that are still parked are not taken any more.
-    this.readAhead.release()
-    this.readAhead.resume()
-  }
-
-  private writeOut(): void {
-    this.output.flush()
-    if (!this.output.handedOverAll || this.isClosed) return
-    if (this.state.name === "closing") {
-      this.state = this.state.after.halfClose
-      // The end is written behind what is pending.
-      if (!this.peerHasEnded || this.output.pending > 0) this.transport.endUnsafe()
-    }
-    // A transport both of whose directions have ended may be closed now.
-    if (this.peerHasEnded && this.output.pending === 0) this.destroy()
-  }
-
-  private watchClosing(): void {
-    const pending = this.output.pending
-    if (pending === 0 && this.sending.size === 0) {
-      this.timers.stop("close")
-      this.closing.add(this)
-    } else if (this.hurrying) {
-      this.timers.stop("close")
-      this.timers.start("close", closingMoment, () => this.destroy())
-    } else {
-      this.timers.start("close", this.limits.lingerTimeout, () => {
-        if (this.output.pending < pending) this.watchClosing()
-        else this.destroy()
-      })
-    }
-  }
-
-  // The transport is gone.
-  private onLost(): void {
-    this.decide(() => {
-      this.state = this.state.after.lose
-      this.parked = noRecords
-      this.closing.delete(this)
-      for (const request of this.requests.values()) request.lose()
-      this.timers.stopAll()
-    })
   }
 }
 

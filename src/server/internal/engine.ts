@@ -26,8 +26,9 @@ import type { Totals } from "../FastCgiMetrics.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import { type FastCgiServerOptions, toLimits } from "../FastCgiServerOptions.ts"
 import type { Application, ApplicationReport } from "./application.ts"
-import { ApplicationEnd, closingMoment } from "./applicationEnd.ts"
+import { ApplicationEnd } from "./applicationEnd.ts"
 import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
+import { closingMoment, type ConnectionLife } from "./connectionLife.ts"
 import { LimitedLog } from "./limitedLog.ts"
 import {
   badParams,
@@ -108,7 +109,7 @@ class Engine<R> implements Application {
   private readonly complaints: LimitedLog
   private readonly totals: Totals
   private readonly deadlines: Deadlines<ApplicationRequest>
-  private readonly closing: Deadlines<ApplicationEnd>
+  private readonly closing: Deadlines<ConnectionLife>
   private readonly clock: Clock.Clock
   // One for all connections: what they have to send at the end of a turn is sent in one go.
   private dispatcher: Scheduler.SchedulerDispatcher | undefined

@@ -1,0 +1,64 @@
+/**
+ * A connection's options, and one request of it, as the web server's end and the layers above it know them.
+ */
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import type * as Fiber from "effect/Fiber"
+import { type InputOwner, InputStream } from "../../connection/internal/inputStream.ts"
+import { type WebServerState, webServerStates } from "../../connection/internal/requestState.ts"
+import type { FastCgiClientError } from "../FastCgiClientError.ts"
+
+export interface ConnectionOptions {
+  readonly maxRequests: number
+  readonly maxUnread: number
+  readonly maxUnreadMultiplexed: number
+  readonly stallTimeout: Duration.Input
+  /** Called whenever a request has ended or the connection is closed. */
+  readonly onChange?: (() => void) | undefined
+}
+
+export interface BeginOptions {
+  readonly role: number
+  readonly params: Uint8Array
+  readonly keepConnection: boolean
+  readonly endAtClose: boolean
+  /** The whole body; `undefined` when it is sent afterwards; `"none"` when there is not even an empty STDIN. */
+  readonly body: Uint8Array | "none" | undefined
+}
+
+export interface RequestEnd {
+  readonly appStatus: number
+  readonly protocolStatus: number
+}
+
+/** How a request ends. */
+export type Outcome = RequestEnd | FastCgiClientError
+
+/** One request of a connection. Only `WebServerEnd` changes it. */
+export class ClientRequest {
+  readonly requestId: number
+  readonly keepConnection: boolean
+  readonly endAtClose: boolean
+  readonly stdout: InputStream<FastCgiClientError>
+  readonly stderr: InputStream<FastCgiClientError>
+  readonly end = Deferred.makeUnsafe<RequestEnd, FastCgiClientError>()
+  state: WebServerState = webServerStates.active
+  /** STDOUT bytes that have arrived. */
+  received = 0
+  /** Whether the last record of the request, the empty STDIN or DATA, has been written. */
+  sent = false
+  /** STDOUT bytes that came after the answer was complete for its reader. */
+  excess = 0
+  /** What sends the body. */
+  sender: Fiber.Fiber<unknown, unknown> | undefined
+  /** What `end` is to be completed with. */
+  outcome: Outcome | undefined
+
+  constructor(requestId: number, options: BeginOptions, stdoutOwner: InputOwner, stderrOwner: InputOwner) {
+    this.requestId = requestId
+    this.keepConnection = options.keepConnection
+    this.endAtClose = options.endAtClose
+    this.stdout = new InputStream(stdoutOwner)
+    this.stderr = new InputStream(stderrOwner)
+  }
+}
