@@ -9,9 +9,10 @@ import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
+import type { ClientRequest } from "../../src/client/internal/clientRequest.ts"
 import { fail } from "../../src/client/internal/failures.ts"
 import { beginOptions, defaults, open } from "../../src/client/internal/request.ts"
-import type { ClientRequest, WebServerEnd } from "../../src/client/internal/clientRequest.ts"
+import type { WebServerEnd } from "../../src/client/internal/webServerEnd.ts"
 import type { InputStream } from "../../src/connection/internal/inputStream.ts"
 import {
   type WebServerAction,

@@ -69,7 +69,11 @@ const table: Record<string, Rules> = {
     files: ["server/internal/settings.ts", "server/internal/limitedLog.ts"],
     packages: [core, net, socket, http, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
-  testing: { folders: ["server", "client", "protocol", "cgi", "http", "connection"], packages: [core, net, http] },
+  testing: {
+    folders: ["server", "client", "protocol", "cgi", "http", "connection"],
+    files: ["connection/internal/memoryTransport.ts"],
+    packages: [core, net, http]
+  },
   // Judges servers by their bytes: of a connection it knows the transport, and nothing of how this package speaks.
   conformance: { folders: ["protocol"], types: ["connection"], packages: [core] },
   // People type addresses in settings and on the command line.

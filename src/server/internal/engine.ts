@@ -33,10 +33,13 @@ import { LimitedLog } from "./limitedLog.ts"
 import {
   badParams,
   forbidden,
+  handlerFailed,
   internalServerError,
   type Refusal,
+  refuseWith,
   serviceUnavailable,
-  tooLargeBody
+  tooLargeBody,
+  tooLate
 } from "./refusals.ts"
 
 /** What an engine runs. */
@@ -77,9 +80,7 @@ export const serve = <R>(
     yield* Scope.addFinalizer(
       Context.get(context, Scope.Scope),
       Effect.suspend(() =>
-        options.disablePreemptiveShutdown === true
-          ? Effect.andThen(Fiber.interrupt(accepting), engine.stop)
-          : engine.drain(listener.stopAccepting, Fiber.interrupt(accepting))
+        engine.end(listener.stopAccepting, Fiber.interrupt(accepting))
       )
     )
   })
@@ -92,8 +93,7 @@ export const serveConnection = <R>(
   Effect.contextWith((context: Context.Context<R>) => {
     const engine = new Engine<R>(options, context)
     engine.accept(transport)
-    return Effect.onInterrupt(engine.done, () =>
-      options.disablePreemptiveShutdown === true ? engine.stop : engine.drain(Effect.void, Effect.void))
+    return Effect.onInterrupt(engine.done, () => engine.end(Effect.void, Effect.void))
   })
 
 class Engine<R> implements Application {
@@ -201,9 +201,9 @@ class Engine<R> implements Application {
   // --- Application -----------------------------------------------------------------------------
 
   begin(role: number, active: number): ProtocolStatus | Refusal | undefined {
-    if (!this.options.handles(role)) return refuse(role, ProtocolStatus.UnknownRole, forbidden)
+    if (!this.options.handles(role)) return refuseWith(role, ProtocolStatus.UnknownRole, forbidden)
     if (active > 0 && this.options.multiplexing === false) {
-      return refuse(role, ProtocolStatus.CantMpxConn, serviceUnavailable)
+      return refuseWith(role, ProtocolStatus.CantMpxConn, serviceUnavailable)
     }
     const most = this.limits.maxConcurrentRequestsPerConnection
     if (active >= most) {
@@ -245,7 +245,7 @@ class Engine<R> implements Application {
   private overloaded(role: number, limit: FastCgiLimit, why: string): ProtocolStatus | Refusal {
     this.reached(limit, "refused a FastCGI request", why)
     return this.options.overload === "protocolStatus"
-      ? refuse(role, ProtocolStatus.Overloaded, serviceUnavailable)
+      ? refuseWith(role, ProtocolStatus.Overloaded, serviceUnavailable)
       : serviceUnavailable
   }
 
@@ -411,11 +411,18 @@ class Engine<R> implements Application {
 
   // --- ends ------------------------------------------------------------------------------------
 
+  /** Ends as the options say. */
+  end(stopAccepting: Effect.Effect<void>, interruptAccepting: Effect.Effect<void>): Effect.Effect<void> {
+    return this.options.disablePreemptiveShutdown === true
+      ? Effect.andThen(interruptAccepting, this.stop)
+      : this.drain(stopAccepting, interruptAccepting)
+  }
+
   /**
    * Makes the next request of every connection its last, stops accepting, closes what is idle then, and lets what runs finish.
    * All that for a time, then interrupts it.
    */
-  drain(stopAccepting: Effect.Effect<void>, interruptAccepting: Effect.Effect<void>): Effect.Effect<void> {
+  private drain(stopAccepting: Effect.Effect<void>, interruptAccepting: Effect.Effect<void>): Effect.Effect<void> {
     this.leaving = true
     for (const connection of this.connections) connection.leave()
     const destroyHeld = Effect.sync(() => {
@@ -479,11 +486,6 @@ class Engine<R> implements Application {
   )
 }
 
-// A protocol status ends a request at once. But lighttpd takes an answer without a Status line for an Authorizer's leave to
-// go on, whatever its protocol status, so an Authorizer gets an answer beside it.
-const refuse = (role: number, protocolStatus: ProtocolStatus, { body, head }: Refusal): ProtocolStatus | Refusal =>
-  role === Role.Authorizer ? { head, body, protocolStatus } : protocolStatus
-
 // The web server's client has sent too much, and no handler has failed.
 const isBodyTooLarge = (cause: Cause.Cause<unknown>): boolean =>
   cause.reasons.length === 1 && cause.reasons[0]._tag === "Fail" &&
@@ -495,7 +497,3 @@ const annotationsOf = (params: FastCgiParams): Record<string, unknown> => {
   const method = CgiRequest.method(params)
   return { "http.method": /^[!-~]*$/.test(method) ? method : JSON.stringify(method), "http.url": path }
 }
-
-const encoder = new TextEncoder()
-const handlerFailed = encoder.encode("effect-fastcgi: the handler failed, see the application's log")
-const tooLate = encoder.encode("effect-fastcgi: the handler has not answered in time (handlerTimeout)")

@@ -2,7 +2,7 @@
  * The answers to requests that no handler sees. Each is complete and has a Status: lighttpd and Apache take anything less
  * for an Authorizer's leave to go on.
  */
-import type { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
+import { type ProtocolStatus, Role } from "../../protocol/FastCgiRecord.ts"
 
 /** An answer, sent when the PARAMS of its request have ended (SPEC 6.2), instead of starting a handler. */
 export interface Refusal {
@@ -43,3 +43,18 @@ export const internalServerError = refusal("500 Internal Server Error")
 
 /** There is no room for the request, or no time. */
 export const serviceUnavailable = refusal("503 Service Unavailable", "", "Retry-After: 1\r\n")
+
+/**
+ * A refusal by a protocol status, which ends a request at once. But lighttpd takes an answer without a Status line for an
+ * Authorizer's leave to go on, whatever its protocol status, so an Authorizer gets `answer` beside it.
+ */
+export const refuseWith = (role: number, protocolStatus: ProtocolStatus, answer: Refusal): ProtocolStatus | Refusal =>
+  role === Role.Authorizer ? { head: answer.head, body: answer.body, protocolStatus } : protocolStatus
+
+const encoder = new TextEncoder()
+
+/** What the web server's error log says of a handler that failed. */
+export const handlerFailed = encoder.encode("effect-fastcgi: the handler failed, see the application's log")
+
+/** What the web server's error log says of a handler that did not begin to answer in time. */
+export const tooLate = encoder.encode("effect-fastcgi: the handler has not answered in time (handlerTimeout)")
