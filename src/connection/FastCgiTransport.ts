@@ -16,7 +16,7 @@ import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Memory from "./internal/memoryTransport.ts"
 import { StreamTransport } from "./internal/streamTransport.ts"
-import type { FastCgiTransport, FastCgiTransportError } from "./internal/transportModel.ts"
+import type { FastCgiTransport, FastCgiTransportError, FastCgiTransportObserver } from "./internal/transportModel.ts"
 
 export * from "./internal/transportModel.ts"
 
@@ -242,46 +242,57 @@ export interface FastCgiTap {
  * @category combinators
  * @since 0.1.0
  */
-export const tap = (transport: FastCgiTransport, tap: FastCgiTap): FastCgiTransport => ({
-  peer: transport.peer,
-  pull: Effect.tapCause(
-    Effect.tap(transport.pull, (chunks) => Effect.sync(() => tap.onRead?.(chunks))),
-    (cause) => Pull.isDoneCause(cause) ? Effect.sync(() => tap.onReadEnd?.()) : Effect.void
-  ),
-  flowUnsafe: (reader) =>
-    transport.flowUnsafe({
-      onRead(chunks) {
-        tap.onRead?.(chunks)
-        reader.onRead(chunks)
-      },
-      onReadEnd() {
-        tap.onReadEnd?.()
-        reader.onReadEnd()
-      },
-      onReadDefect: (defect) => reader.onReadDefect(defect)
-    }),
-  pauseUnsafe: () => transport.pauseUnsafe(),
-  resumeUnsafe: () => transport.resumeUnsafe(),
-  observeUnsafe: (observer) =>
+export const tap = (transport: FastCgiTransport, tap: FastCgiTap): FastCgiTransport => {
+  let observed = false
+  const observe = (observer: FastCgiTransportObserver | undefined) => {
+    observed = true
     transport.observeUnsafe({
-      onDrain: () => observer.onDrain(),
+      onDrain: () => observer?.onDrain(),
       onClose() {
         tap.onClose?.()
-        observer.onClose()
+        observer?.onClose()
       }
-    }),
-  writeUnsafe(chunks) {
-    tap.onWrite?.(chunks)
-    transport.writeUnsafe(chunks)
-  },
-  pendingUnsafe: () => transport.pendingUnsafe(),
-  endUnsafe() {
-    tap.onEnd?.()
-    transport.endUnsafe()
-  },
-  destroyUnsafe: () => transport.destroyUnsafe(),
-  resetUnsafe: () => transport.resetUnsafe()
-})
+    })
+  }
+  // Whoever refuses a connection closes it and does not observe it: then nobody but the tap is to be told.
+  const close = (by: () => void) => {
+    by()
+    if (!observed) observe(undefined)
+  }
+  return {
+    peer: transport.peer,
+    pull: Effect.tapCause(
+      Effect.tap(transport.pull, (chunks) => Effect.sync(() => tap.onRead?.(chunks))),
+      (cause) => Pull.isDoneCause(cause) ? Effect.sync(() => tap.onReadEnd?.()) : Effect.void
+    ),
+    flowUnsafe: (reader) =>
+      transport.flowUnsafe({
+        onRead(chunks) {
+          tap.onRead?.(chunks)
+          reader.onRead(chunks)
+        },
+        onReadEnd() {
+          tap.onReadEnd?.()
+          reader.onReadEnd()
+        },
+        onReadDefect: (defect) => reader.onReadDefect(defect)
+      }),
+    pauseUnsafe: () => transport.pauseUnsafe(),
+    resumeUnsafe: () => transport.resumeUnsafe(),
+    observeUnsafe: observe,
+    writeUnsafe(chunks) {
+      tap.onWrite?.(chunks)
+      transport.writeUnsafe(chunks)
+    },
+    pendingUnsafe: () => transport.pendingUnsafe(),
+    endUnsafe() {
+      tap.onEnd?.()
+      transport.endUnsafe()
+    },
+    destroyUnsafe: () => close(() => transport.destroyUnsafe()),
+    resetUnsafe: () => close(() => transport.resetUnsafe())
+  }
+}
 
 // -----------------------------------------------------------------------------
 // Internal

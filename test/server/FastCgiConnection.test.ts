@@ -403,6 +403,31 @@ describe("FastCgiTransport", () => {
       assert.deepStrictEqual(concat(written).subarray(0, concat(received).length), concat(received))
       assert.deepStrictEqual(events, ["end", "read end"])
     }).pipe(Effect.scoped, within))
+
+  it.effect("tap tells the close of a connection that is refused before anybody has observed it", () =>
+    Effect.gen(function*() {
+      for (const refuse of ["destroyUnsafe", "resetUnsafe"] as const) {
+        const transports = [
+          (yield* FastCgiTransport.makePair()).server,
+          yield* FastCgiTransport.make({ pull: Effect.never, write: () => Effect.void })
+        ]
+        for (const transport of transports) {
+          const closed = yield* Deferred.make<void>()
+          let times = 0
+          const tapped = FastCgiTransport.tap(transport, {
+            onClose() {
+              times++
+              Deferred.doneUnsafe(closed, Effect.void)
+            }
+          })
+          tapped[refuse]()
+          tapped[refuse]()
+          yield* Deferred.await(closed)
+          yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+          assert.strictEqual(times, 1)
+        }
+      }
+    }).pipe(Effect.scoped, within))
 })
 
 describe("FastCgiListener", () => {
