@@ -14,8 +14,8 @@ import * as SocketTransport from "./internal/socketTransport.ts"
  *
  * **Details**
  *
- * Reading and writing wait for each other as `FastCgiTransport` says. A socket of `node:net` also has an address, and is reset
- * where a response breaks off over TCP.
+ * Reading and writing wait for each other as `FastCgiTransport` says. A socket of `node:net` or `node:tls` also has an
+ * address; one of `node:net` is reset where a response breaks off over TCP.
  *
  * **Gotchas**
  *
@@ -39,6 +39,8 @@ import * as SocketTransport from "./internal/socketTransport.ts"
  * @since 0.1.0
  */
 export const fromDuplex = (duplex: Duplex): FastCgiTransport =>
-  duplex instanceof Net.Socket && !("encrypted" in duplex)
-    ? SocketTransport.fromSocket(duplex)
-    : SocketTransport.fromDuplex(duplex)
+  !(duplex instanceof Net.Socket)
+    ? SocketTransport.fromDuplex(duplex)
+    : "encrypted" in duplex
+    ? SocketTransport.fromDuplex(duplex, duplex)
+    : SocketTransport.fromSocket(duplex)

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -182,10 +183,13 @@ describeWith(["openssl"], "NodeFastCgiTransport.fromDuplex over TLS", (openssl) 
     )
     const pem = { key: Fs.readFileSync(key), cert: Fs.readFileSync(cert) }
     const server = Tls.createServer({ ...pem, allowHalfOpen: true })
+    const peers: Array<Option.Option<NetAddress.SocketAddress>> = []
     const transports = Stream.callback<ReturnType<typeof NodeFastCgiTransport.fromDuplex>>((queue) =>
       Effect.sync(() => {
         server.on("secureConnection", (socket) => {
-          Queue.offerUnsafe(queue, NodeFastCgiTransport.fromDuplex(socket))
+          const transport = NodeFastCgiTransport.fromDuplex(socket)
+          peers.push(transport.peer)
+          Queue.offerUnsafe(queue, transport)
         })
       })
     )
@@ -208,7 +212,7 @@ describeWith(["openssl"], "NodeFastCgiTransport.fromDuplex over TLS", (openssl) 
       }),
       (socket) => Effect.sync(() => socket.destroy())
     )
-    return { ...app, connect: Effect.map(connect, NodeFastCgiTransport.fromDuplex), socket: connect }
+    return { ...app, peers, connect: Effect.map(connect, NodeFastCgiTransport.fromDuplex), socket: connect }
   })
 
   it.live("carries requests beside each other, and connections that end with one", () =>
@@ -218,6 +222,15 @@ describeWith(["openssl"], "NodeFastCgiTransport.fromDuplex over TLS", (openssl) 
       const client = yield* FastCgiClient.make({ connect, keepConnection: false })
       yield* echo(client)
       yield* client.closed
+    }).pipe(Effect.scoped, within("the play", 60)))
+
+  it.live("says who connects, so that access lists hold", () =>
+    Effect.gen(function*() {
+      const { connect, peers } = yield* serving
+      yield* echo(yield* FastCgiClient.make({ connect }))
+      assert.deepStrictEqual(peers.map(Option.map((peer) => NetAddress.isInetAddress(peer) && peer.port > 0)), [
+        Option.some(true)
+      ])
     }).pipe(Effect.scoped, within("the play", 60)))
 
   it.live("interrupts the handler of a connection that is lost", () =>

@@ -34,14 +34,15 @@ export const fromSocket = (
   options?: { readonly watchesPeer?: boolean | undefined }
 ): FastCgiTransport => {
   socket.setNoDelay(true)
-  return new SocketTransport(socket, socket, options?.watchesPeer === true)
+  return new SocketTransport(socket, socket, socket, options?.watchesPeer === true)
 }
 
 /**
- * Makes any `Duplex` a transport and becomes its only reader and writer. No "error" event of it stays unhandled. It has no
- * address, and cannot be reset.
+ * Makes any `Duplex` a transport and becomes its only reader and writer. No "error" event of it stays unhandled. It cannot be
+ * reset, and has the address of `addressed`, such as a TLS socket, or none.
  */
-export const fromDuplex = (duplex: Duplex): FastCgiTransport => new SocketTransport(duplex, undefined, false)
+export const fromDuplex = (duplex: Duplex, addressed?: Addressed): FastCgiTransport =>
+  new SocketTransport(duplex, undefined, addressed, false)
 
 // -----------------------------------------------------------------------------
 // Internal
@@ -50,12 +51,16 @@ export const fromDuplex = (duplex: Duplex): FastCgiTransport => new SocketTransp
 type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
 type Pulled = Effect.Effect<Chunks, FastCgiPullError>
 
+/** Whoever knows the other end's address. */
+type Addressed = Pick<Net.Socket, "remoteAddress" | "remotePort">
+
 const nothing = new Uint8Array(0)
 
 class SocketTransport implements FastCgiTransport {
   private readonly duplex: Duplex
   // The same where it is a socket of the operating system.
   private readonly socket: Net.Socket | undefined
+  private readonly addressed: Addressed | undefined
   private readonly watchesPeer: boolean
   private chunks: Array<Uint8Array> = []
   private unpulled = 0
@@ -74,9 +79,15 @@ class SocketTransport implements FastCgiTransport {
   private drainOwed = false
   private knownPeer: Option.Option<NetAddress.SocketAddress> | undefined
 
-  constructor(duplex: Duplex, socket: Net.Socket | undefined, watchesPeer: boolean) {
+  constructor(
+    duplex: Duplex,
+    socket: Net.Socket | undefined,
+    addressed: Addressed | undefined,
+    watchesPeer: boolean
+  ) {
     this.duplex = duplex
     this.socket = socket
+    this.addressed = addressed
     this.watchesPeer = watchesPeer
     duplex.on("data", (chunk: Uint8Array) => this.received(chunk))
     duplex.on("end", () => this.ended())
@@ -88,7 +99,7 @@ class SocketTransport implements FastCgiTransport {
 
   // Asked for by few and costs a system call, so it is looked up when asked for. Ask before the connection is closed.
   get peer(): Option.Option<NetAddress.SocketAddress> {
-    return this.knownPeer ??= inetAddress(this.socket?.remoteAddress, this.socket?.remotePort)
+    return this.knownPeer ??= inetAddress(this.addressed?.remoteAddress, this.addressed?.remotePort)
   }
 
   // `reader` is resumed with `take`, not with the chunks: when its fiber has been interrupted meanwhile, `take` is never
