@@ -194,6 +194,9 @@ export const fromStream = <E, R>(
  * `SocketServer` interrupts all of its connections when it stops, so a stop does not drain, and it does not say who connects:
  * `request.peer` is none, and access lists let nobody in. `NodeFastCgiListener` drains, and costs less a connection.
  *
+ * Effect 4.1's WebSocket takes what is written at once and does not say when it has been sent: a peer that reads slowly does
+ * not hold a response up, which then waits in memory. Serve large responses over WebSockets to peers that you trust only.
+ *
  * **Example** (TCP)
  *
  * ```ts

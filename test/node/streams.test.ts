@@ -3,7 +3,7 @@
  */
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiConnection, FastCgiListener, FastCgiResponse, FastCgiServer } from "effect-fastcgi"
+import { FastCgiConnection, FastCgiListener, FastCgiResponse, FastCgiServer, FastCgiTransport } from "effect-fastcgi"
 import { FastCgiClient } from "effect-fastcgi/client"
 import { NodeFastCgiConnector, NodeFastCgiTransport } from "effect-fastcgi/node"
 import * as Deferred from "effect/Deferred"
@@ -14,6 +14,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import { execFileSync } from "node:child_process"
 import { once } from "node:events"
@@ -64,12 +65,16 @@ const echo = (client: FastCgiClient.FastCgiClient) =>
 const echoSeveral = (client: FastCgiClient.FastCgiClient) =>
   Effect.forEach([1, 2, 3, 4], () => echo(client), { concurrency: "unbounded", discard: true })
 
-describe("FastCgiListener.layerSocketServer", () => {
+describe.each(["tcp", "websocket"] as const)("FastCgiListener.layerSocketServer, %s", (kind) => {
   const serving = Effect.gen(function*() {
     const app = yield* makeApp
     const scope = yield* Scope.fork(yield* Effect.scope)
     const listener = FastCgiListener.layerSocketServer.pipe(
-      Layer.provide(NodeSocketServer.layer({ host: "127.0.0.1", port: 0 }))
+      Layer.provide(
+        kind === "tcp"
+          ? NodeSocketServer.layer({ host: "127.0.0.1", port: 0 })
+          : NodeSocketServer.layerWebSocket({ host: "127.0.0.1", port: 0 })
+      )
     )
     const address = yield* Deferred.make<NetAddress.SocketAddress>()
     yield* Layer.buildWithScope(
@@ -83,7 +88,12 @@ describe("FastCgiListener.layerSocketServer", () => {
     assert.isTrue(NetAddress.isInetAddress(bound))
     const port = NetAddress.isInetAddress(bound) ? bound.port : 0
     assert.isAbove(port, 0)
-    const connect = NodeFastCgiConnector.connect({ host: "127.0.0.1", port })
+    const connect = kind === "tcp"
+      ? NodeFastCgiConnector.connect({ host: "127.0.0.1", port })
+      : Effect.flatMap(
+        Socket.makeWebSocket(`ws://127.0.0.1:${port}`),
+        (socket) => FastCgiTransport.fromChannel(Socket.toChannel(socket))
+      ).pipe(Effect.provide(Socket.layerWebSocketConstructorGlobal))
     return { ...app, connect, port, stop: Scope.close(scope, Exit.void) }
   })
 
@@ -126,7 +136,8 @@ describe("FastCgiListener.layerSocketServer", () => {
       yield* echo(yield* FastCgiClient.make({ connect }))
     }).pipe(Effect.scoped, within("the play", 60)))
 
-  it.live("holds a response up that nobody takes", () =>
+  // A WebSocket of Effect says nothing of what it has not sent yet, and that of Node cannot be paused.
+  it.live.skipIf(kind === "websocket")("holds a response up that nobody takes", () =>
     Effect.gen(function*() {
       const { connect, counted } = yield* serving
       const client = yield* FastCgiClient.make({ connect })
@@ -151,7 +162,9 @@ describe("FastCgiListener.layerSocketServer", () => {
       yield* stop
       yield* Queue.take(interrupted)
       yield* client.closed
-      assert.strictEqual((yield* Effect.flip(FastCgiClient.make({ connect }))).reason._tag, "ConnectFailed")
+      // A WebSocket is opened by who reads it.
+      const again = Effect.flatMap(FastCgiClient.make({ connect }), echo)
+      assert.strictEqual((yield* Effect.flip(again)).reason._tag, kind === "tcp" ? "ConnectFailed" : "ConnectionLost")
     }).pipe(Effect.scoped, within("the play", 60)))
 })
 
