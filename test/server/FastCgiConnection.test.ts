@@ -3,7 +3,9 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import {
+  FastCgiChannel,
   FastCgiConnection,
+  type FastCgiDecoder,
   FastCgiEncoder,
   FastCgiListener,
   FastCgiParams,
@@ -24,8 +26,10 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { overSocket } from "../support/ways.ts"
 import { withinMemory } from "../support/within.ts"
-import { bytes, getParams, page } from "./support/serving.ts"
+import { read as readVector, vectors } from "../vectors/vectors.ts"
+import { bytes, getParams, page, settle } from "./support/serving.ts"
 import { concat } from "./support/wire.ts"
 
 const text = (content: Uint8Array) => new TextDecoder().decode(content)
@@ -368,6 +372,66 @@ describe("FastCgiTransport", () => {
       const { stdout } = yield* request(post(body))
       const reply = yield* Stream.mkUint8Array(stdout)
       assert.strictEqual(Buffer.compare(reply.subarray(reply.length - body.length), body), 0)
+    }).pipe(Effect.scoped, within))
+
+  it.effect("takes the end of an Effect socket for the peer's half-close, and still answers", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* FastCgiTransport.makePair()
+      const go = yield* Deferred.make<void>()
+      yield* Effect.forkScoped(Effect.flatMap(overSocket(server), (transport) =>
+        FastCgiConnection.serve(transport, {
+          responder: () => Effect.as(Deferred.await(go), FastCgiResponse.make("late"))
+        })))
+      client.writeUnsafe([
+        FastCgiEncoder.encode(R.beginRequest(1, R.Role.Responder)),
+        FastCgiEncoder.encode(R.params(1, getParams)),
+        FastCgiEncoder.encode(R.params(1)),
+        FastCgiEncoder.encode(R.stdin(1))
+      ])
+      client.endUnsafe()
+      yield* settle
+      yield* Deferred.succeed(go, undefined)
+      assert.include(text(concat(yield* client.pull)), "late")
+    }).pipe(Effect.scoped, within))
+
+  it.effect("a recorder gives back every byte of recorded connections, and of their answers", () =>
+    Effect.gen(function*() {
+      for (const vector of vectors) {
+        const { client, server } = yield* FastCgiTransport.makePair()
+        const read: Array<Uint8Array> = []
+        const written: Array<Uint8Array> = []
+        const served = yield* Effect.forkChild(FastCgiConnection.serve(
+          FastCgiTransport.tap(server, {
+            onRead: (chunks) => read.push(...chunks),
+            onWrite: (chunks) => written.push(...chunks)
+          }),
+          {
+            ...echo,
+            authorizer: () => Effect.succeed(FastCgiResponse.allow()),
+            filter: (request) => Effect.succeed(FastCgiResponse.make(Stream.orDie(request.data)))
+          }
+        ))
+        const sent = readVector(vector.file)
+        const received: Array<Uint8Array> = []
+        client.writeUnsafe([sent])
+        client.endUnsafe()
+        yield* Effect.ignore(Effect.forever(Effect.map(client.pull, (chunks) => received.push(...chunks))))
+        client.destroyUnsafe()
+        yield* Fiber.join(served)
+        // A server that has been asked to close reads no further than it must.
+        const seen = concat(read)
+        assert.isTrue(Buffer.from(sent.subarray(0, seen.length)).equals(seen), vector.file)
+        if (vector.requests.every(({ keepConn }) => keepConn)) assert.strictEqual(seen.length, sent.length, vector.file)
+        const answered = concat(received)
+        assert.isTrue(Buffer.from(concat(written)).subarray(0, answered.length).equals(answered), vector.file)
+        // What was recorded falls apart into the same records, and becomes the same bytes again.
+        const again = yield* Stream.make(seen).pipe(
+          Stream.pipeThroughChannel(FastCgiChannel.decodeRaw<never>()),
+          Stream.pipeThroughChannel(FastCgiChannel.encodeRaw<FastCgiDecoder.FastCgiDecodeError, unknown>()),
+          Stream.mkUint8Array
+        )
+        assert.isTrue(Buffer.from(again).equals(seen), vector.file)
+      }
     }).pipe(Effect.scoped, within))
 
   it.effect("tap shows every byte in both directions, and changes none", () =>

@@ -2,6 +2,7 @@
  * A transport over two streams of bytes: what is read comes from a pull, what is written is itself a pull that somebody
  * writes out. Neither side ever runs inside a call of the other: what is to be told is told a turn later.
  */
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,6 +10,7 @@ import type * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import type * as Scheduler from "effect/Scheduler"
+import * as Socket from "effect/socket/Socket"
 import type { Chunks } from "./inputStream.ts"
 import {
   type FastCgiPullError,
@@ -18,14 +20,21 @@ import {
   type FastCgiTransportReader
 } from "./transportModel.ts"
 
+// Bytes that are read before anybody takes them, as in the buffer of a socket: so a peer that is lost is noticed while a request
+// holds its input back.
+const readAhead = 64 * 1024
+
 /** A transport over two streams. */
 export class StreamTransport implements FastCgiTransport {
   readonly peer: Option.Option<NetAddress.SocketAddress>
   private readonly dispatcher: Scheduler.SchedulerDispatcher
-  // The last read, while nobody takes it. The next is pulled when it has been taken.
-  private arrived: Chunks | undefined
+  // What has been read, while nobody takes it.
+  private arrived: Array<Uint8Array> = []
+  private unread = 0
   private taken: (() => void) | undefined
   private inputEnded = false
+  // How reading failed. It is told behind what has been read, or at once where nobody reads.
+  private inputLoss: FastCgiTransportError | undefined
   private loss: FastCgiTransportError | undefined
   private reader: ((effect: Effect.Effect<Chunks, FastCgiPullError>) => void) | undefined
   private flow: FastCgiTransportReader | undefined
@@ -53,22 +62,30 @@ export class StreamTransport implements FastCgiTransport {
     this.whenClosed = stop
   }
 
-  /** Feeds the transport from a pull, no faster than it is read. */
+  /** Feeds the transport from a pull, 64 KiB ahead of who reads it, and one pull. */
   readFrom<E, R>(upstream: Pull.Pull<Chunks, E, unknown, R>): Effect.Effect<void, never, R> {
     const next: Effect.Effect<void, never, R> = Pull.matchEffect(upstream, {
       onSuccess: (chunks) => {
-        const read = chunks.filter((chunk) => chunk.length > 0)
-        if (read.length === 0) return next
-        this.arrived = read as unknown as Chunks
-        this.schedule()
-        return Effect.flatMap(this.untilTaken, () => next)
+        for (const chunk of chunks) {
+          if (chunk.length === 0) continue
+          this.arrived.push(chunk)
+          this.unread += chunk.length
+        }
+        if (this.unread > 0) this.schedule()
+        return this.unread < readAhead ? next : Effect.flatMap(this.untilTaken, () => next)
       },
       onDone: () =>
         Effect.sync(() => {
           this.inputEnded = true
           this.schedule()
         }),
-      onFailure: (cause) => Effect.sync(() => this.failUnsafe(Cause.squash(cause)))
+      onFailure: (cause) =>
+        Effect.sync(() => {
+          const error = Cause.squash(cause)
+          if (isEnd(error)) this.inputEnded = true
+          else this.inputLoss = toLoss(error)
+          this.schedule()
+        })
     })
     return next
   }
@@ -87,10 +104,7 @@ export class StreamTransport implements FastCgiTransport {
   /** The bytes cannot be read, or written, any more. */
   failUnsafe(cause: unknown): void {
     if (this.closed) return
-    const message = cause instanceof Error ? cause.message : String(cause)
-    this.loss = cause instanceof FastCgiTransportError
-      ? cause
-      : new FastCgiTransportError({ message: `The connection was lost: ${message}`, cause })
+    this.loss = toLoss(cause)
     this.close()
   }
 
@@ -110,6 +124,7 @@ export class StreamTransport implements FastCgiTransport {
 
   pauseUnsafe(): void {
     this.paused = true
+    if (this.inputLoss !== undefined) this.schedule()
   }
 
   resumeUnsafe(): void {
@@ -154,7 +169,7 @@ export class StreamTransport implements FastCgiTransport {
   }
 
   private readonly untilTaken: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.arrived === undefined) return resume(Effect.void)
+    if (this.unread < readAhead) return resume(Effect.void)
     this.taken = () => resume(Effect.void)
     return Effect.sync(() => {
       this.taken = undefined
@@ -163,7 +178,9 @@ export class StreamTransport implements FastCgiTransport {
 
   private take(): Chunks | undefined {
     const { arrived } = this
-    this.arrived = undefined
+    if (!Arr.isArrayNonEmpty(arrived)) return undefined
+    this.arrived = []
+    this.unread = 0
     return arrived
   }
 
@@ -217,13 +234,14 @@ export class StreamTransport implements FastCgiTransport {
       this.observer.onDrain()
     }
     this.tellReader()
-    if (this.arrived === undefined && this.taken !== undefined) {
+    if (this.unread === 0 && this.taken !== undefined) {
       const taken = this.taken
       this.taken = undefined
       taken()
     }
+    if (this.inputLoss !== undefined && (this.paused || this.unread === 0)) this.failUnsafe(this.inputLoss)
     this.tellWriter()
-    if (this.inputEnded && this.outputEnded && this.arrived === undefined && this.pendingUnsafe() === 0) this.close()
+    if (this.inputEnded && this.outputEnded && this.unread === 0 && this.pendingUnsafe() === 0) this.close()
     if (!this.closed || this.closeTold) return
     if (this.whenClosed !== undefined) {
       const { whenClosed } = this
@@ -269,3 +287,13 @@ export class StreamTransport implements FastCgiTransport {
     writer(output)
   }
 }
+
+// An Effect socket fails where its peer half-closes.
+const isEnd = (error: unknown): boolean =>
+  Socket.isSocketError(error) && error.reason._tag === "SocketCloseError" && error.reason.code === 1000
+
+const toLoss = (cause: unknown): FastCgiTransportError =>
+  cause instanceof FastCgiTransportError ? cause : new FastCgiTransportError({
+    message: `The connection was lost: ${cause instanceof Error ? cause.message : String(cause)}`,
+    cause
+  })
