@@ -7,14 +7,19 @@ import {
   type FastCgiRequest,
   type FastCgiRequestError,
   FastCgiResponse,
-  FastCgiServer
+  FastCgiServer,
+  type FastCgiServerOptions
 } from "effect-fastcgi"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
 /** Serves the application. */
-export const serve = (options?: Parameters<typeof FastCgiServer.serve>[1]) => {
+export const serve = (options?: FastCgiServerOptions.FastCgiServerOptions) => FastCgiServer.serve(handlers(), options)
+
+/** The application's handlers, which count together. */
+export const handlers = () => {
   const counters = { started: 0, ended: 0, aborted: 0 }
 
   // A handler that is interrupted, or whose input breaks off, has been told that its request is given up.
@@ -34,7 +39,7 @@ export const serve = (options?: Parameters<typeof FastCgiServer.serve>[1]) => {
       })
     )
 
-  return FastCgiServer.serve({
+  return {
     responder: (request) => {
       const { number, path } = target(request.params)
       if (path === "/counters") return Effect.succeed(text(counterLines(counters)))
@@ -47,7 +52,7 @@ export const serve = (options?: Parameters<typeof FastCgiServer.serve>[1]) => {
           : FastCgiResponse.deny()
       ),
     filter: (request) => counted(filter(request))
-  }, options)
+  } satisfies FastCgiServer.Handlers<never, Scope.Scope, never, never, never, Scope.Scope>
 }
 
 const respond = (

@@ -13,7 +13,7 @@ import {
   type Handlers,
   opening,
   page,
-  play,
+  playEveryWay as play,
   received,
   serve,
   settle,

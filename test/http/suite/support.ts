@@ -57,6 +57,11 @@ export interface Capabilities {
   readonly streamLengthLost?: string | undefined
   /** Why a path that leads out of the root does not reach the app: whoever is in front of it answers 400. */
   readonly pathsOutRefused?: string | undefined
+  /**
+   * Why a request may be lost that is sent while the application ends the connection to cut off the response before it. On a
+   * connection of several requests a client learns only by reading that the connection ends.
+   */
+  readonly cutOffTakesTheNext?: string | undefined
   /** Why a failing pre-response handler cannot be tested. `NodeHttpServer` leaves such a request without any answer. */
   readonly unansweredPreResponseFailure?: string | undefined
 }

@@ -21,6 +21,7 @@ import * as Pull from "effect/Pull"
 import { CurrentLogAnnotations } from "effect/References"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
+import { carried, type Carry, overChannel, overSocket, serveChannels } from "../../support/ways.ts"
 import { withinMemory } from "../../support/within.ts"
 
 export type Record = FastCgiRecord.FastCgiRecord
@@ -40,9 +41,38 @@ export type Handlers = FastCgiServer.Handlers<
   Scope.Scope | FastCgiRequest.CurrentFilter
 >
 
+/** How a server gets its connections. */
+export interface Way {
+  readonly name: string
+  readonly serve: typeof FastCgiServer.serve
+  /** Fibers of a server without connections. */
+  readonly idleFibers: number
+}
+
+/** A fiber that accepts connections is all that a server without connections has. */
+export const idleFibers = 1
+
+const over = (name: string, carry: Carry): Way => ({
+  name,
+  serve: (handlers, options) => FastCgiServer.serve(handlers, options).pipe(Layer.provide(carried(carry))),
+  idleFibers
+})
+
+const overTransport: Way = { name: "", serve: FastCgiServer.serve, idleFibers }
+
+/** The way of a play. */
+const CurrentWay = Context.Reference<Way>("effect-fastcgi/test/Way", { defaultValue: () => overTransport })
+
+/** The ways beside the transport itself. */
+const otherWays: ReadonlyArray<Way> = [
+  over(", over a channel", overChannel),
+  over(", over an Effect socket", overSocket),
+  { name: ", as a bare channel", serve: serveChannels, idleFibers: 2 }
+]
+
 /** A server in memory. */
 export const serve = (handlers: Handlers, options?: ServeOptions) =>
-  FastCgiServer.serve(handlers, options).pipe(
+  Layer.unwrap(Effect.map(CurrentWay, (way) => way.serve(handlers, options))).pipe(
     Layer.provideMerge([FastCgiTest.layerMemory, FastCgiAdmission.layer(options?.admission)])
   )
 
@@ -65,9 +95,6 @@ export class Observed extends Context.Service<Observed, {
 export const takeLogs = Effect.map(Observed, ({ logs }) => logs.splice(0))
 
 export type PlayServices = FastCgiTest.FastCgiMemory | FastCgiAdmission.FastCgiAdmission | Observed | Scope.Scope
-
-/** A fiber that accepts connections is all that a server without connections has. */
-export const idleFibers = 1
 
 /** Lets everything run that can run without time passing. */
 export const settle: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { times: 40 })
@@ -111,6 +138,7 @@ export const observe = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A | O
  */
 export const fibersAtRest = Effect.gen(function*() {
   const { fibers } = yield* Observed
+  const { idleFibers } = yield* CurrentWay
   yield* settle
   if (fibers() > idleFibers) {
     yield* TestClock.adjust("1 second")
@@ -127,7 +155,7 @@ export const assertIdle = Effect.gen(function*() {
   assert.deepStrictEqual(observed.logs, [], "logged")
   assert.strictEqual(admission.requestsUnsafe(), 0, "open requests")
   assert.strictEqual(admission.connectionsUnsafe(), 0, "open connections")
-  assert.strictEqual(yield* fibersAtRest, idleFibers, "fibers of the server")
+  assert.strictEqual(yield* fibersAtRest, (yield* CurrentWay).idleFibers, "fibers of the server")
   assert.deepStrictEqual(observed.logs, [], "logged")
 })
 
@@ -140,8 +168,20 @@ export const play = <E>(
   name: string,
   server: Layer.Layer<FastCgiTest.FastCgiMemory | FastCgiAdmission.FastCgiAdmission>,
   body: () => Effect.Effect<unknown, E, PlayServices>
+): void => playOver(overTransport, name, server, body)
+
+/** The same, once more for every way that bytes may take to a server. */
+export const playEveryWay: typeof play = (name, server, body) => {
+  for (const way of [overTransport, ...otherWays]) playOver(way, name, server, body)
+}
+
+const playOver = <E>(
+  way: Way,
+  name: string,
+  server: Layer.Layer<FastCgiTest.FastCgiMemory | FastCgiAdmission.FastCgiAdmission>,
+  body: () => Effect.Effect<unknown, E, PlayServices>
 ): void =>
-  it.effect(name, () =>
+  it.effect(name + way.name, () =>
     Effect.gen(function*() {
       const memory = yield* FastCgiTest.FastCgiMemory
       const admission = yield* FastCgiAdmission.FastCgiAdmission
@@ -156,7 +196,7 @@ export const play = <E>(
         withinMemory(state, 100, 6)
       )
       yield* assertIdle
-    }).pipe(Effect.provide(observe(server))), 110_000)
+    }).pipe(Effect.provide(observe(server)), Effect.provideService(CurrentWay, way)), 110_000)
 
 /** The same with peers that do not wait for ever. */
 const limited = (memory: FastCgiTest.FastCgiMemory["Service"]): FastCgiTest.FastCgiMemory["Service"] => ({
