@@ -8,6 +8,7 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import {
   FastCgiAdmission,
+  FastCgiConnection,
   FastCgiEncoder,
   FastCgiListener,
   FastCgiParams,
@@ -17,6 +18,7 @@ import {
   type FastCgiTransport
 } from "effect-fastcgi"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
+import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -85,8 +87,10 @@ class Peer implements FastCgiTransport.FastCgiTransport {
   }
 }
 
+const handlers = { responder: () => Effect.succeed(FastCgiResponse.make(hello)) }
+
 const apps = {
-  "handler": FastCgiServer.serve({ responder: () => Effect.succeed(FastCgiResponse.make(hello)) }),
+  "handler": FastCgiServer.serve(handlers),
   "HttpRouter": serve.pipe(
     Layer.provide(FastCgiHttpServer.layerServer()),
     Layer.provide(NodeHttpServer.layerHttpServices)
@@ -127,20 +131,51 @@ const measure = (accept: (transport: FastCgiTransport.FastCgiTransport) => void,
     samples.push(Number(process.hrtime.bigint() - begin) / count)
     if (peer.received === 0) throw new Error("a request was not answered at once")
   }
+  return summary(samples)
+}
+
+/** The handler as a channel between streams of bytes, one request at a time on one connection. */
+const measureChannel = Effect.gen(function*() {
+  const request = encodeRequest(true)
+  const count = Number(requests)
+  let give: ((bytes: Uint8Array) => void) | undefined
+  const input = Effect.callback<readonly [Uint8Array]>((resume) => {
+    give = (bytes) => resume(Effect.succeed([bytes]))
+  })
+  const output = yield* Channel.toTransform(FastCgiConnection.channel(handlers))(input, yield* Effect.scope)
+  while (give === undefined) yield* Effect.yieldNow
+  const samples: Array<number> = []
+  for (let round = 0; round < Number(rounds); round++) {
+    const begin = process.hrtime.bigint()
+    for (let i = 0; i < count; i++) {
+      give(request.slice())
+      yield* output
+    }
+    samples.push(Number(process.hrtime.bigint() - begin) / count)
+  }
+  return summary(samples)
+})
+
+const summary = (samples: Array<number>) => {
   samples.sort((a, b) => a - b)
   return { least: samples[0], median: samples[samples.length >> 1] }
 }
+
+const print = (label: string, { least, median }: ReturnType<typeof summary>) =>
+  console.log(
+    `${label.padEnd(36)} ${least.toFixed(0).padStart(6)} ns least ${median.toFixed(0).padStart(6)} ns median`
+  )
 
 for (const [name, app] of Object.entries(apps)) {
   const scope = Scope.makeUnsafe()
   const accept = await Effect.runPromise(Scope.provide(start(app), scope))
   for (const keepConnection of [true, false]) {
-    const { least, median } = measure(accept, keepConnection)
-    const label = `${name}, ${keepConnection ? "one connection" : "a connection a request"}`
-    console.log(
-      `${label.padEnd(36)} ${least.toFixed(0).padStart(6)} ns least ${median.toFixed(0).padStart(6)} ns median`
+    print(
+      `${name}, ${keepConnection ? "one connection" : "a connection a request"}`,
+      measure(accept, keepConnection)
     )
   }
   await Effect.runPromise(Scope.close(scope, Exit.void))
 }
+print("channel, one connection", await Effect.runPromise(Effect.scoped(measureChannel)))
 process.exit()
