@@ -19,6 +19,7 @@ import {
 } from "effect-fastcgi"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
 import * as Channel from "effect/Channel"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -138,12 +139,14 @@ const measure = (accept: (transport: FastCgiTransport.FastCgiTransport) => void,
 const measureChannel = Effect.gen(function*() {
   const request = encodeRequest(true)
   const count = Number(requests)
-  let give: ((bytes: Uint8Array) => void) | undefined
+  const asked = yield* Deferred.make<void>()
+  let give = (_: Uint8Array): void => {}
   const input = Effect.callback<readonly [Uint8Array]>((resume) => {
     give = (bytes) => resume(Effect.succeed([bytes]))
+    Deferred.doneUnsafe(asked, Effect.void)
   })
   const output = yield* Channel.toTransform(FastCgiConnection.channel(handlers))(input, yield* Effect.scope)
-  while (give === undefined) yield* Effect.yieldNow
+  yield* Deferred.await(asked)
   const samples: Array<number> = []
   for (let round = 0; round < Number(rounds); round++) {
     const begin = process.hrtime.bigint()
