@@ -19,6 +19,8 @@ const run = (command: string, ...args: ReadonlyArray<string>) => {
   const { status, stderr, stdout } = ChildProcess.spawnSync(command, args, {
     cwd: clone,
     encoding: "utf8",
+    // Node 22 calls its SQLite experimental, in a line of its own.
+    env: { ...process.env, NODE_NO_WARNINGS: "1" },
     stdio: ["ignore", "pipe", "pipe"],
     timeout: 60_000
   })
