@@ -23,9 +23,8 @@ const lost = (server: WebServer, event: Event, method: "GET" | "POST"): Lost | u
     if (server === "lighttpd") return [24, "lighttpd repeats no request that it has sent"]
     return method === "GET" ? undefined : [24, "repeated without their bodies, which the application refuses"]
   }
-  // A connection for each request, and no repetition that would do. Two stops, of which each may cost one or two: measured, 3 in
-  // all beside another run of tests.
-  return [4, "a connection that is made in the moment in which the port is closed is reset"]
+  // A connection for each request, and no repetition that would do. Two stops, of which each may cost one.
+  return [2, "a connection that is made in the moment in which the port is closed is reset"]
 }
 
 const killed: (typeof events)[number] = ["kill", "GET", "GETs, when one application is killed"]
