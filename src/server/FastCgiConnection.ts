@@ -165,7 +165,7 @@ export const requests = <Role extends 1 | 2 | 3 = 1 | 2 | 3>(
  * output ends when the connection has closed in both directions. It reads 64 KiB further than the requests are read
  * (`maxBufferedInput`) and one pull more, and handlers wait while nobody takes its output (`outputHighWaterMark`).
  *
- * It costs more than a `FastCgiTransport`: in memory, on a busy machine, a request took 1.8 to 4.3 times as long
+ * It costs more than a `FastCgiTransport`: in memory a request took 1.5 to 2 times as long
  * (bench/README.md).
  *
  * **Example** (Over standard input and output)

@@ -1,6 +1,6 @@
 /**
  * A transport over two streams of bytes: what is read comes from a pull, what is written is itself a pull that somebody
- * writes out. Neither side ever runs inside a call of the other: what is to be told is told a turn later.
+ * writes out. Neither side ever runs inside a call of the other: the scheduler tells what has happened, behind that call.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
