@@ -20,6 +20,7 @@ import { join } from "node:path"
 import * as FastCgiClient from "../../src/client/FastCgiClient.ts"
 import * as FastCgiGateway from "../../src/client/FastCgiGateway.ts"
 import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
+import * as FastCgiPhp from "../../src/client/FastCgiPhp.ts"
 import * as NodeFastCgiConnector from "../../src/node/NodeFastCgiConnector.ts"
 import { describeWith } from "../support/requirement.ts"
 import { concat, textOf } from "./application.ts"
@@ -63,6 +64,33 @@ describeWith(["php-fpm8.2"], "php-fpm", (command) => {
       options?: Partial<FastCgiHttpClient.FastCgiHttpClientOptions<NodeFastCgiConnector.FastCgiConnectError, Scope>>
     ) =>
       Effect.flatMap(Php, ({ connect, documentRoot }) => FastCgiHttpClient.make({ connect, documentRoot, ...options }))
+
+    it.effect("tells its status and answers a ping", () =>
+      Effect.gen(function*() {
+        const { connect } = yield* Php
+        const client = yield* FastCgiClient.make({ connect })
+        const { pool, processes, processManager, totalProcesses } = yield* FastCgiPhp.status(client)
+        assert.deepStrictEqual({ pool, processManager, totalProcesses }, {
+          pool: "www",
+          processManager: "static",
+          totalProcesses: 4
+        })
+        assert.deepStrictEqual(
+          processes.filter(({ state }) => state === "Running").map(({ requestUri }) => requestUri),
+          ["/status?json&full"]
+        )
+        assert.deepStrictEqual((yield* FastCgiPhp.status(client, { full: false })).processes, [])
+        assert.strictEqual(yield* FastCgiPhp.ping(client, { response: "pong" }), "pong")
+      }))
+
+    it.effect("says that it has no status page and no ping page", () =>
+      Effect.gen(function*() {
+        const { connectRecycled } = yield* Php
+        const ask = <A, E>(ask: (client: FastCgiClient.FastCgiClient) => Effect.Effect<A, E>) =>
+          Effect.flip(Effect.flatMap(FastCgiClient.make({ connect: connectRecycled }), ask))
+        assert.strictEqual((yield* ask((client) => FastCgiPhp.status(client))).reason._tag, "NotConfigured")
+        assert.strictEqual((yield* ask((client) => FastCgiPhp.ping(client))).reason._tag, "NotConfigured")
+      }))
 
     it.effect("answers a request of the plain client", () =>
       Effect.gen(function*() {

@@ -71,6 +71,8 @@ listen = ${socket}
 ${root ? "user = root\ngroup = root" : ""}
 pm = static
 pm.max_children = 4
+pm.status_path = /status
+ping.path = /ping
 catch_workers_output = no
 php_admin_value[post_max_size] = 64M
 php_admin_value[upload_max_filesize] = 64M

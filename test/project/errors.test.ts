@@ -24,6 +24,10 @@ const errors: Record<string, { readonly _tag: string; readonly reason: { readonl
   FastCgiDecodeError: new Main.FastCgiDecoder.FastCgiDecodeError({ reason: { _tag: "NullRequestId" }, message: "" }),
   FastCgiListenerError: new Main.FastCgiListener.FastCgiListenerError({ reason: { _tag: "NotASocket" }, message: "" }),
   FastCgiParamsError: new Main.FastCgiParams.FastCgiParamsError({ reason: { _tag: "TooMany" }, message: "" }),
+  FastCgiPhpError: new Client.FastCgiPhp.FastCgiPhpError({
+    reason: { _tag: "NotConfigured", path: "/status", status: 404 },
+    message: ""
+  }),
   FastCgiRequestError: new Main.FastCgiRequestError.FastCgiRequestError({ reason: { _tag: "Aborted" }, message: "" })
 }
 
