@@ -1,0 +1,185 @@
+/**
+ * A request of an HTTP server, passed on: what its application is told of it, its body as STDIN, and the application's answer.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { FileSystem } from "effect/FileSystem"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
+import type { HttpServerError } from "effect/http/HttpServerError"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as CgiParams from "../../cgi/CgiParams.ts"
+import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import type { FastCgiUpstreamOptions } from "../FastCgiHttpClient.ts"
+import { RequestRefused } from "./errorPage.ts"
+import { type Exchange, exchange } from "./exchange.ts"
+import * as Gather from "./gather.ts"
+import type { Pool } from "./pool.ts"
+
+/** How requests are passed on. */
+export interface ForwardOptions extends Omit<FastCgiUpstreamOptions<unknown, unknown>, "connect"> {
+  readonly serverName?: string | undefined
+}
+
+/** What is asked for, where it is not the request's own URL and the script of the options. */
+export type Target = Pick<
+  CgiParams.CgiParamsRequest,
+  "url" | "documentRoot" | "scriptFilename" | "scriptName" | "pathInfo" | "extra"
+>
+
+/** Passes requests on to the application of a pool. Each is given up with its scope, unless its response is complete by then. */
+export const makeForward = <R>(
+  pool: Pool<R>,
+  options: ForwardOptions,
+  fileSystem: Option.Option<FileSystem>
+) => {
+  const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
+  const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
+  const { documentRoot, endAtClose = false, maxHeadSize, params: extra, scriptFilename, scriptName } = options
+  return Effect.fnUntraced(function*(
+    request: HttpServerRequest.HttpServerRequest,
+    target: Target = { url: request.url, documentRoot, scriptFilename, scriptName, extra }
+  ): Effect.fn.Return<Exchange, FastCgiClientError | HttpServerError | RequestRefused, Scope.Scope> {
+    // What is refused for its head is refused before its body is read.
+    const head = yield* params(request, target, options.serverName)
+    const { contentLength, stdin } = yield* body(request, options, bodyTimeout, fileSystem)
+    return yield* exchange(pool, {
+      params: contentLength === undefined ? head : withLength(head, contentLength),
+      stdin,
+      endAtClose,
+      sendTimeout: bodyTimeout
+    }, { method: request.method, endAtClose, headTimeout, bodyTimeout, maxHeadSize })
+  })
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const defaultTimeout = 60_000
+const defaultMaxBodySize = 1024 * 1024 * 1024
+
+// What is known of the client's connection, where the server is one of node:http.
+interface NodeSource {
+  readonly httpVersion?: unknown
+  readonly httpVersionMajor?: unknown
+  readonly stream?: { readonly endAfterHeaders?: unknown } | null
+  readonly socket?: {
+    readonly remotePort?: unknown
+    readonly localAddress?: unknown
+    readonly localPort?: unknown
+  } | null
+}
+
+type Params = Exclude<ReturnType<typeof CgiParams.fromRequest>, CgiParams.CgiParamsError>
+
+const params = (
+  request: HttpServerRequest.HttpServerRequest,
+  target: Target,
+  serverName: string | undefined
+): Effect.Effect<Params, RequestRefused> => {
+  const { httpVersion, socket } = request.source as NodeSource
+  const params = CgiParams.fromRequest({
+    ...target,
+    method: request.method,
+    headers: request.headers,
+    scheme: request.protocol ?? (request.originalUrl.startsWith("https:") ? "https" : "http"),
+    remoteAddress: address(Option.getOrUndefined(request.remoteAddress)),
+    remotePort: typeof socket?.remotePort === "number" ? socket.remotePort : undefined,
+    serverAddress: typeof socket?.localAddress === "string" ? address(socket.localAddress) : undefined,
+    serverPort: typeof socket?.localPort === "number" ? socket.localPort : undefined,
+    serverName,
+    serverProtocol: typeof httpVersion === "string" ? `HTTP/${httpVersion}` : undefined
+  })
+  return params instanceof CgiParams.CgiParamsError
+    ? Effect.fail(new RequestRefused({ status: 400, message: params.message }))
+    : Effect.succeed(params)
+}
+
+// A socket that listens on IPv6 and IPv4 shows IPv4 clients as IPv6 ones.
+const address = (address: string | undefined): string | undefined =>
+  address !== undefined && address.startsWith("::ffff:") ? address.slice(7) : address
+
+// Known only when the body has been gathered, which is not done for a request that is refused.
+const withLength = (params: Params, contentLength: number): Params =>
+  params.some(([name]) => name === "CONTENT_LENGTH") ? params : [...params, ["CONTENT_LENGTH", String(contentLength)]]
+
+interface Body {
+  /** The length of a body that has been gathered. */
+  readonly contentLength?: number
+  readonly stdin: Uint8Array | Stream.Stream<Uint8Array, HttpServerError | RequestRefused> | undefined
+}
+
+const body = (
+  request: HttpServerRequest.HttpServerRequest,
+  options: ForwardOptions,
+  bodyTimeout: Duration.Duration,
+  fileSystem: Option.Option<FileSystem>
+): Effect.Effect<Body, HttpServerError | RequestRefused, Scope.Scope> =>
+  Effect.flatMap(HttpIncomingMessage.MaxBodySize, (maxBodySize): ReturnType<typeof body> => {
+    const limit = maxBodySize === undefined ? defaultMaxBodySize : Number(maxBodySize)
+    const declared = request.headers["content-length"]
+    const coding = request.headers["transfer-encoding"]
+    if (coding !== undefined && coding.trim().toLowerCase() !== "chunked") {
+      return Effect.fail(new RequestRefused({ status: 501, message: "the body has a transfer coding besides chunked" }))
+    }
+    const unknown = declared === undefined || coding !== undefined
+    if (unknown ? !mayHaveBody(request) : Number(declared) === 0) return Effect.succeed({ stdin: undefined })
+    if (!unknown) {
+      return Number(declared) <= limit
+        ? Effect.succeed({ stdin: timed(request.stream, bodyTimeout) })
+        : Effect.fail(tooLarge(limit))
+    }
+    const stdin = limited(timed(request.stream, bodyTimeout), limit)
+    return Gather.gathers(options)
+      ? Gather.gather(
+        stdin,
+        Gather.maxGatheredSize(options),
+        fileSystem,
+        (message, cause) => new RequestRefused({ status: cause === undefined ? 413 : 500, message, cause })
+      )
+      : Effect.succeed({ stdin })
+  })
+
+// Over HTTP/1.1 a body without a length is sent in chunks. An HTTP/2 stream says whether its head is all there is, and so does
+// a web Request. Of other servers nothing is known, and a body that is not there is read as an empty one.
+const mayHaveBody = (request: HttpServerRequest.HttpServerRequest): boolean => {
+  if (request.headers["transfer-encoding"] !== undefined) return true
+  const { body, httpVersionMajor, stream } = request.source as NodeSource & { readonly body?: unknown }
+  return httpVersionMajor === undefined
+    ? body !== null && !bodiless.has(request.method)
+    : httpVersionMajor === 2 && stream?.endAfterHeaders !== true
+}
+
+const bodiless: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"])
+
+// Counts while the next part is waited for, not while the application takes the last one.
+const timed = (
+  body: Stream.Stream<Uint8Array, HttpServerError>,
+  timeout: Duration.Duration
+): Stream.Stream<Uint8Array, HttpServerError | RequestRefused> => {
+  if (!Duration.isFinite(timeout)) return body
+  const message = `nothing of the body came for ${Duration.format(timeout)}`
+  return Stream.transformPull(body, (pull) =>
+    Effect.succeed(Effect.timeoutOrElse(pull, {
+      duration: timeout,
+      orElse: () => Effect.fail(new RequestRefused({ status: 408, message }))
+    })))
+}
+
+const limited = (
+  body: Stream.Stream<Uint8Array, HttpServerError | RequestRefused>,
+  limit: number
+): Stream.Stream<Uint8Array, HttpServerError | RequestRefused> =>
+  Stream.suspend(() => {
+    let size = 0
+    return Stream.mapArrayEffect(body, (chunks) => {
+      for (const chunk of chunks) size += chunk.length
+      return size > limit ? Effect.fail(tooLarge(limit)) : Effect.succeed(chunks)
+    })
+  })
+
+const tooLarge = (limit: number): RequestRefused =>
+  new RequestRefused({ status: 413, message: `the body is longer than the ${limit} bytes that are taken` })

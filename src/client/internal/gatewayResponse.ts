@@ -1,0 +1,102 @@
+/**
+ * What the client of a gateway gets: the application's answer, or a page that says why there is none.
+ */
+import * as Effect from "effect/Effect"
+import * as Cookies from "effect/http/Cookies"
+import * as HttpBody from "effect/http/HttpBody"
+import { HttpServerError } from "effect/http/HttpServerError"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Stream from "effect/Stream"
+import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import { type ErrorPage, errorPage, RequestRefused } from "./errorPage.ts"
+import type { Exchange } from "./exchange.ts"
+import { printable, requestLine } from "./log.ts"
+import { text } from "./request.ts"
+import { parseSetCookie, setCookies } from "./response.ts"
+
+/** The answer as it came, without what is for nginx. */
+export const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerResponse => {
+  const headers: Record<string, string> = Object.create(null)
+  for (const [name, value] of exchange.headers) {
+    if (name === "set-cookie" || name.startsWith("x-accel-")) continue
+    headers[name] = name in headers ? `${headers[name]}, ${value}` : value
+  }
+  const options = {
+    status: exchange.status,
+    statusText: exchange.statusText,
+    headers,
+    cookies: toCookies(setCookies(exchange))
+  }
+  const response = HttpServerResponse.empty(options)
+  if (exchange.contentLength === 0) return response
+  const stream = Stream.fromPull(Effect.succeed(exchange.pull))
+  // The type demands a content type; where the application sent none, any would become a header.
+  const body = new HttpBody.Stream(stream, headers["content-type"] as string, exchange.contentLength)
+  return HttpServerResponse.setBody(response, body)
+}
+
+/** The answer to a request that failed. Fails where it was its client who broke it off. */
+export const failed = (
+  request: HttpServerRequest.HttpServerRequest,
+  error: FastCgiClientError
+): Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError> => {
+  // The client's own doing: gone, or too large.
+  if (error.reason._tag === "BodyFailed" && error.cause instanceof HttpServerError) return Effect.fail(error.cause)
+  if (error.reason._tag === "BodyFailed" && error.cause instanceof RequestRefused) return refuse(request, error.cause)
+  const page = errorPage(error)
+  return Effect.as(
+    Effect.logWarning(
+      `${requestLine(request.method, request.url)}: ${page.status}: ${printable(error.message)}`
+    ),
+    respondWith(page)
+  )
+}
+
+/** The answer to a request that is not passed on. */
+export const refuse = (
+  request: HttpServerRequest.HttpServerRequest,
+  error: RequestRefused
+): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  const response = respondWith(errorPage(error))
+  return error.cause === undefined
+    ? Effect.succeed(response)
+    : Effect.as(
+      Effect.logError(
+        `${requestLine(request.method, request.url)}: ${error.status}: ${error.message}: ${
+          printable(text(error.cause))
+        }`
+      ),
+      response
+    )
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const respondWith = ({ html, status }: ErrorPage): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.text(html, {
+    status,
+    contentType: "text/html; charset=utf-8",
+    headers: { "cache-control": "no-store" }
+  })
+
+// Response headers are a record, so lines of Set-Cookie have to go as cookies. Keyed by their number and with
+// everything behind the first "=" as the value, they leave as they came: twice the same name, unknown attributes and
+// all.
+const toCookies = (lines: ReadonlyArray<string>): Cookies.Cookies | undefined => {
+  if (lines.length === 0) return undefined
+  const cookies: Record<string, Cookies.Cookie> = {}
+  lines.forEach((line, i) => {
+    const cookie = parseSetCookie(line)
+    if (cookie === undefined) return
+    const valueEncoded = line.slice(line.indexOf("=") + 1).trim()
+    cookies[i] = Object.assign(Object.create(Object.getPrototypeOf(cookie)), {
+      ...cookie,
+      valueEncoded,
+      options: undefined
+    })
+  })
+  return Cookies.fromReadonlyRecord(cookies)
+}
