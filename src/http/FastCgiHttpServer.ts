@@ -25,11 +25,12 @@ import * as FastCgiAdmission from "../server/FastCgiAdmission.ts"
 import { FastCgiListener } from "../server/FastCgiListener.ts"
 import type { Authorizer, Filter, Responder } from "../server/FastCgiRequest.ts"
 import type { FastCgiAuthorization, FastCgiResponse } from "../server/FastCgiResponse.ts"
-import { type Handler, type Requirements, startsOf } from "../server/FastCgiServer.ts"
+import { type Handler, requestOf as requestOfHandler, type Requirements, startsOf } from "../server/FastCgiServer.ts"
 import type { FastCgiServerOptions } from "../server/FastCgiServerOptions.ts"
 import type { ApplicationRequest } from "../server/internal/applicationRequest.ts"
 import { BodyLimit } from "../server/internal/bodyLimit.ts"
 import * as Engine from "../server/internal/engine.ts"
+import { watchersOf } from "../server/internal/watch.ts"
 import { sendResponse } from "./internal/sendResponse.ts"
 import { ServerRequest } from "./internal/serverRequest.ts"
 
@@ -90,6 +91,7 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
     const context = yield* Effect.context<FastCgiListener | Requirements<never, R1, R2>>()
     const listener = Context.get(context, FastCgiListener)
     const admission = FastCgiAdmission.fromContext(context)
+    const watchers = watchersOf(context as Context.Context<never>)
     const starts = startsOf<never, never, E1, R1, E2, R2>(handlers, new BodyLimit(options))
     const services = Context.make(FastCgiListener, listener).pipe(
       Context.add(FastCgiAdmission.FastCgiAdmission, admission)
@@ -121,6 +123,8 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
           },
           failureOf: (cause, request) => request.role === Role.Responder ? failureOf(cause, request) : cause,
           invalid,
+          requestOf,
+          watchers,
           abortAnnotations: ClientAbort.annotation
         }).pipe(Effect.provideContext(services))
       }
@@ -244,6 +248,11 @@ const originOf = (request: HttpServerRequest): Option.Option<FastCgiOrigin["Serv
   request instanceof ServerRequest
     ? Option.some({ request: request.source, variables: CgiRequest.variables(request.source.params) })
     : Option.none()
+
+const requestOf = (context: Context.Context<never>): ApplicationRequest | undefined => {
+  const request = Option.getOrUndefined(Context.getOption(context, HttpServerRequest))
+  return request instanceof ServerRequest ? request.request : requestOfHandler(context)
+}
 
 const invalid = (params: FastCgiParams): string | undefined => {
   const name = CgiRequest.invalidVariable(params)

@@ -235,6 +235,17 @@ export const server = {
     beyond: "a connection that is being closed, and whose peer does not follow, is closed for good",
     counted: false
   },
+  /**
+   * Effects of `FastCgiServer.afterResponse` that wait for their response, or run, at the same time. What there is no room for
+   * is done at once, and holds its response up. Default 1024.
+   */
+  maxAfterResponse: {
+    unit: "count",
+    default: 1024,
+    unbounded: true,
+    beyond: "the work is done before its response",
+    counted: true
+  },
   /** How long shutting down waits for requests that are running before it interrupts them. Default 20 seconds. */
   gracefulShutdownTimeout: {
     unit: "duration",

@@ -98,6 +98,27 @@ export const requestsFailed: Metric.Counter<number> = Metric.counter("fastcgi_re
 })
 
 /**
+ * Effects of `FastCgiServer.afterResponse` that wait for their response to end, or run.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const afterResponse: Metric.Gauge<number> = Metric.gauge("fastcgi_after_response", {
+  description: "Effects that run, or will, when their FastCGI response is complete"
+})
+
+/**
+ * Effects of `FastCgiServer.afterResponse` that failed. Each is logged with its cause, as an error.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const afterResponseFailed: Metric.Counter<number> = Metric.counter("fastcgi_after_response_failed", {
+  description: "Effects that failed after their FastCGI response was complete",
+  incremental: true
+})
+
+/**
  * How often each limit has been reached, by the name of its option (`FastCgiLimits.FastCgiLimit`).
  *
  * @category metrics
@@ -118,6 +139,7 @@ export interface Totals {
   connectionsAccepted: number
   requests: number
   requestsOpen: number
+  afterResponse: number
 }
 
 /** @internal */
@@ -128,7 +150,10 @@ export const totals = (context: Context.Context<never>): Totals => {
   if (known === undefined) totalsOf.set(registry, known = new Map())
   let totals = known.get(attributes)
   if (totals === undefined) {
-    known.set(attributes, totals = { connections: 0, connectionsAccepted: 0, requests: 0, requestsOpen: 0 })
+    known.set(
+      attributes,
+      totals = { connections: 0, connectionsAccepted: 0, requests: 0, requestsOpen: 0, afterResponse: 0 }
+    )
     register(context, totals)
   }
   return totals
@@ -154,8 +179,11 @@ const register = (context: Context.Context<never>, totals: Totals): void => {
   counter(connectionsAccepted, () => totals.connectionsAccepted)
   counter(requests, () => totals.requests)
   gauge(requestsOpen, () => totals.requestsOpen)
+  gauge(afterResponse, () => totals.afterResponse)
   // What has not happened yet is 0, and not missing.
-  for (const metric of [connectionErrors, requestsAborted, requestsFailed, limitsReached]) metric.valueUnsafe(context)
+  for (const metric of [connectionErrors, requestsAborted, requestsFailed, afterResponseFailed, limitsReached]) {
+    metric.valueUnsafe(context)
+  }
 }
 
 const update = () => {}

@@ -9,6 +9,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -16,6 +18,7 @@ import { CgiHeadError } from "../cgi/CgiResponse.ts"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { ProtocolStatus, Role } from "../protocol/FastCgiRecord.ts"
 import type { FastCgiListener } from "./FastCgiListener.ts"
+import * as FastCgiMetrics from "./FastCgiMetrics.ts"
 import {
   type Authorizer,
   CurrentAuthorizer,
@@ -27,10 +30,11 @@ import {
 import type { FastCgiRequestError } from "./FastCgiRequestError.ts"
 import * as FastCgiResponse from "./FastCgiResponse.ts"
 import type { FastCgiServerOptions } from "./FastCgiServerOptions.ts"
+import { AfterResponse } from "./internal/afterResponse.ts"
 import type { ApplicationRequest } from "./internal/applicationRequest.ts"
 import { BodyLimit, LimitedFilter, LimitedResponder } from "./internal/bodyLimit.ts"
 import * as Engine from "./internal/engine.ts"
-import { AuthorizerImpl, FilterImpl, ResponderImpl } from "./internal/requests.ts"
+import { applicationRequestOf, AuthorizerImpl, FilterImpl, ResponderImpl } from "./internal/requests.ts"
 import * as Respond from "./internal/respond.ts"
 
 /**
@@ -126,6 +130,7 @@ export const toEngineOptions = <E1, R1, E2, R2, E3, R3>(
   return {
     ...options,
     handles: (role) => starts[role] !== undefined,
+    requestOf,
     fork: (request, context) => starts[request.role]!(request, context)
   }
 }
@@ -201,6 +206,64 @@ export const forward = <E>(
   return { responder: handle, authorizer: handle, filter: handle }
 }
 
+/**
+ * Does something when the response to the current request is complete: the web server has its answer, the id is free, and
+ * nobody waits. For what takes long and needs no answer: a mail, a cache, an event. PHP has `fastcgi_finish_request` for it.
+ *
+ * **Details**
+ *
+ * Returns at once. The effect begins when END_REQUEST has been appended, with the services of the fiber that has asked and a
+ * scope of its own. It begins however the request has ended: a handler that fails later, or whose client leaves, changes
+ * nothing. A failure is logged with its cause and counted (`FastCgiMetrics.afterResponseFailed`).
+ *
+ * A server that stops waits for it, as for a request, at most `gracefulShutdownTimeout`, and interrupts it then. At most
+ * `maxAfterResponse` of them wait or run at the same time: what there is no room for is done at once, while this waits, so
+ * that whoever asks for too much gets slower answers and nothing is lost. Interruption while it waits interrupts that.
+ *
+ * Works in a handler of any role and in an HTTP app. Where no server of this package runs the fiber, over `NodeHttpServer` for
+ * instance, it is forked at once and nobody waits for it.
+ *
+ * **Example** (A mail that nobody waits for)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as HttpRouter from "effect/http/HttpRouter"
+ * import * as HttpServerResponse from "effect/http/HttpServerResponse"
+ * import { FastCgiServer } from "effect-fastcgi"
+ *
+ * const sendMail = Effect.sleep("2 seconds")
+ *
+ * export const Orders = HttpRouter.add(
+ *   "POST",
+ *   "/orders",
+ *   Effect.as(FastCgiServer.afterResponse(sendMail), HttpServerResponse.empty({ status: 202 }))
+ * )
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const afterResponse = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<void, never, Exclude<R, Scope.Scope>> => {
+  const work = Effect.scoped(effect).pipe(
+    Effect.asVoid,
+    Effect.catchCause((cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.logWarning("work after a FastCGI response was interrupted")
+        : Effect.andThen(
+          Metric.update(FastCgiMetrics.afterResponseFailed, 1),
+          Effect.logError("work after a FastCGI response failed", cause)
+        )
+    )
+  )
+  return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
+    const take = Context.get(context as Context.Context<never>, AfterResponse)
+    const provided = Effect.provideContext(work, context)
+    return take === undefined ? Effect.asVoid(Effect.forkDetach(provided)) : take(provided)
+  })
+}
+
 /** @internal Starts the fiber that answers a request. */
 export type Start<R> = (request: ApplicationRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>
 
@@ -257,6 +320,15 @@ const start = <Id, Request, Input extends Request, A, E, R>(
     )
   }
 }
+
+/** @internal The request that a handler's fiber works on. */
+export const requestOf = (context: Context.Context<never>): ApplicationRequest | undefined =>
+  currentOf(context, CurrentResponder) ?? currentOf(context, CurrentAuthorizer) ?? currentOf(context, CurrentFilter)
+
+const currentOf = <Id, Request>(
+  context: Context.Context<never>,
+  current: Context.Key<Id, Request>
+): ApplicationRequest | undefined => applicationRequestOf(Option.getOrUndefined(Context.getOption(context, current)))
 
 // END_REQUEST without output, and with a protocol status of its own: how `FastCgiClientError` says so.
 const refusals: Readonly<Record<string, number>> = {

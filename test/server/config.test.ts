@@ -30,6 +30,7 @@ const all = {
   FASTCGI_MULTIPLEXING: "off",
   FASTCGI_OVERLOAD: "protocolStatus",
   FASTCGI_GRACEFUL_SHUTDOWN_TIMEOUT: "1 hour",
+  FASTCGI_MAX_AFTER_RESPONSE: "7",
   FASTCGI_DISABLE_PREEMPTIVE_SHUTDOWN: "no"
 }
 
@@ -57,6 +58,7 @@ describe("FastCgiServerOptions.config", () => {
         multiplexing: false,
         overload: "protocolStatus",
         gracefulShutdownTimeout: Duration.hours(1),
+        maxAfterResponse: 7,
         disablePreemptiveShutdown: false
       })
       // An option that is added needs a setting, except `values`, which is what the program itself has to say.

@@ -73,6 +73,8 @@ it.effect("are in a registry of their own where there is one, and stay when the 
         yield* peer.request()
         yield* peer.reply()
         assert.deepStrictEqual(ids(), [
+          "fastcgi_after_response",
+          "fastcgi_after_response_failed",
           "fastcgi_connection_errors",
           "fastcgi_connections",
           "fastcgi_connections_accepted",
@@ -86,7 +88,7 @@ it.effect("are in a registry of their own where there is one, and stay when the 
       }).pipe(Effect.scoped),
       serve({ responder: () => Effect.succeed(FastCgiResponse.make("hello")) })
     ).pipe(Effect.provideService(Metric.MetricRegistry, registry))
-    assert.strictEqual(ids().length, 8)
+    assert.strictEqual(ids().length, 10)
     yield* settle
     yield* Effect.gen(function*() {
       assert.strictEqual((yield* Metric.value(FastCgiMetrics.requests)).count, 1)

@@ -43,7 +43,7 @@ export interface Application {
   /** PARAMS of a request have ended, or will not. */
   readonly paramsEnded: () => void
   /** PARAMS have ended: undefined admits; anything else is the answer. */
-  readonly admit: (role: number) => ProtocolStatus | Refusal | undefined
+  readonly admit: (request: ApplicationRequest) => ProtocolStatus | Refusal | undefined
   /** Run the handler of a request that has been admitted: `start` or `queue` of it, and later once `end` or `fail`. */
   readonly start: (request: ApplicationRequest) => void
   /** A request that `admit` admitted has ended, or is as good as ended. */

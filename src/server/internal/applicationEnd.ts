@@ -265,7 +265,7 @@ export class ApplicationEnd extends ConnectionLife {
       this.refuse(request, truncatedParams, error.message)
       return request.answer(truncatedParams, 0)
     }
-    const decision = this.application.admit(request.role)
+    const decision = this.application.admit(request)
     if (decision === undefined) {
       request.admit()
       this.toStart.push(request)
@@ -376,3 +376,14 @@ const nothing = new Uint8Array(0)
 // that varies it takes 15 ns more (measured).
 const rowOf = (request: ApplicationRequest | undefined): ApplicationRow =>
   request === undefined ? applicationTable.inactive : request.state.on
+
+/** Of the connections with most requests in PARAMS the one that has had some for longest. `one` is one of them. */
+export const mostInParams = (connections: Iterable<ApplicationEnd>, one: ApplicationEnd): ApplicationEnd => {
+  let most = one
+  for (const other of connections) {
+    if (
+      other.inParams > most.inParams || (other.inParams === most.inParams && other.inParamsSince < most.inParamsSince)
+    ) most = other
+  }
+  return most
+}

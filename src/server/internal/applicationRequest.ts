@@ -11,8 +11,10 @@ import { type ApplicationState, applicationStates } from "../../connection/inter
 import type * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { inputsOf, ProtocolStatus, RecordType, Role } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
+import type { FastCgiResponse } from "../FastCgiResponse.ts"
 import type { ApplicationEnd } from "./applicationEnd.ts"
 import type { LastInput } from "./dueInput.ts"
+import type { Observation } from "./observation.ts"
 import type { Refusal } from "./refusals.ts"
 
 /** Why a request has been given up. */
@@ -33,6 +35,12 @@ export class ApplicationRequest {
   readonly stdin: InputStream<FastCgiRequestError> | undefined
   /** DATA, where the role has it. */
   readonly data: InputStream<FastCgiRequestError> | undefined
+  /** What is known of it, where somebody watches. */
+  observation: Observation | undefined
+  /** What answers it in place of a handler: a page of the server itself. It counts towards no limit. */
+  page: Effect.Effect<FastCgiResponse> | undefined
+  /** What is left to do when it is over. */
+  afterwards: Array<Effect.Effect<void>> | undefined
   private current: ApplicationState = applicationStates.params
   private decoder: FastCgiParams.FastCgiParamsDecoder | undefined
   private decoded: FastCgiParams.FastCgiParams | undefined
@@ -203,6 +211,7 @@ export class ApplicationRequest {
     const listeners = this.headListeners
     if (listeners !== undefined) { for (const listener of listeners) listener(head.length) }
     this.wroteStdout = true
+    this.observation?.onHead(head, bodyLength)
     this.owner.output.head(this.requestId, head, body, bodyLength)
     if (listeners !== undefined) { for (const listener of listeners) listener() }
   }
@@ -211,6 +220,7 @@ export class ApplicationRequest {
   stdout(content: Uint8Array): void {
     if (!this.isOpen) return
     this.wroteStdout = true
+    this.observation?.onStdout(content)
     this.owner.output.stream(RecordType.Stdout, this.requestId, content)
   }
 

@@ -12,23 +12,23 @@ import * as Fiber from "effect/Fiber"
 import type * as Metric from "effect/Metric"
 import type * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
-import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Deadlines } from "../../connection/internal/deadlines.ts"
 import type { Fork } from "../../connection/internal/timers.ts"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
-import { ProtocolStatus, ValueName } from "../../protocol/FastCgiRecord.ts"
+import { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
 import * as FastCgiAdmission from "../FastCgiAdmission.ts"
 import type { FastCgiLimit } from "../FastCgiLimits.ts"
 import { FastCgiListener } from "../FastCgiListener.ts"
 import * as FastCgiMetrics from "../FastCgiMetrics.ts"
 import type { Totals } from "../FastCgiMetrics.ts"
-import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import { type FastCgiServerOptions, toLimits } from "../FastCgiServerOptions.ts"
+import { AfterResponse, LeftWork } from "./afterResponse.ts"
 import type { Application, ApplicationReport } from "./application.ts"
-import { ApplicationEnd } from "./applicationEnd.ts"
+import { ApplicationEnd, mostInParams } from "./applicationEnd.ts"
 import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
 import { closingMoment, type ConnectionLife } from "./connectionLife.ts"
+import { annotationsOf, isBodyTooLarge, isCounted, messageOf } from "./handlerFailures.ts"
 import { LimitedLog } from "./limitedLog.ts"
 import {
   badParams,
@@ -41,6 +41,9 @@ import {
   tooLargeBody,
   tooLate
 } from "./refusals.ts"
+import * as Respond from "./respond.ts"
+import { valuesOf } from "./values.ts"
+import { Watch, type WatchedServer, type Watcher, watchersOf } from "./watch.ts"
 
 /** What an engine runs. */
 export interface EngineOptions<R> extends FastCgiServerOptions {
@@ -60,6 +63,10 @@ export interface EngineOptions<R> extends FastCgiServerOptions {
     | undefined
   /** What is wrong with the params of a request, which is answered with 400 then. Default nothing. */
   readonly invalid?: ((params: FastCgiParams) => string | undefined) | undefined
+  /** The request that a fiber of an application works on. */
+  readonly requestOf: (context: Context.Context<never>) => ApplicationRequest | undefined
+  /** Who watches, beside those in the context. */
+  readonly watchers?: ReadonlyArray<Watcher> | undefined
   /** Annotations of the interruption of a request that the web server has given up. */
   readonly abortAnnotations?: Context.Context<never> | undefined
 }
@@ -71,7 +78,7 @@ export const serve = <R>(
   Effect.gen(function*() {
     const context = yield* Effect.context<FastCgiListener | Scope.Scope | R>()
     const listener = Context.get(context, FastCgiListener)
-    const engine = new Engine<R>(options, context)
+    const engine = new Engine<R>(options, context, listener.addresses)
     // Nobody waits for this fiber: the listener stands already, so what can fail here is a socket that fails later.
     const accepting = Effect.runForkWith(context)(
       Effect.tapCause(listener.run(engine.accept), (cause) =>
@@ -108,6 +115,8 @@ class Engine<R> implements Application {
   private readonly handlers = new Set<Fiber.Fiber<void, unknown>>()
   private readonly complaints: LimitedLog
   private readonly totals: Totals
+  private readonly watch: Watch
+  private readonly left: LeftWork
   private readonly deadlines: Deadlines<ApplicationRequest>
   private readonly closing: Deadlines<ConnectionLife>
   private readonly clock: Clock.Clock
@@ -123,11 +132,25 @@ class Engine<R> implements Application {
   private stopping = false
   private whenIdle: (() => void) | undefined
 
-  constructor(options: EngineOptions<R>, context: Context.Context<R>) {
+  constructor(
+    options: EngineOptions<R>,
+    context: Context.Context<R>,
+    addresses: WatchedServer["addresses"] = []
+  ) {
     this.options = options
-    this.context = context
     this.admission = FastCgiAdmission.fromContext(context)
     this.limits = toLimits(options)
+    this.left = new LeftWork({
+      most: this.limits.maxAfterResponse,
+      requestOf: options.requestOf,
+      onFull: () =>
+        this.reached("maxAfterResponse", "a FastCGI response waits for what was to follow it", "there is too much"),
+      onChange: (by) => {
+        this.totals.afterResponse += by
+        if (by < 0) this.idle()
+      }
+    })
+    this.context = Context.add(context, AfterResponse, this.left.take) as Context.Context<R>
     this.fork = Effect.runForkWith(this.context)
     const fork: Fork = (effect) => this.fork(effect)
     this.clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
@@ -140,6 +163,13 @@ class Engine<R> implements Application {
       (request) => this.late(request)
     )
     this.closing = new Deadlines(closingMoment, this.clock, fork, (connection) => connection.destroy())
+    const watchers = [...watchersOf(context as Context.Context<never>), ...options.watchers ?? []]
+    this.watch = new Watch(watchers, this.clock, {
+      addresses,
+      connections: () => this.connections.size,
+      connectionsHeld: () => this.held.size,
+      afterResponse: () => this.left.size
+    })
   }
 
   readonly accept = (transport: FastCgiTransport): void => {
@@ -213,32 +243,28 @@ class Engine<R> implements Application {
   }
 
   // A request that holds memory before it can be admitted, refused or counted. A peer that begins many and ends none costs
-  // the others none of theirs: of the connections with most of them, the one is closed that has had some for longest.
+  // the others none of theirs.
   paramsBegun(connection: ApplicationEnd): void {
     if (connection.inParams === 1) connection.inParamsSince = ++this.paramsBegins
     const most = this.limits.maxRequestsInParams
     if (++this.inParams <= most) return
-    let worst = connection
-    for (const other of this.connections) {
-      if (
-        other.inParams > worst.inParams ||
-        (other.inParams === worst.inParams && other.inParamsSince < worst.inParamsSince)
-      ) worst = other
-    }
-    worst.overrun(most)
+    mostInParams(this.connections, connection).overrun(most)
   }
 
   paramsEnded(): void {
     this.inParams--
   }
 
-  admit(role: number): ProtocolStatus | Refusal | undefined {
+  admit(request: ApplicationRequest): ProtocolStatus | Refusal | undefined {
     if (this.stopping) return serviceUnavailable
+    if (this.watch.isOn && this.watch.hasPage(request)) return undefined
     if (!this.admission.beginUnsafe()) {
-      return this.overloaded(role, "maxRequests", `there are ${this.admission.maxRequests} already`)
+      if (this.watch.isOn) this.watch.refused(request, serviceUnavailable)
+      return this.overloaded(request.role, "maxRequests", `there are ${this.admission.maxRequests} already`)
     }
     this.totals.requests++
     this.totals.requestsOpen++
+    if (this.watch.isOn) this.watch.admitted(request)
     return undefined
   }
 
@@ -256,7 +282,7 @@ class Engine<R> implements Application {
       request.answer(badParams, 1)
       return
     }
-    if (this.admission.concurrency === "unbounded") {
+    if (this.admission.concurrency === "unbounded" || request.page !== undefined) {
       this.run(request, undefined)
       return
     }
@@ -278,7 +304,11 @@ class Engine<R> implements Application {
       if (running === undefined) early ??= reason
       else this.interrupt(running, reason)
     })
-    const fiber = running = this.options.fork(request, this.context)
+    const { observation, page } = request
+    observation?.onStart(release !== undefined)
+    const fiber = running = page === undefined
+      ? this.options.fork(request, this.context)
+      : this.fork(Effect.flatMap(page, (response) => Respond.send(request, response)))
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) {
       this.handled(request, exit)
@@ -286,6 +316,7 @@ class Engine<R> implements Application {
       return
     }
     this.handlers.add(fiber)
+    if (observation !== undefined) observation.fiber = fiber
     if (!request.isOver) this.deadlines.add(request)
     fiber.addObserver((exit) => {
       this.handlers.delete(fiber)
@@ -330,47 +361,27 @@ class Engine<R> implements Application {
     request.answer(Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError, 1)
   }
 
-  // Counts a failure and logs why. A handler that has been given up was interrupted, which is none; a response that broke off
-  // has been counted.
   private failed(request: ApplicationRequest, cause: Cause.Cause<unknown>): void {
-    const interrupted = Cause.hasInterruptsOnly(cause)
-    const { isBrokenOff, isGivenUp, isOver } = request
-    if (!isGivenUp && !isBrokenOff && !interrupted) this.count(FastCgiMetrics.requestsFailed, 1)
-    if (isGivenUp && !Cause.hasDies(cause)) return
-    const untold = isGivenUp || isBrokenOff || (isOver && this.options.failureOf === undefined)
-    // The server that stops has interrupted a response, and says so in a line of its own.
-    if (untold && interrupted) return
-    const message = untold
-      ? "a FastCGI handler failed when nobody could be told any more"
-      : interrupted
-      ? "a FastCGI request was interrupted before it was answered"
-      : "a FastCGI handler failed"
-    this.fork(
-      Effect.annotateLogs(Effect.logError(message, cause), annotationsOf(request.params)) as Effect.Effect<void>
-    )
+    if (isCounted(request, cause)) this.count(FastCgiMetrics.requestsFailed, 1)
+    const message = messageOf(request, cause, this.options.failureOf !== undefined)
+    if (message === undefined) return
+    const log = Effect.annotateLogs(Effect.logError(message, cause), annotationsOf(request.params))
+    this.fork(log as Effect.Effect<void>)
   }
 
   ended(request: ApplicationRequest): void {
+    const { afterwards, observation, page } = request
+    this.deadlines.delete(request)
+    if (page !== undefined) return
+    if (observation !== undefined) this.watch.ended(observation)
+    if (afterwards !== undefined) this.left.ended(request)
     this.admission.endUnsafe()
     this.totals.requestsOpen--
-    this.deadlines.delete(request)
   }
 
   values(asked: FastCgiParams): ReadonlyArray<readonly [string, string]> {
     // Looked for in what is asked, and not the other way round: no text is made of names that nobody knows.
-    return (this.known ??= this.variables()).filter(([name]) => asked.has(name))
-  }
-
-  private variables(): ReadonlyArray<readonly [string, string]> {
-    const { maxConnections, maxRequests } = this.admission
-    const multiplexing = this.options.multiplexing !== false
-    const known = new Map<string, string>(Object.entries(this.options.values ?? {}))
-    known.set(ValueName.MpxsConns, multiplexing ? "1" : "0")
-    // What has no limit is not a number, and so not a value: SPEC 4.1 lets us leave it out.
-    if (maxRequests !== "unbounded") known.set(ValueName.MaxReqs, String(maxRequests))
-    const connections = maxConnections === "unbounded" ? maxRequests : maxConnections
-    if (connections !== "unbounded") known.set(ValueName.MaxConns, String(connections))
-    return Array.from(known)
+    return (this.known ??= valuesOf(this.admission, this.options)).filter(([name]) => asked.has(name))
   }
 
   report({ _tag, limit, message, requestId }: ApplicationReport): void {
@@ -459,11 +470,12 @@ class Engine<R> implements Application {
     this.stopping = true
     for (const connection of [...this.connections]) connection.shutdown()
     for (const fiber of [...this.handlers]) fiber.interruptUnsafe()
+    this.left.interrupt()
     return this.done
   })
 
   private get busy(): number {
-    return this.connections.size + this.held.size + this.handlers.size
+    return this.connections.size + this.held.size + this.handlers.size + this.left.size
   }
 
   private idle(): void {
@@ -476,6 +488,7 @@ class Engine<R> implements Application {
       Effect.sync(() => {
         this.closing.stop()
         this.deadlines.stop()
+        this.watch.end()
       }))
   }
 
@@ -484,16 +497,4 @@ class Engine<R> implements Application {
       this.whenIdle = () => resume(Effect.void)
     })
   )
-}
-
-// The web server's client has sent too much, and no handler has failed.
-const isBodyTooLarge = (cause: Cause.Cause<unknown>): boolean =>
-  cause.reasons.length === 1 && cause.reasons[0]._tag === "Fail" &&
-  cause.reasons[0].error instanceof FastCgiRequestError && cause.reasons[0].error.reason._tag === "BodyTooLarge"
-
-// The names that Effect's own HTTP logger uses. A query may hold a secret.
-const annotationsOf = (params: FastCgiParams): Record<string, unknown> => {
-  const [path] = CgiRequest.url(params).split(/[?#]/, 1)
-  const method = CgiRequest.method(params)
-  return { "http.method": /^[!-~]*$/.test(method) ? method : JSON.stringify(method), "http.url": path }
 }

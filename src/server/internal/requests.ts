@@ -23,6 +23,11 @@ export class RequestImpl implements RequestBase {
     this.request = request
   }
 
+  /** The request of the connection. */
+  get application(): ApplicationRequest {
+    return this.request
+  }
+
   get connectionId() {
     return this.request.owner.id
   }
@@ -160,3 +165,7 @@ const inputOf = (input: Input, length: number | undefined, variable: string): In
   }
   return input.pull
 }
+
+/** The request of the connection that is behind one that a handler sees. */
+export const applicationRequestOf = (request: unknown): ApplicationRequest | undefined =>
+  request instanceof RequestImpl ? request.application : undefined

@@ -1,0 +1,85 @@
+/**
+ * Work that handlers have left behind their responses: counted, limited, waited for by a drain.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type { ApplicationRequest } from "./applicationRequest.ts"
+import { annotationsOf } from "./handlerFailures.ts"
+
+/** Where a server takes work that is to be done when the response to the current request is complete. */
+export const AfterResponse = Context.Reference<((work: Effect.Effect<void>) => Effect.Effect<void>) | undefined>(
+  "effect-fastcgi/server/AfterResponse",
+  { defaultValue: () => undefined }
+)
+
+/** The work of one server. */
+export class LeftWork {
+  private readonly most: number
+  private readonly requestOf: (context: Context.Context<never>) => ApplicationRequest | undefined
+  private readonly onFull: () => void
+  private readonly onChange: (by: 1 | -1) => void
+  private readonly fibers = new Set<Fiber.Fiber<void>>()
+  private count = 0
+
+  constructor(options: {
+    readonly most: number
+    readonly requestOf: (context: Context.Context<never>) => ApplicationRequest | undefined
+    /** There is no room for more. */
+    readonly onFull: () => void
+    /** There is one more, or one fewer. */
+    readonly onChange: (by: 1 | -1) => void
+  }) {
+    this.most = options.most
+    this.requestOf = options.requestOf
+    this.onFull = options.onFull
+    this.onChange = options.onChange
+  }
+
+  /** What waits for its request to end, and what runs. */
+  get size(): number {
+    return this.count
+  }
+
+  /** Takes work of the request whose handler asks. What there is no room for is done at once, and waited for. */
+  readonly take = (work: Effect.Effect<void>): Effect.Effect<void> =>
+    Effect.withFiber((fiber) => {
+      if (this.count >= this.most) {
+        this.onFull()
+        return work
+      }
+      this.count++
+      this.onChange(1)
+      const { context } = fiber
+      const request = this.requestOf(context)
+      const own = Effect.provideContext(
+        request === undefined ? work : Effect.annotateLogs(work, annotationsOf(request.params)),
+        context
+      )
+      if (request === undefined || request.isOver) this.run(own)
+      else (request.afterwards ??= []).push(own)
+      return Effect.void
+    })
+
+  /** The request is over: what it has left begins. */
+  ended(request: ApplicationRequest): void {
+    const { afterwards } = request
+    request.afterwards = undefined
+    for (const work of afterwards ?? []) this.run(work)
+  }
+
+  interrupt(): void {
+    for (const fiber of [...this.fibers]) fiber.interruptUnsafe()
+  }
+
+  // Not at once: nobody is called in the middle of a transition.
+  private run(work: Effect.Effect<void>): void {
+    const fiber = Effect.runFork(Effect.andThen(Effect.yieldNow, work))
+    this.fibers.add(fiber)
+    fiber.addObserver(() => {
+      this.fibers.delete(fiber)
+      this.count--
+      this.onChange(-1)
+    })
+  }
+}

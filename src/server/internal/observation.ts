@@ -1,0 +1,108 @@
+/**
+ * What is known of one request while somebody watches: when it came, ran, began to answer and ended, and what it has been
+ * answered with. Nothing of it is made where nobody watches.
+ */
+import type * as Clock from "effect/Clock"
+import type * as Fiber from "effect/Fiber"
+import { millisecondsOf } from "../../connection/internal/timers.ts"
+import type { ApplicationRequest } from "./applicationRequest.ts"
+import type { Refusal } from "./refusals.ts"
+
+// Of an answer of bytes the header block is gathered until its end, up to so many bytes.
+const maxHeadSize = 64 * 1024
+
+/** One request that is watched. Times are those of `millisecondsOf`, undefined until it is so far. */
+export class Observation {
+  readonly request: ApplicationRequest
+  private readonly clock: Clock.Clock
+  /** When its params were complete. */
+  readonly admittedAt: number
+  /** When its handler was started. */
+  startedAt: number | undefined
+  /** When the header block of its response was appended. */
+  headAt: number | undefined
+  /** When it was over. */
+  endedAt: number | undefined
+  /** Bytes of the body of its response. */
+  bodySize = 0
+  /** The fiber of its handler, unless that ended at once. */
+  fiber: Fiber.Fiber<unknown, unknown> | undefined
+  /** Whether no handler was started, because a limit was reached. */
+  isRefused = false
+  private headText = ""
+  private parsedStatus: number | undefined
+
+  constructor(request: ApplicationRequest, clock: Clock.Clock) {
+    this.request = request
+    this.clock = clock
+    this.admittedAt = millisecondsOf(clock)
+  }
+
+  /** The header block of the response, with its empty line; undefined until there is one. */
+  get head(): string | undefined {
+    return this.headAt === undefined ? undefined : this.headText
+  }
+
+  /** The status of the response, 0 when there was none. */
+  get status(): number {
+    return this.headAt === undefined ? 0 : this.parsedStatus ??= statusOf(this.headText)
+  }
+
+  /** How long it has taken, in milliseconds. */
+  get duration(): number {
+    return (this.endedAt ?? millisecondsOf(this.clock)) - this.admittedAt
+  }
+
+  /** How long its handler has waited to be started (`concurrency`), in milliseconds. */
+  get queueTime(): number {
+    return (this.startedAt ?? this.endedAt ?? millisecondsOf(this.clock)) - this.admittedAt
+  }
+
+  onStart(waited: boolean): void {
+    this.startedAt = waited ? millisecondsOf(this.clock) : this.admittedAt
+  }
+
+  onHead(head: string, bodyLength: number): void {
+    this.headAt = millisecondsOf(this.clock)
+    this.headText = head
+    this.bodySize = bodyLength
+  }
+
+  onStdout(content: Uint8Array): void {
+    if (this.headAt === undefined) this.gather(content)
+    else this.bodySize += content.length
+  }
+
+  onEnd(): void {
+    this.endedAt = millisecondsOf(this.clock)
+  }
+
+  /** Is the whole of a request that no handler has seen. */
+  refuse({ body, head }: Refusal): this {
+    this.isRefused = true
+    this.onHead(head, body.length)
+    this.onEnd()
+    return this
+  }
+
+  private gather(content: Uint8Array): void {
+    let text = ""
+    for (let i = 0; i < content.length && i < maxHeadSize; i++) text += String.fromCharCode(content[i])
+    const before = this.headText.length
+    const head = this.headText + text
+    const end = /\r?\n\r?\n/.exec(head)
+    if (end === null && head.length < maxHeadSize) {
+      this.headText = head
+      return
+    }
+    const length = end === null ? head.length : end.index + end[0].length
+    this.onHead(head.slice(0, length), before + content.length - length)
+  }
+}
+
+// A header block without a Status line is a 200, or a redirect (RFC 3875 6.2).
+const statusOf = (head: string): number => {
+  if (head.startsWith("Status: ")) return Number(head.substring(8, 11))
+  const status = /^status:[ \t]*(\d{3})/im.exec(head)
+  return status !== null ? Number(status[1]) : /^location:/im.test(head) ? 302 : 200
+}

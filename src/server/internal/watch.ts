@@ -1,0 +1,108 @@
+/**
+ * Who watches the requests of a server: a status page, an access log, a slow log, metrics. Each is a Layer that puts what it
+ * wants to be told into the context, and each has a place of its own there, so that no two of them take each other's.
+ */
+import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as NetAddress from "effect/net/NetAddress"
+import { Role } from "../../protocol/FastCgiRecord.ts"
+import type { FastCgiResponse } from "../FastCgiResponse.ts"
+import type { ApplicationRequest } from "./applicationRequest.ts"
+import { Observation } from "./observation.ts"
+import type { Refusal } from "./refusals.ts"
+
+/** What can be seen of a server that runs. */
+export interface WatchedServer {
+  readonly addresses: ReadonlyArray<NetAddress.SocketAddress>
+  /** Connections that are open and read. */
+  readonly connections: () => number
+  /** Connections that `maxConnections` holds back. */
+  readonly connectionsHeld: () => number
+  /** What `FastCgiServer.afterResponse` has left to do. */
+  readonly afterResponse: () => number
+}
+
+/** What somebody who watches is told. All synchronous: it is called between two records. */
+export interface Watcher {
+  /** A server begins. What is returned is called when it has ended. */
+  readonly onServer?: ((server: WatchedServer) => () => void) | undefined
+  /** A page that the server answers itself, whatever its limits are, or undefined. */
+  readonly page?: ((request: ApplicationRequest) => Effect.Effect<FastCgiResponse> | undefined) | undefined
+  /** A request has been admitted. */
+  readonly onAdmitted?: ((observation: Observation) => void) | undefined
+  /** A request that was admitted is over, or one has been refused because of a limit. */
+  readonly onEnded?: ((observation: Observation) => void) | undefined
+}
+
+type Watchers = ReadonlyArray<Watcher>
+
+const place = (name: string) =>
+  Context.Reference<Watchers>(`effect-fastcgi/server/Watchers/${name}`, { defaultValue: () => [] })
+
+/** The places of those who watch. */
+export const places = {
+  accessLog: place("accessLog"),
+  metrics: place("metrics"),
+  slowLog: place("slowLog"),
+  status: place("status")
+}
+
+/** All who watch in a context. */
+export const watchersOf = (context: Context.Context<never>): Watchers =>
+  Object.values(places).flatMap((place) => Context.get(context, place))
+
+/** Tells all of them. */
+export class Watch {
+  private readonly watchers: Watchers
+  private readonly clock: Clock.Clock
+  private leave: ReadonlyArray<() => void>
+
+  constructor(watchers: Iterable<Watcher>, clock: Clock.Clock, server: WatchedServer) {
+    this.watchers = [...new Set(watchers)]
+    this.clock = clock
+    this.leave = this.watchers.flatMap(({ onServer }) => onServer === undefined ? [] : [onServer(server)])
+  }
+
+  /** Whether anybody watches. */
+  get isOn(): boolean {
+    return this.watchers.length > 0
+  }
+
+  /** The server has ended. */
+  end(): void {
+    for (const leave of this.leave) leave()
+    this.leave = []
+  }
+
+  /** Notes the page that answers the request, and returns whether there is one. */
+  hasPage(request: ApplicationRequest): boolean {
+    if (request.role !== Role.Responder) return false
+    for (const { page } of this.watchers) {
+      const answer = page?.(request)
+      if (answer !== undefined) {
+        request.page = answer
+        return true
+      }
+    }
+    return false
+  }
+
+  admitted(request: ApplicationRequest): void {
+    const observation = request.observation = new Observation(request, this.clock)
+    for (const { onAdmitted } of this.watchers) onAdmitted?.(observation)
+  }
+
+  refused(request: ApplicationRequest, refusal: Refusal): void {
+    this.tellEnded(new Observation(request, this.clock).refuse(refusal))
+  }
+
+  ended(observation: Observation): void {
+    observation.onEnd()
+    this.tellEnded(observation)
+  }
+
+  private tellEnded(observation: Observation): void {
+    for (const { onEnded } of this.watchers) onEnded?.(observation)
+  }
+}
