@@ -4,7 +4,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as NetAddress from "effect/net/NetAddress"
 import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiResponse } from "../FastCgiResponse.ts"
