@@ -10,7 +10,9 @@ const withPrograms = [
   "test/examples/**/*.test.ts",
   "test/client/phpFpm.test.ts",
   "test/client/fcgiwrap.test.ts",
-  "test/conformance/command.test.ts"
+  "test/conformance/command.test.ts",
+  "test/cli/request.test.ts",
+  "test/cli/health.test.ts"
 ]
 
 /** Tests that need nothing but memory. */

@@ -19,7 +19,7 @@ const load = `
 
 const steps = [
   [["build", "tsc", "-p", "tsconfig.build.json"], ["types", "tsc", "-p", "tsconfig.json"]],
-  [["lint", "oxlint", "--deny-warnings"], ["format", "dprint", "check"]],
+  [["bundle", "node", "scripts/bundle.js"], ["lint", "oxlint", "--deny-warnings"], ["format", "dprint", "check"]],
   [["unused", "knip", "--no-progress"], ["package", "publint", "--strict"]],
   [["exports", "attw", "--pack", ".", "--profile", "esm-only"], [
     "loads",

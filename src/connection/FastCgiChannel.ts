@@ -13,6 +13,7 @@ import * as Pull from "effect/Pull"
 import * as FastCgiDecoder from "../protocol/FastCgiDecoder.ts"
 import * as FastCgiEncoder from "../protocol/FastCgiEncoder.ts"
 import { type FastCgiRecord, headerLength } from "../protocol/FastCgiRecord.ts"
+import { RecordSplitter } from "./internal/recordSplitter.ts"
 
 /**
  * Decodes arrays of byte chunks to arrays of records.
@@ -157,7 +158,7 @@ export const decodeRaw = <IE>(): Channel.Channel<
 > =>
   Channel.fromTransform((upstream, _scope) =>
     Effect.sync(() => {
-      const splitter = new Splitter()
+      const splitter = new RecordSplitter()
       const pull: Pull.Pull<
         Arr.NonEmptyReadonlyArray<FastCgiRawRecord>,
         FastCgiDecoder.FastCgiDecodeError | IE,
@@ -198,56 +199,6 @@ export const encodeRaw = <IE, Done>(): Channel.Channel<
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
-
-// Bytes on their way to records. They are joined when the next record has come as a whole, so that a record of many chunks is
-// copied once and not once a chunk.
-class Splitter {
-  /** Bytes of a record that is not complete. */
-  size = 0
-  private chunks: Array<Uint8Array> = []
-  private need = headerLength
-
-  push(chunk: Uint8Array, records: Array<FastCgiRawRecord>): void {
-    this.chunks.push(chunk)
-    this.size += chunk.length
-    while (this.size >= this.need) this.split(this.join(), records)
-  }
-
-  private join(): Uint8Array {
-    const bytes = new Uint8Array(this.size)
-    let at = 0
-    for (const chunk of this.chunks) {
-      bytes.set(chunk, at)
-      at += chunk.length
-    }
-    return bytes
-  }
-
-  private split(bytes: Uint8Array, records: Array<FastCgiRawRecord>): void {
-    let at = 0
-    this.need = headerLength
-    while (bytes.length - at >= headerLength) {
-      const content = at + headerLength
-      const padding = content + (bytes[at + 4] << 8 | bytes[at + 5])
-      const end = padding + bytes[at + 6]
-      this.need = end - at
-      if (end > bytes.length) break
-      records.push({
-        version: bytes[at],
-        type: bytes[at + 1],
-        requestId: bytes[at + 2] << 8 | bytes[at + 3],
-        content: bytes.subarray(content, padding),
-        padding: bytes.subarray(padding, end),
-        reserved: bytes[at + 7]
-      })
-      at = end
-      this.need = headerLength
-    }
-    const rest = bytes.subarray(at)
-    this.chunks = rest.length > 0 ? [rest] : []
-    this.size = rest.length
-  }
-}
 
 const joined = (record: FastCgiRawRecord): Uint8Array => {
   const { content, padding, requestId, reserved, type, version } = record

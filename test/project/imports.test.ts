@@ -76,11 +76,11 @@ const table: Record<string, Rules> = {
   },
   // Judges servers by their bytes: of a connection it knows the transport, and nothing of how this package speaks.
   conformance: { folders: ["protocol"], types: ["connection"], packages: [core] },
-  // People type addresses in settings and on the command line.
+  // People type addresses in settings and on the command line. Records are split as by `FastCgiChannel`.
   cli: {
-    folders: ["node", "client", "protocol", "testing", "conformance"],
-    files: ["node/internal/address.ts"],
-    packages: [core, /^effect\/cli\/[A-Z][A-Za-z]*$/, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
+    folders: ["node", "client", "connection", "cgi", "protocol", "conformance"],
+    files: ["node/internal/address.ts", "node/internal/listenerError.ts", "connection/internal/recordSplitter.ts"],
+    packages: [core, http, /^effect\/cli\/[A-Z][A-Za-z]*$/, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   // src/index.ts: the platform-free part, as one namespace a module
   "": { folders: ["protocol", "cgi", "connection", "server"], packages: [] }

@@ -3,7 +3,16 @@
  */
 
 /** The folders of these tests. */
-export const inMemory: ReadonlyArray<string> = ["protocol", "cgi", "connection", "server", "http", "client", "testing"]
+export const inMemory: ReadonlyArray<string> = [
+  "protocol",
+  "cgi",
+  "connection",
+  "server",
+  "http",
+  "client",
+  "testing",
+  "cli"
+]
 
 /** Files in these folders that `npm run test:quick` leaves out, and why they take long. */
 export const slow: ReadonlyMap<string, string> = new Map([
@@ -22,5 +31,9 @@ export const withSockets: ReadonlyMap<string, string> = new Map([
   ["client/phpFpm.test.ts", "php-fpm is a process"],
   ["client/phpFpm.ts", "php-fpm is a process"],
   ["client/fcgiwrap.test.ts", "fcgiwrap is a process"],
-  ["client/target.ts", "a gateway is an HTTP server"]
+  ["client/target.ts", "a gateway is an HTTP server"],
+  ["cli/request.test.ts", "runs the command"],
+  ["cli/health.test.ts", "runs the command"],
+  ["cli/support/app.ts", "listens on a socket"],
+  ["cli/support/command.ts", "runs the command"]
 ])

@@ -2,32 +2,16 @@
  * `effect-fastcgi conformance ADDRESS`: tries a FastCGI server against the specification.
  */
 import * as Argument from "effect/cli/Argument"
-import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import type { SubjectProcess } from "../conformance/Conformance.ts"
-import { addressForms, parseAddress } from "../node/internal/address.ts"
-
-/** A "must" was not met. The report has said which. */
-export class NotConforming extends Data.TaggedError("NotConforming") {
-  override readonly [Runtime.errorExitCode] = 1
-  override readonly [Runtime.errorReported] = false
-}
-
-/** The server could not be tried. */
-export class UsageError extends Data.TaggedError("UsageError")<{ readonly message: string }> {
-  override readonly [Runtime.errorExitCode] = 2
-  override get [CliError.userMessage]() {
-    return this.message
-  }
-}
+import type { SubjectProcess } from "../../conformance/Conformance.ts"
+import { addressForms, addressMistake, parseAddress } from "../../node/internal/address.ts"
+import { type CommandFailure, ExitCode, fail, usage } from "../internal/failure.ts"
 
 const milliseconds = (name: string, byDefault: number, description: string) =>
   Flag.Int(name).pipe(
@@ -70,21 +54,21 @@ export const conformance = Command.make("conformance", {
 }, (options) =>
   Effect.scoped(Effect.gen(function*() {
     const address = parseAddress(options.address)
-    if (address === undefined) return yield* userError(`"${options.address}" is no address. Give ${addressForms}.`)
-    if (options.json && options.markdown) return yield* userError("--json and --markdown exclude each other.")
+    if (address === undefined) return yield* usage(addressMistake(options.address))
+    if (options.json && options.markdown) return yield* usage("--json and --markdown exclude each other.")
     // Only now, so that --help does not wait for it.
-    const Conformance = yield* Effect.promise(() => import("../conformance/Conformance.ts"))
+    const Conformance = yield* Effect.promise(() => import("../../conformance/Conformance.ts"))
     const unknown = options.only.find((row) => !Conformance.cases.some((one) => one.row.startsWith(row)))
-    if (unknown !== undefined) return yield* userError(`No row begins with "${unknown}", which --only asks for.`)
+    if (unknown !== undefined) return yield* usage(`No row begins with "${unknown}", which --only asks for.`)
     if (Option.isSome(options.start) && Option.isSome(options.pid)) {
-      return yield* userError("--start and --pid exclude each other.")
+      return yield* usage("--start and --pid exclude each other.")
     }
 
     const [Report, NodeFastCgiConnector, ServerProcess] = yield* Effect.promise(() =>
       Promise.all([
-        import("../conformance/report.ts"),
-        import("../node/NodeFastCgiConnector.ts"),
-        import("./internal/serverProcess.ts")
+        import("../../conformance/report.ts"),
+        import("../../node/NodeFastCgiConnector.ts"),
+        import("../internal/serverProcess.ts")
       ])
     )
     const deadline = Duration.millis(options.deadline)
@@ -108,7 +92,7 @@ export const conformance = Command.make("conformance", {
         onLine: (line) => text ? Console.log(Report.formatLine(line)) : Effect.void
       }),
       "ConformanceError",
-      (error) => userError(error.message)
+      (error) => usage(error.message)
     )
     yield* Console.log(
       options.json
@@ -117,7 +101,7 @@ export const conformance = Command.make("conformance", {
         ? Report.comparison([report])
         : Report.formatTotals(report)
     )
-    if (Conformance.totals(report).fail > 0) return yield* Effect.fail(new NotConforming())
+    if (Conformance.totals(report).fail > 0) return yield* fail(ExitCode.Found)
   }))).pipe(
     Command.withShortDescription("Try a FastCGI server against the specification."),
     Command.withDescription(
@@ -139,8 +123,6 @@ export const conformance = Command.make("conformance", {
 // Internal
 // -----------------------------------------------------------------------------
 
-const userError = (message: string): Effect.Effect<never, UsageError> => Effect.fail(new UsageError({ message }))
-
 // How long a server may take from its start until it listens.
 const startDeadline = Duration.seconds(10)
 
@@ -148,17 +130,17 @@ const startDeadline = Duration.seconds(10)
 const listens = (
   connect: Effect.Effect<unknown, { readonly message: string }, Scope.Scope>,
   process: SubjectProcess
-): Effect.Effect<void, UsageError> =>
+): Effect.Effect<void, CommandFailure> =>
   Effect.gen(function*() {
-    const attempt: Effect.Effect<void, UsageError> = Effect.flatMap(process.ended, (ended) =>
+    const attempt: Effect.Effect<void, CommandFailure> = Effect.flatMap(process.ended, (ended) =>
       ended !== undefined
-        ? userError(`The server has ended instead of listening: ${ended}.`)
+        ? usage(`The server has ended instead of listening: ${ended}.`)
         : Effect.catch(
           Effect.asVoid(Effect.scoped(connect)),
           () => Effect.andThen(Effect.sleep(50), attempt)
         ))
     yield* Effect.timeoutOrElse(attempt, {
       duration: startDeadline,
-      orElse: () => userError(`The server does not listen ${Duration.format(startDeadline)} after its start.`)
+      orElse: () => usage(`The server does not listen ${Duration.format(startDeadline)} after its start.`)
     })
   })

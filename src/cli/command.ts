@@ -1,0 +1,73 @@
+/**
+ * The `effect-fastcgi` command: its subcommands, and how it ends.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as CliConfig from "effect/cli/CliConfig"
+import * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { LogToStderr } from "effect/References"
+import * as Runtime from "effect/Runtime"
+import { conformance } from "./commands/conformance.ts"
+import { ping, status, values } from "./commands/health.ts"
+import { request } from "./commands/request.ts"
+import { CommandFailure, ExitCode } from "./internal/failure.ts"
+import * as Output from "./internal/output.ts"
+
+const command = Command.make("effect-fastcgi").pipe(
+  Command.withDescription("FastCGI from the command line: ask an application, look at what is said, measure, serve."),
+  Command.withSubcommands([request, ping, values, status, conformance])
+)
+
+/** Runs the command line of this process. */
+export const run = (version: string): void =>
+  Command.run(command, { version }).pipe(
+    Effect.tapError((error) =>
+      error instanceof CommandFailure && error.message !== ""
+        ? Output.note(`effect-fastcgi: ${error.message}`)
+        : Effect.void
+    ),
+    Effect.raceFirst(Output.untilClosed),
+    Effect.provideService(LogToStderr, true),
+    Effect.provide(Layer.mergeAll(
+      NodeServices.layer,
+      CliOutput.layerPresenter(presenter),
+      CliConfig.layer({ builtIns: [GlobalFlag.Help, versionFlag, GlobalFlag.Completions, GlobalFlag.LogLevel] })
+    )),
+    NodeRuntime.runMain({ teardown })
+  )
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// Without the -v of Effect's own, which is --verbose here.
+const versionFlag = GlobalFlag.Action({
+  flag: Flag.Boolean("version").pipe(Flag.withDefault(false), Flag.withDescription("Show version information")),
+  run: GlobalFlag.Version.run
+})
+
+// What cannot be understood is told by a sentence and not by all of the help, which would push it out of sight.
+const presenter: CliOutput.Presenter = {
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? Output.note(
+        [
+          ...event.errors.map((error) => `effect-fastcgi: ${error.message}`),
+          `Usage: ${event.helpDoc.usage}`,
+          `${event.commandPath.join(" ")} --help says more.`
+        ].join("\n")
+      )
+      : CliOutput.defaultPresenter.present(event)
+}
+
+const teardown: Runtime.Teardown = (exit, onExit) =>
+  exit._tag === "Failure" && CliError.isCliError(Cause.squash(exit.cause))
+    ? onExit(ExitCode.Usage)
+    : Runtime.defaultTeardown(exit, onExit)

@@ -1,0 +1,119 @@
+/**
+ * `ping`, `values` and `status`: how an application is.
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Flags from "../internal/flags.ts"
+import * as Target from "../internal/target.ts"
+
+const timeout = Flags.duration("timeout", "How long the answer may take. Default 5 seconds.").pipe(
+  Flag.withDefault(Duration.seconds(5))
+)
+
+const watch = Flag.String("watch").pipe(
+  Flag.withOptionalValue("1s"),
+  Flag.filterMap(Flags.parseDuration, (text) => `--watch takes a time such as 2s or 500ms, not "${text}"`),
+  Flag.withMetavar("time"),
+  Flag.withDescription("Ask again and again until ctrl-C: every second, or --watch=5s."),
+  Flag.optional,
+  Flag.map(Option.getOrUndefined)
+)
+
+const pingFlags = {
+  address: Target.address,
+  path: Flags.text("path", "path", "The page that is to answer with 200. Default: /ping, and any answer will do."),
+  response: Flags.text("response", "text", "What the page has to answer, \"pong\" for php-fpm."),
+  timeout,
+  watch,
+  json: Flags.json("what came")
+}
+
+/** What the command line of `ping` says. */
+export type PingOptions = Command.Command.Config.Infer<typeof pingFlags>
+
+/** `ping`. */
+export const ping = Command.make(
+  "ping",
+  pingFlags,
+  (options) => Effect.flatMap(Effect.promise(() => import("../health/ping.ts")), ({ run }) => run(options))
+).pipe(
+  Command.withShortDescription("See whether an application answers: a health check."),
+  Command.withDescription(
+    "Asks for php-fpm's ping page, or another one, with a request. Exits with 0 when the application answers. Without " +
+      "--path and --response every answer counts, an error page as well. Exits with 1 when the page is not as it " +
+      "should be, 3 when nobody listens, 4 when no answer came in time, and 5 when what came is no answer."
+  ),
+  Command.withExamples([
+    { command: "effect-fastcgi ping /run/php/php-fpm.sock --response pong", description: "php-fpm with ping.path" },
+    { command: "effect-fastcgi ping 127.0.0.1:9000 --path /health --timeout 2s", description: "A page of an app" },
+    { command: "effect-fastcgi ping /run/app.sock --watch", description: "Once a second" }
+  ])
+)
+
+const valuesFlags = {
+  address: Target.address,
+  names: Argument.String("name").pipe(
+    Argument.variadic(),
+    Argument.withDescription("Which values. Default FCGI_MAX_CONNS, FCGI_MAX_REQS and FCGI_MPXS_CONNS.")
+  ),
+  timeout,
+  json: Flags.json("the values")
+}
+
+/** What the command line of `values` says. */
+export type ValuesOptions = Command.Command.Config.Infer<typeof valuesFlags>
+
+/** `values`. */
+export const values = Command.make(
+  "values",
+  valuesFlags,
+  (options) => Effect.flatMap(Effect.promise(() => import("../health/values.ts")), ({ run }) => run(options))
+).pipe(
+  Command.withShortDescription("Ask what an application says of itself (GET_VALUES)."),
+  Command.withDescription(
+    "Sends GET_VALUES: how many connections and requests the application takes at once, and whether it takes several " +
+      "requests on one connection. php-fpm tells the last only; libfcgi does not answer before a request comes."
+  ),
+  Command.withExamples([{
+    command: "effect-fastcgi values /run/app.sock",
+    description: "What the specification names"
+  }])
+)
+
+const statusFlags = {
+  address: Target.address,
+  path: Flag.String("path").pipe(
+    Flag.withDefault("/status"),
+    Flag.withMetavar("path"),
+    Flag.withDescription("pm.status_path of the pool. Default /status.")
+  ),
+  workers: Flags.toggle("workers", "Show what each worker does, with the URLs that they serve."),
+  openmetrics: Flags.toggle("openmetrics", "Print it as OpenMetrics, for Prometheus."),
+  timeout,
+  watch,
+  json: Flags.json("it, under php-fpm's own names,")
+}
+
+/** What the command line of `status` says. */
+export type StatusOptions = Command.Command.Config.Infer<typeof statusFlags>
+
+/** `status`. */
+export const status = Command.make(
+  "status",
+  statusFlags,
+  (options) => Effect.flatMap(Effect.promise(() => import("../health/status.ts")), ({ run }) => run(options))
+).pipe(
+  Command.withShortDescription("Show how busy a php-fpm pool is."),
+  Command.withDescription(
+    "Asks php-fpm for its status page, which pm.status_path of the pool has to name. Exits with 0 when it came, 1 when " +
+      "the pool has none, 3 when nobody listens, 4 when no worker was free in time."
+  ),
+  Command.withExamples([
+    { command: "effect-fastcgi status /run/php/php-fpm.sock --workers --watch", description: "What the workers do" },
+    { command: "effect-fastcgi status 127.0.0.1:9000 --openmetrics", description: "For Prometheus" }
+  ])
+)
