@@ -5,7 +5,7 @@
  * Nothing of a connection is changed, and little of it is kept: of each request the headers of some records and the first
  * bytes of their contents, until the request has ended. What a page has asked for is kept longer, for the last 100 pages.
  */
-import { FastCgiListener, FastCgiRecord, type FastCgiRequest, type FastCgiTransport } from "effect-fastcgi"
+import { FastCgiListener, FastCgiRecord, type FastCgiRequest, FastCgiTransport } from "effect-fastcgi"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -187,42 +187,12 @@ class Connection {
 const recorded = (
   transport: FastCgiTransport.FastCgiTransport,
   connection: Connection
-): FastCgiTransport.FastCgiTransport => ({
-  get peer() {
-    return transport.peer
-  },
-  pull: Effect.map(transport.pull, (chunks) => {
-    connection.read(chunks)
-    return chunks
-  }),
-  flowUnsafe: (reader) =>
-    transport.flowUnsafe({
-      onRead: (chunks) => {
-        connection.read(chunks)
-        reader.onRead(chunks)
-      },
-      onReadEnd: () => reader.onReadEnd(),
-      onReadDefect: (defect) => reader.onReadDefect(defect)
-    }),
-  pauseUnsafe: () => transport.pauseUnsafe(),
-  resumeUnsafe: () => transport.resumeUnsafe(),
-  observeUnsafe: (observer) =>
-    transport.observeUnsafe({
-      onDrain: () => observer.onDrain(),
-      onClose: () => {
-        connection.closed()
-        observer.onClose()
-      }
-    }),
-  writeUnsafe: (chunks) => {
-    connection.wrote(chunks)
-    transport.writeUnsafe(chunks)
-  },
-  pendingUnsafe: () => transport.pendingUnsafe(),
-  endUnsafe: () => transport.endUnsafe(),
-  destroyUnsafe: () => transport.destroyUnsafe(),
-  resetUnsafe: () => transport.resetUnsafe()
-})
+): FastCgiTransport.FastCgiTransport =>
+  FastCgiTransport.tap(transport, {
+    onRead: (chunks) => connection.read(chunks),
+    onWrite: (chunks) => connection.wrote(chunks),
+    onClose: () => connection.closed()
+  })
 
 // A request
 

@@ -268,7 +268,8 @@ export const tap = (transport: FastCgiTransport, tap: FastCgiTap): FastCgiTransp
     flowUnsafe: (reader) =>
       transport.flowUnsafe({
         onRead(chunks) {
-          tap.onRead?.(chunks)
+          // Whoever listens may keep them.
+          tap.onRead?.(copied(chunks))
           reader.onRead(chunks)
         },
         onReadEnd() {
@@ -297,6 +298,11 @@ export const tap = (transport: FastCgiTransport, tap: FastCgiTap): FastCgiTransp
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const copied = ([first, ...others]: Arr.NonEmptyReadonlyArray<Uint8Array>): Arr.NonEmptyReadonlyArray<Uint8Array> => [
+  new Uint8Array(first),
+  ...others.map((chunk) => new Uint8Array(chunk))
+]
 
 // A transport whose input is what `connect` makes of its output. What runs for it ends with it, or with the scope.
 const overStreams = <E, R1, R2>(

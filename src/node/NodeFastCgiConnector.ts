@@ -8,11 +8,12 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import { duration, required } from "../settings/settings.ts"
 import { addressForms, parseAddress } from "./internal/address.ts"
 import { errorCode, errorText, formatHost, formatPath } from "./internal/listenerError.ts"
+import { ReadingSocket } from "./internal/readingSocket.ts"
 import { pathProblem } from "./internal/socketPath.ts"
 import { fromSocket } from "./internal/socketTransport.ts"
 
@@ -121,10 +122,12 @@ export const connect = (
       const socket = yield* Effect.try({
         try: () =>
           isPath
-            ? Net.connect({ path: options.path, allowHalfOpen: true })
-            : Net.connect({ host: options.host ?? "127.0.0.1", port: options.port, allowHalfOpen: true }),
+            ? new ReadingSocket().connect({ path: options.path })
+            : new ReadingSocket().connect({ host: options.host ?? "127.0.0.1", port: options.port }),
         catch: (cause) => connectError(name, isPath, cause)
       })
+      // Before it is connected: what the application sends at once is not lost.
+      const transport = fromSocket(socket)
       const close = Effect.sync(() => socket.destroy())
       yield* restore(Effect.timeoutOrElse(connected(socket, name, isPath), {
         duration: timeout,
@@ -132,7 +135,7 @@ export const connect = (
       }))
         .pipe(Effect.onError(() => close))
       yield* Scope.addFinalizer(scope, close)
-      return fromSocket(socket)
+      return transport
     })
   )
 }

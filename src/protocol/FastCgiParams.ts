@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
-import { decodeUtf8, latin1, latin1Bytes, utf8ToLatin1 } from "./internal/text.ts"
+import { decodeUtf8, latin1, latin1Bytes, utf8ToLatin1, writeLatin1 } from "./internal/text.ts"
 
 /**
  * What is wrong with encoded name-value pairs:
@@ -111,7 +111,7 @@ export interface FastCgiParams extends Iterable<readonly [name: string, value: s
  */
 export const fromEntries = (
   entries: Iterable<readonly [name: string | Uint8Array, value: string | Uint8Array]>
-): FastCgiParams => makeParams(encodePairs(entries))
+): FastCgiParams => new Params(pairsText(entries))
 
 /**
  * Decodes pairs that are there in one piece, such as the content of GET_VALUES_RESULT. No limit applies.
@@ -133,16 +133,7 @@ export const fromBytes = (bytes: Uint8Array): FastCgiParams | FastCgiParamsError
  */
 export const encodePairs = (
   entries: Iterable<readonly [name: string | Uint8Array, value: string | Uint8Array]>
-): Uint8Array => {
-  // One character per byte, and all of them written at once: a sixth of what it takes to encode each string for itself.
-  let text = ""
-  for (const [name, value] of entries) {
-    const nameText = toLatin1(name)
-    const valueText = toLatin1(value)
-    text += lengthText(nameText.length) + lengthText(valueText.length) + nameText + valueText
-  }
-  return latin1Bytes(text)
-}
+): Uint8Array => latin1Bytes(pairsText(entries))
 
 /**
  * Puts the PARAMS of one request together.
@@ -186,7 +177,16 @@ export const defaultMaxParamsCount = 10_000
 // Internal
 // -----------------------------------------------------------------------------
 
-const makeParams = (bytes: Uint8Array): FastCgiParams => new Params(bytes)
+// Pairs as they are sent, one character per byte: to write all of them at once takes a sixth of encoding each string for itself.
+const pairsText = (entries: Iterable<readonly [name: string | Uint8Array, value: string | Uint8Array]>): string => {
+  let text = ""
+  for (const [name, value] of entries) {
+    const nameText = toLatin1(name)
+    const valueText = toLatin1(value)
+    text += lengthText(nameText.length) + lengthText(valueText.length) + nameText + valueText
+  }
+  return text
+}
 
 // A length as it is sent (SPEC 3.4), one character per byte.
 const lengthText = (length: number): string =>
@@ -212,29 +212,40 @@ const notAscii = /[^\x00-\x7f]/
 const secret =
   /^(?:REDIRECT_){0,9}(?:REMOTE_PASSWD|PHP_AUTH_PW|HTTP_AUTHORIZATION|HTTP_PROXY_AUTHORIZATION|HTTP_COOKIE|HTTP_X_API_KEY)$/
 
-// The pairs in `bytes` are complete: the decoder has checked.
-class Params implements FastCgiParams {
-  readonly bytes: Uint8Array
-  // All of `bytes`, one character per byte: values are cheap slices of it.
-  private text: string | undefined
+// The length at a place of pairs as text.
+const lengthAt = (text: string, at: number): number => {
+  const first = text.charCodeAt(at)
+  return first < 0x80
+    ? first
+    : (first & 0x7f) << 24 | text.charCodeAt(at + 1) << 16 | text.charCodeAt(at + 2) << 8 | text.charCodeAt(at + 3)
+}
 
-  constructor(bytes: Uint8Array) {
-    this.bytes = bytes
+// The pairs are kept as text, one character per byte: values are cheap slices of it, and nothing of the read that brought them
+// is. The decoder has checked that they are complete.
+class Params implements FastCgiParams {
+  private readonly text: string
+
+  constructor(text: string) {
+    this.text = text
+  }
+
+  get bytes(): Uint8Array {
+    return latin1Bytes(this.text)
   }
 
   get(name: string): string | undefined {
     const value = this.getLatin1(name)
-    return value === undefined || !notAscii.test(value) ? value : decodeUtf8(this.getBytes(name)!) ?? value
+    return value === undefined ? undefined : decoded(value)
   }
 
   getLatin1(name: string): string | undefined {
     const at = this.find(name)
-    return at === -1 ? undefined : this.latin1().substring(at, at + this.foundLength)
+    return at === -1 ? undefined : this.text.substring(at, at + this.foundLength)
   }
 
   getBytes(name: string): Uint8Array | undefined {
-    const at = this.find(name)
-    return at === -1 ? undefined : this.bytes.subarray(at, at + this.foundLength)
+    const value = this.getLatin1(name)
+    return value === undefined ? undefined : latin1Bytes(value)
   }
 
   getAll(name: string): ReadonlyArray<string> {
@@ -254,13 +265,12 @@ class Params implements FastCgiParams {
   }
 
   scanLatin1(f: (text: string, nameStart: number, valueStart: number, valueEnd: number) => void): void {
-    const bytes = this.bytes
-    const text = this.latin1()
-    for (let at = 0; at < bytes.length;) {
-      const nameLength = readLength(bytes, at)
-      at += bytes[at] < 0x80 ? 1 : 4
-      const valueLength = readLength(bytes, at)
-      at += bytes[at] < 0x80 ? 1 : 4
+    const text = this.text
+    for (let at = 0; at < text.length;) {
+      const nameLength = lengthAt(text, at)
+      at += text.charCodeAt(at) < 0x80 ? 1 : 4
+      const valueLength = lengthAt(text, at)
+      at += text.charCodeAt(at) < 0x80 ? 1 : 4
       const valueStart = at + nameLength
       const valueEnd = valueStart + valueLength
       f(text, at, valueStart, valueEnd)
@@ -289,18 +299,10 @@ class Params implements FastCgiParams {
     return this.toJSON()
   }
 
-  *[Symbol.iterator](): Iterator<readonly [name: string, value: string]> {
-    const bytes = this.bytes
-    for (let at = 0; at < bytes.length;) {
-      const nameLength = readLength(bytes, at)
-      at += bytes[at] < 0x80 ? 1 : 4
-      const valueLength = readLength(bytes, at)
-      at += bytes[at] < 0x80 ? 1 : 4
-      const valueAt = at + nameLength
-      const end = valueAt + valueLength
-      yield [this.string(at, valueAt), this.string(valueAt, end)]
-      at = end
-    }
+  [Symbol.iterator](): Iterator<readonly [name: string, value: string]> {
+    const pairs: Array<readonly [name: string, value: string]> = []
+    this.forEachLatin1((name, value) => pairs.push([decoded(name), decoded(value)]))
+    return pairs[Symbol.iterator]()
   }
 
   private foundLength = 0
@@ -313,22 +315,21 @@ class Params implements FastCgiParams {
   }
 
   private findLatin1(name: string): number {
-    const bytes = this.bytes
-    const text = this.latin1()
-    const length = bytes.length
+    const text = this.text
+    const length = text.length
     const wanted = name.length
     let found = -1
     for (let at = 0; at < length;) {
-      let nameLength = bytes[at]
+      let nameLength = text.charCodeAt(at)
       if (nameLength < 0x80) at++
       else {
-        nameLength = readLength(bytes, at)
+        nameLength = lengthAt(text, at)
         at += 4
       }
-      let valueLength = bytes[at]
+      let valueLength = text.charCodeAt(at)
       if (valueLength < 0x80) at++
       else {
-        valueLength = readLength(bytes, at)
+        valueLength = lengthAt(text, at)
         at += 4
       }
       const valueAt = at + nameLength
@@ -340,16 +341,10 @@ class Params implements FastCgiParams {
     }
     return found
   }
-
-  private latin1(): string {
-    return this.text ??= latin1(this.bytes, 0, this.bytes.length)
-  }
-
-  private string(start: number, end: number): string {
-    const text = this.latin1().substring(start, end)
-    return notAscii.test(text) ? decodeUtf8(this.bytes.subarray(start, end)) ?? text : text
-  }
 }
+
+// What one character per byte says.
+const decoded = (text: string): string => notAscii.test(text) ? decodeUtf8(latin1Bytes(text)) ?? text : text
 
 // Where the intrinsics are frozen, the limit cannot be set.
 const stackTraceLimit = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit")
@@ -366,16 +361,13 @@ const problem = (tag: FastCgiParamsErrorReason["_tag"], message: string): FastCg
   return error
 }
 
-// A view is copied when it keeps a buffer of this many bytes alive that is mostly something else.
-const pinnedLimit = 16 * 1024
-
 class Decoder implements FastCgiParamsDecoder {
   private readonly maxSize: number
   private readonly maxCount: number
-  // One fragment is kept as the view that came; more are gathered in `bytes`, which then has room to grow.
-  private bytes = empty.bytes
+  // One fragment is kept as text; more are gathered in `bytes`, which then has room to grow.
+  private text = ""
+  private bytes: Uint8Array | undefined
   private size = 0
-  private owned = false
   // Where the next pair begins, which may be beyond what has arrived.
   private next = 0
   private count = 0
@@ -386,9 +378,12 @@ class Decoder implements FastCgiParamsDecoder {
   }
 
   push(content: Uint8Array): FastCgiParamsError | undefined {
-    if (this.size + content.length > this.maxSize) return this.tooLarge(this.size + content.length)
-    this.append(content)
-    return this.scan()
+    const size = this.size + content.length
+    if (size > this.maxSize) return this.tooLarge(size)
+    if (this.size > 0) return this.scan(this.append(content, size), size)
+    this.text = latin1(content, 0, size)
+    this.size = size
+    return this.scan(content, size)
   }
 
   end(): FastCgiParams | FastCgiParamsError {
@@ -398,14 +393,10 @@ class Decoder implements FastCgiParamsDecoder {
         `PARAMS end inside pair ${this.count + (this.next > this.size ? 0 : 1)}, after ${this.size} bytes`
       )
     }
-    const bytes = this.bytes.length === this.size ? this.bytes : this.bytes.subarray(0, this.size)
-    const pinned = bytes.buffer.byteLength
-    return makeParams(pinned > pinnedLimit && this.size * 4 < pinned ? bytes.slice() : bytes)
+    return new Params(this.bytes === undefined ? this.text : latin1(this.bytes, 0, this.size))
   }
 
-  private scan(): FastCgiParamsError | undefined {
-    const bytes = this.bytes
-    const size = this.size
+  private scan(bytes: Uint8Array, size: number): FastCgiParamsError | undefined {
     let at = this.next
     while (at < size) {
       const pair = at
@@ -429,21 +420,17 @@ class Decoder implements FastCgiParamsDecoder {
     return undefined
   }
 
-  private append(content: Uint8Array): void {
-    if (this.size === 0) {
-      this.bytes = content
-      this.size = content.length
-      return
-    }
-    const size = this.size + content.length
-    if (!this.owned || size > this.bytes.length) {
+  private append(content: Uint8Array, size: number): Uint8Array {
+    let bytes = this.bytes
+    if (bytes === undefined || size > bytes.length) {
       const grown = new Uint8Array(Math.max(size, Math.min(2 * this.size, this.maxSize)))
-      grown.set(this.bytes.subarray(0, this.size))
-      this.bytes = grown
-      this.owned = true
+      if (bytes === undefined) writeLatin1(grown, 0, this.text)
+      else grown.set(bytes.subarray(0, this.size))
+      bytes = this.bytes = grown
     }
-    this.bytes.set(content, this.size)
+    bytes.set(content, this.size)
     this.size = size
+    return bytes
   }
 
   private tooLarge(size: number): FastCgiParamsError {
@@ -460,4 +447,4 @@ class Decoder implements FastCgiParamsDecoder {
  * @category constructors
  * @since 0.1.0
  */
-export const empty: FastCgiParams = new Params(new Uint8Array(0))
+export const empty: FastCgiParams = new Params("")

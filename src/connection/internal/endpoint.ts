@@ -23,6 +23,21 @@ type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
 /** No records. */
 export const noRecords: ReadonlyArray<FastCgiRecord> = []
 
+// The records with their content in memory of their own.
+const copied = (records: ReadonlyArray<FastCgiRecord>): ReadonlyArray<FastCgiRecord> => {
+  let size = 0
+  for (const record of records) if ("content" in record) size += record.content.length
+  const bytes = new Uint8Array(size)
+  let at = 0
+  return records.map((record) => {
+    if (!("content" in record) || record.content.length === 0) return record
+    const start = at
+    bytes.set(record.content, at)
+    at += record.content.length
+    return { ...record, content: bytes.subarray(start, at) }
+  })
+}
+
 /** One end of a connection. */
 export abstract class Endpoint<Request extends { readonly requestId: number }>
   implements FastCgiTransportObserver, FastCgiTransportReader, OutputObserver, InputOwner
@@ -85,6 +100,8 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
     let error: FastCgiDecoder.FastCgiDecodeError | undefined
     for (let i = 0; i < chunks.length && error === undefined; i++) error = this.decoder.push(chunks[i], records)
     this.dispatch(records, error)
+    // They are views of the read, which the transport takes back.
+    if (this.parked.length > 0) this.parked = copied(this.parked)
   }
 
   onReadEnd(): void {

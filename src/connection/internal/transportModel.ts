@@ -40,7 +40,10 @@ export interface FastCgiTransportObserver {
  * @since 0.1.0
  */
 export interface FastCgiTransportReader {
-  /** Takes what has arrived, as a pull would give it. */
+  /**
+   * Takes what has arrived, as a pull would give it, but for one thing: the chunks are the transport's again when this has
+   * returned, which may read the next bytes into them. So what is to be kept of them is copied.
+   */
   readonly onRead: (chunks: readonly [Uint8Array, ...Array<Uint8Array>]) => void
   /** The peer has half-closed. Nothing more is read. Not called once this end is closed. */
   readonly onReadEnd: () => void

@@ -13,6 +13,7 @@ import { LimitedLog } from "../../server/internal/limitedLog.ts"
 import { accessLists, peerOf, refuse, warnOfAccess } from "./access.ts"
 import { watchDescriptors } from "./descriptors.ts"
 import { listenerError } from "./listenerError.ts"
+import { acceptReadingSockets } from "./readingSocket.ts"
 import { fromSocket } from "./socketTransport.ts"
 
 /** What a server that listens now is bound to. */
@@ -68,9 +69,11 @@ export const acceptor = Effect.fnUntraced(function*(
   const server = new Net.Server({ allowHalfOpen: true })
 
   // Accepted while nobody ran the listener. Each holds a bounded amount, and one whose peer has gone away is forgotten.
-  const held = new Set<Net.Socket>()
+  const held = new Set<FastCgiTransport>()
   let accept: ((transport: FastCgiTransport) => void) | undefined
   let accepted = 0
+  let open = 0
+  let whenClosed: (() => void) | undefined
   // They come in bursts.
   const errors = new LimitedLog(context)
   const failed = (kind: string, message: string) => {
@@ -86,34 +89,30 @@ export const acceptor = Effect.fnUntraced(function*(
     )
   )
 
-  const forget = function(this: Net.Socket) {
-    held.delete(this)
+  const closed = () => {
+    if (--open === 0) whenClosed?.()
   }
-  const ignore = () => {}
 
   server.on("connection", (socket) => {
     accepted++
+    open++
+    socket.on("close", closed)
     descriptors.accepted(socket)
     if (admits !== undefined && !admits(peerOf(socket))) {
       refuse(socket)
       return
     }
+    const transport = fromSocket(socket, { watchesPeer: true })
     if (accept !== undefined) {
-      accept(fromSocket(socket, { watchesPeer: true }))
+      accept(transport)
       return
     }
-    held.add(socket)
-    socket.on("close", forget)
-    socket.on("error", ignore)
+    held.add(transport)
+    transport.observeUnsafe({
+      onDrain: () => {},
+      onClose: () => held.delete(transport)
+    })
   })
-
-  const release = (socket: Net.Socket, accept: (transport: FastCgiTransport) => void) => {
-    held.delete(socket)
-    socket.off("close", forget)
-    const transport = fromSocket(socket, { watchesPeer: true })
-    socket.off("error", ignore)
-    accept(transport)
-  }
 
   let unlinked = false
   const unlink = (bound: Bound) => {
@@ -133,6 +132,7 @@ export const acceptor = Effect.fnUntraced(function*(
       Effect.onError(() => Effect.sync(() => server.close())),
       Effect.tap(() =>
         Effect.sync(() => {
+          acceptReadingSockets(server)
           server.on("error", (cause) =>
             failed("accept", `A connection could not be accepted on ${name}: ${cause.message}`))
         })
@@ -142,7 +142,7 @@ export const acceptor = Effect.fnUntraced(function*(
       Effect.sync(() => {
         descriptors.stop()
         close(bound)
-        for (const socket of held) socket.destroy()
+        for (const transport of held) transport.destroyUnsafe()
       })
   )
   yield* warnOfAccess(name, bound.address, lists)
@@ -157,7 +157,8 @@ export const acceptor = Effect.fnUntraced(function*(
           return
         }
         accept = onConnection
-        for (const socket of held) release(socket, onConnection)
+        for (const transport of held) onConnection(transport)
+        held.clear()
         return Effect.sync(() => {
           accept = undefined
         })
@@ -183,8 +184,8 @@ export const acceptor = Effect.fnUntraced(function*(
         }
         // Nothing before it: whoever connects between the last look and this is reset.
         close(bound)
-        // Emitted when the last connection has ended.
-        server.once("close", done)
+        if (open === 0) return done()
+        whenClosed = done
         // Once more after a process that had no CPU for so long has read what has come meanwhile: timers go first.
         timer = setTimeout(() => setImmediate(done), lastRequestTime)
       }

@@ -17,6 +17,7 @@ import {
 } from "../../connection/FastCgiTransport.ts"
 import { inetAddress } from "./inetAddress.ts"
 import { unwatchPeer, watchPeer } from "./peerWatch.ts"
+import { ReadingSocket, type Taker } from "./readingSocket.ts"
 
 /** How many bytes wait for a pull before the socket is paused. Node reads up to as much again before it stops. */
 export const maxUnpulled = 64 * 1024
@@ -56,7 +57,7 @@ type Addressed = Pick<Net.Socket, "remoteAddress" | "remotePort">
 
 const nothing = new Uint8Array(0)
 
-class SocketTransport implements FastCgiTransport {
+class SocketTransport implements FastCgiTransport, Taker {
   private readonly duplex: Duplex
   // The same where it is a socket of the operating system.
   private readonly socket: Net.Socket | undefined
@@ -89,7 +90,8 @@ class SocketTransport implements FastCgiTransport {
     this.socket = socket
     this.addressed = addressed
     this.watchesPeer = watchesPeer
-    duplex.on("data", (chunk: Uint8Array) => this.received(chunk))
+    if (duplex instanceof ReadingSocket) duplex.taker = this
+    else duplex.on("data", (chunk: Uint8Array) => this.onBytes(chunk, false))
     duplex.on("end", () => this.ended())
     duplex.on("error", (error) => {
       this.error = error
@@ -178,13 +180,14 @@ class SocketTransport implements FastCgiTransport {
     return this.error === undefined ? Cause.done() : Effect.fail(connectionLost(this.error))
   }
 
-  private received(chunk: Uint8Array): void {
+  /** Takes what has been read, which is overwritten by the next read when it is `lent`. */
+  onBytes(chunk: Uint8Array, lent: boolean): void {
     // What waits goes first.
     if (this.flow !== undefined && !this.flowPaused && this.chunks.length === 0) {
       this.hand(this.flow, [chunk])
       return
     }
-    this.chunks.push(chunk)
+    this.chunks.push(lent ? new Uint8Array(chunk) : chunk)
     this.unpulled += chunk.length
     if (this.reader !== undefined) this.wake()
     else if (this.unpulled >= maxUnpulled && !this.paused) {
