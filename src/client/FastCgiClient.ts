@@ -1,18 +1,22 @@
 /**
- * The web server's side of FastCGI: a connection to an application that carries requests one after the other, or many
- * at once, each streamed in both directions.
+ * The web server's side of FastCGI: requests to an application, each streamed in both directions, over one connection that
+ * carries them one after the other or many at once, or over a pool of connections.
  *
  * Where a connection comes from is an Effect that makes a `FastCgiTransport`; the platform modules have some.
  *
  * @since 0.1.0
  */
+import type * as Config from "effect/Config"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import type * as FastCgiParams from "../protocol/FastCgiParams.ts"
 import { FastCgiClientError } from "./FastCgiClientError.ts"
+import * as FastCgiPool from "./FastCgiPool.ts"
 import { defaults, open, request, toResponse } from "./internal/request.ts"
 
 /**
@@ -128,15 +132,15 @@ export interface FastCgiGetValuesOptions {
 }
 
 /**
- * A connection to an application.
+ * What requests are sent with: a connection, or a pool of them.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FastCgiClient {
   /**
-   * Sends a request and returns at once, with the answer to come. The body is sent in the background, while the answer
-   * is read; sending stops when the request has ended. Waits while the connection carries `maxRequests` already.
+   * Sends a request and returns with the answer to come: at once, but see `FastCgiPool`. The body is sent in the background,
+   * while the answer is read; sending stops when the request has ended. Waits while there is no connection that has room.
    *
    * Closing the scope gives the request up if it has not ended: with ABORT_REQUEST (SPEC 5.4) when others are on the
    * connection, otherwise by closing the connection, which is the abort that every application understands.
@@ -144,6 +148,25 @@ export interface FastCgiClient {
   readonly request: <E = never, R = never>(
     request: FastCgiClientRequest<E, R>
   ) => Effect.Effect<FastCgiClientResponse, FastCgiClientError, R | Scope.Scope>
+}
+
+/**
+ * The client of the context.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const FastCgiClient: Context.Service<FastCgiClient, FastCgiClient> = Context.Service<FastCgiClient>(
+  "effect-fastcgi/FastCgiClient"
+)
+
+/**
+ * A connection to an application.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FastCgiClientConnection extends FastCgiClient {
   /**
    * Asks for variables of the application (SPEC 4.1) and returns those that it knows; none, when it answers
    * UNKNOWN_TYPE (SPEC 4.2). Fails with `Timeout` when nothing comes. php-fpm tells FCGI_MPXS_CONNS only.
@@ -161,8 +184,8 @@ export interface FastCgiClient {
 }
 
 /**
- * Opens a connection to an application. It lives as long as the scope; closing it fails what is still active with
- * `Closed`.
+ * Opens one connection to an application. It lives as long as the scope; closing it fails what is still active with
+ * `Closed`. What is to go on when the connection is lost asks a pool: `layer`.
  *
  * Fails with `ConnectFailed` when there is no connection.
  *
@@ -188,7 +211,7 @@ export interface FastCgiClient {
  */
 export const make = <E = never, R = never>(
   options: FastCgiClientOptions<E, R>
-): Effect.Effect<FastCgiClient, FastCgiClientError, R | Scope.Scope> => {
+): Effect.Effect<FastCgiClientConnection, FastCgiClientError, R | Scope.Scope> => {
   const keepConnection = options.keepConnection ?? true
   return Effect.map(
     open(options.connect, {
@@ -197,7 +220,7 @@ export const make = <E = never, R = never>(
       maxUnreadMultiplexed: options.maxUnreadMultiplexed ?? defaults.maxUnreadMultiplexed,
       stallTimeout: options.stallTimeout ?? defaults.stallTimeout
     }),
-    (connection): FastCgiClient => ({
+    (connection): FastCgiClientConnection => ({
       request: (options) => Effect.map(request(connection, options, keepConnection), toResponse),
       getValues: (names, options) =>
         Effect.timeoutOrElse(connection.getValues(names), {
@@ -216,6 +239,63 @@ export const make = <E = never, R = never>(
     })
   )
 }
+
+/**
+ * Provides a client whose requests go out over a pool of connections to one application or to several. See `FastCgiPool`.
+ *
+ * **Example** (Calling php-fpm from a handler)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import { FastCgiClient } from "effect-fastcgi/client"
+ * import { NodeFastCgiConnector } from "effect-fastcgi/node"
+ *
+ * const report = Effect.gen(function*() {
+ *   const client = yield* FastCgiClient.FastCgiClient
+ *   const { stdout } = yield* client.request({
+ *     params: [["REQUEST_METHOD", "GET"], ["SCRIPT_FILENAME", "/srv/app/report.php"]]
+ *   })
+ *   return yield* Stream.mkString(Stream.decodeText(stdout))
+ * }).pipe(Effect.scoped)
+ *
+ * export const program = Effect.provide(report, FastCgiClient.layer({
+ *   connect: NodeFastCgiConnector.connect({ path: "/run/php/php-fpm.sock" }),
+ *   keepConnection: true,
+ *   maxConnections: 4
+ * }))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <E = never, R = never>(
+  options: FastCgiPool.FastCgiPoolOptions<E, R>
+): Layer.Layer<FastCgiClient, never, Exclude<R, Scope.Scope>> => Layer.effect(FastCgiClient, FastCgiPool.make(options))
+
+/**
+ * Provides the pool of the context as a client.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFromPool: Layer.Layer<FastCgiClient, never, FastCgiPool.FastCgiPool> = Layer.effect(
+  FastCgiClient,
+  FastCgiPool.FastCgiPool
+)
+
+/**
+ * Provides what `layer` does, with options from `FastCgiPool.config`, or from another `Config` value, besides those that are
+ * given.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = <E = never, R = never>(
+  options: FastCgiPool.FastCgiPoolOptions<E, R>,
+  settings: Config.Wrap<FastCgiPool.FastCgiPoolSettings> = FastCgiPool.config
+): Layer.Layer<FastCgiClient, Config.ConfigError, Exclude<R, Scope.Scope>> =>
+  Layer.provide(layerFromPool, FastCgiPool.layerConfig(options, settings))
 
 // -----------------------------------------------------------------------------
 // Internal

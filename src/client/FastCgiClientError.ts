@@ -103,6 +103,26 @@ export interface Timeout {
 }
 
 /**
+ * All `maxConnections` of a pool are in use, and `maxWaiting` requests wait for one already. Nothing was sent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PoolFull {
+  readonly _tag: "PoolFull"
+}
+
+/**
+ * No connection of a pool got free within `waitTimeout`. Nothing was sent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PoolTimeout {
+  readonly _tag: "PoolTimeout"
+}
+
+/**
  * The stream given as STDIN or DATA failed, so the request was aborted. `cause` is its error.
  *
  * @category models
@@ -159,6 +179,8 @@ export type FastCgiClientErrorReason =
   | UnknownRole
   | BadHead
   | Timeout
+  | PoolFull
+  | PoolTimeout
   | BodyFailed
   | Stalled
   | Closed

@@ -15,10 +15,23 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Settings from "../settings/settings.ts"
 import * as FastCgiHttpClient from "./FastCgiHttpClient.ts"
-import type { FastCgiUpstreamOptions } from "./FastCgiHttpClient.ts"
+import type { FastCgiExchangeOptions } from "./FastCgiHttpClient.ts"
+import * as FastCgiPool from "./FastCgiPool.ts"
 import { makeForward } from "./internal/forward.ts"
 import { failed, refuse, toResponse } from "./internal/gatewayResponse.ts"
-import * as Pool from "./internal/pool.ts"
+import { PoolTypeId } from "./internal/pool.ts"
+import { withSettings } from "./internal/settings.ts"
+
+/**
+ * Options of `fromPool` and `layerFromPool`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiGatewayFromPoolOptions extends FastCgiExchangeOptions {
+  /** The name of this server that the application is told: SERVER_NAME. Default: the host that the client asked. */
+  readonly serverName?: string | undefined
+}
 
 /**
  * Options of `make` and `layer`.
@@ -26,10 +39,9 @@ import * as Pool from "./internal/pool.ts"
  * @category options
  * @since 0.1.0
  */
-export interface FastCgiGatewayOptions<E = never, R = never> extends FastCgiUpstreamOptions<E, R> {
-  /** The name of this server that the application is told: SERVER_NAME. Default: the host that the client asked. */
-  readonly serverName?: string | undefined
-}
+export interface FastCgiGatewayOptions<E = never, R = never>
+  extends FastCgiGatewayFromPoolOptions, FastCgiPool.FastCgiPoolOptions<E, R>
+{}
 
 /**
  * An HTTP app, to be served by any `HttpServer` or mounted in a router.
@@ -54,11 +66,14 @@ export type FastCgiGateway = Effect.Effect<
  * for nginx, are dropped; each `Set-Cookie` stays a line of its own. What the application writes to STDERR is logged as
  * with `FastCgiHttpClient`.
  *
+ * Requests share connections, wait for one, and are sent again as `FastCgiPool` says. Where the server traces a request, the
+ * application gets a span of its own as HTTP_TRACEPARENT; otherwise what the client sent passes.
+ *
  * A client that goes away aborts its request, usually by closing the connection to the application. A response that is
  * cut after its head is cut for the client as well.
  *
  * Where there is no response, the client gets a page that says so in plain words: 503 when the application is
- * overloaded, 504 when it takes longer than `connectTimeout`, `headTimeout` or `bodyTimeout`, otherwise 502. The error
+ * overloaded or no connection gets free, 504 when it takes longer than `connectTimeout`, `headTimeout` or `bodyTimeout`, otherwise 502. The error
  * itself, which may name the application's socket, is logged as a warning and is not on the page.
  *
  * The application sees the path as nginx resolves it, see `CgiParams.fromRequest`; a target that nginx refuses, such as one
@@ -75,9 +90,21 @@ export type FastCgiGateway = Effect.Effect<
  */
 export const make = <E = never, R = never>(
   options: FastCgiGatewayOptions<E, R>
-): Effect.Effect<FastCgiGateway, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
-  return Effect.gen(function*() {
-    const forward = makeForward(yield* Pool.make(options), options, yield* Effect.serviceOption(FileSystem))
+): Effect.Effect<FastCgiGateway, never, Exclude<R, Scope.Scope> | Scope.Scope> =>
+  Effect.flatMap(FastCgiPool.make(options), (pool) => fromPool(pool, options))
+
+/**
+ * Creates the HTTP app over a pool that others may use, too. See `make`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromPool = (
+  pool: FastCgiPool.FastCgiPool,
+  options: FastCgiGatewayFromPoolOptions = {}
+): Effect.Effect<FastCgiGateway> =>
+  Effect.gen(function*() {
+    const forward = makeForward(pool[PoolTypeId], options, yield* Effect.serviceOption(FileSystem))
     return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
       forward(request).pipe(
         Effect.map(toResponse),
@@ -89,7 +116,6 @@ export const make = <E = never, R = never>(
         Effect.interruptible
       ))
   })
-}
 
 /**
  * Serves the gateway with the `HttpServer` of the context.
@@ -119,6 +145,22 @@ export const layer = <E = never, R = never>(
   Layer.unwrap(Effect.map(make(options), (gateway) => HttpServer.serve(gateway)))
 
 /**
+ * Serves the gateway over the pool of the context with the `HttpServer` of the context. See `fromPool`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFromPool = (
+  options?: FastCgiGatewayFromPoolOptions
+): Layer.Layer<never, never, HttpServer.HttpServer | FastCgiPool.FastCgiPool> =>
+  Layer.unwrap(
+    Effect.map(
+      Effect.flatMap(FastCgiPool.FastCgiPool, (pool) => fromPool(pool, options)),
+      (gateway) => HttpServer.serve(gateway)
+    )
+  )
+
+/**
  * How the application is asked, from settings of the environment: those of `FastCgiHttpClient.config`, and
  * `FASTCGI_UPSTREAM_SERVER_NAME` for `serverName`.
  *
@@ -131,12 +173,12 @@ export const config: Config.Config<FastCgiGatewaySettings> = Config.map(
 )
 
 /**
- * The options of `layerConfig`: all but `connect`, which is code, and `params`.
+ * The options of `layerConfig`: all but `connect` and `ping`, which are code, and `params`.
  *
  * @category options
  * @since 0.1.0
  */
-export type FastCgiGatewaySettings = Omit<FastCgiGatewayOptions, "connect" | "params">
+export type FastCgiGatewaySettings = Omit<FastCgiGatewayOptions, "connect" | "ping" | "params">
 
 /**
  * Serves the gateway with options from `config`, or from another `Config` value, besides those that are given. See
@@ -150,5 +192,5 @@ export const layerConfig = <E = never, R = never>(
   settings: Config.Wrap<FastCgiGatewaySettings> = config
 ): Layer.Layer<never, Config.ConfigError, HttpServer.HttpServer | Exclude<R, Scope.Scope>> =>
   Layer.unwrap(
-    Effect.map(Config.unwrap(settings), (settings) => layer(FastCgiHttpClient.withSettings(options, settings)))
+    Effect.map(Config.unwrap(settings), (settings) => layer(withSettings(options, settings)))
   )

@@ -16,36 +16,22 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as CgiParams from "../cgi/CgiParams.ts"
-import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import * as Settings from "../settings/settings.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
+import * as FastCgiPool from "./FastCgiPool.ts"
 import { exchange } from "./internal/exchange.ts"
-import * as Pool from "./internal/pool.ts"
+import { PoolTypeId } from "./internal/pool.ts"
 import * as RequestBody from "./internal/requestBody.ts"
 import { FastCgiHttpResponse } from "./internal/response.ts"
+import { withSettings } from "./internal/settings.ts"
 
 /**
- * How an application is reached and what it is told, common to `FastCgiHttpClient` and `FastCgiGateway`.
+ * How an application is asked and what it is told, common to `FastCgiHttpClient` and `FastCgiGateway`.
  *
  * @category options
  * @since 0.1.0
  */
-export interface FastCgiUpstreamOptions<E = never, R = never> {
-  /** Opens a connection. Each is closed with the scope of the pool, or when it is of no more use. */
-  readonly connect: Effect.Effect<FastCgiTransport, E, R>
-  /**
-   * Whether connections are kept for further requests (SPEC 5.1). php-fpm gives a worker to each of them, idle or not.
-   * Default false.
-   */
-  readonly keepConnection?: boolean | undefined
-  /** How many requests a connection may carry at the same time; above 1 the application must multiplex. Default 1. */
-  readonly maxRequests?: number | undefined
-  /** How many idle connections are kept. Default 16. */
-  readonly maxIdle?: number | undefined
-  /** How long an idle connection is kept, give or take as much again. Default 60 seconds. */
-  readonly idleTimeout?: Duration.Input | undefined
-  /** How long connecting may take, if `connect` does not give up before. Default 30 seconds. */
-  readonly connectTimeout?: Duration.Input | undefined
+export interface FastCgiExchangeOptions {
   /**
    * How long the response's head may take once the request has been sent. Default 60 seconds for the gateway, else for
    * ever.
@@ -87,17 +73,37 @@ export interface FastCgiUpstreamOptions<E = never, R = never> {
 }
 
 /**
- * Options of `make` and `layer`.
+ * The same, and how the application is reached: the options of a pool of its own.
  *
  * @category options
  * @since 0.1.0
  */
-export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiUpstreamOptions<E, R> {
+export interface FastCgiUpstreamOptions<E = never, R = never>
+  extends FastCgiExchangeOptions, FastCgiPool.FastCgiPoolOptions<E, R>
+{}
+
+/**
+ * Options of `fromPool` and `layerFromPool`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiHttpClientFromPoolOptions extends FastCgiExchangeOptions {
   /** The client's address that the application is told: REMOTE_ADDR. Default "127.0.0.1". */
   readonly remoteAddress?: string | undefined
   /** The client's port that the application is told: REMOTE_PORT. Default none. */
   readonly remotePort?: number | undefined
 }
+
+/**
+ * Options of `make` and `layer`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiHttpClientOptions<E = never, R = never>
+  extends FastCgiHttpClientFromPoolOptions, FastCgiPool.FastCgiPoolOptions<E, R>
+{}
 
 /**
  * Creates an `HttpClient` whose requests go to a FastCGI application. Scheme, host, path and query of the URL become
@@ -112,10 +118,8 @@ export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiU
  * What the application writes to STDERR is logged as warnings, a line each with the request and its SCRIPT_FILENAME, control
  * characters in hexadecimal: up to 64 KiB of a request in ten seconds, and then how much was left out.
  *
- * A request without body or with bytes in memory, and a method that may run twice (RFC 9110 §9.2.2), is sent again on a
- * new connection when a kept one was closed before anything came back. Any other goes out on a kept connection that
- * has been idle for 50 ms, or on a new one in the place of one that has not: php-fpm closes a connection a moment after the
- * last answer of a worker (`pm.max_requests`).
+ * Requests share connections, wait for one, and are sent again as `FastCgiPool` says. Their spans, which `HttpClient` makes, reach
+ * the application as HTTP_TRACEPARENT.
  *
  * A connection whose answer is complete is closed when END_REQUEST does not come within 30 seconds.
  *
@@ -145,13 +149,25 @@ export interface FastCgiHttpClientOptions<E = never, R = never> extends FastCgiU
  */
 export const make = <E = never, R = never>(
   options: FastCgiHttpClientOptions<E, R>
-): Effect.Effect<HttpClient.HttpClient, never, Exclude<R, Scope.Scope> | Scope.Scope> => {
+): Effect.Effect<HttpClient.HttpClient, never, Exclude<R, Scope.Scope> | Scope.Scope> =>
+  Effect.flatMap(FastCgiPool.make(options), (pool) => fromPool(pool, options))
+
+/**
+ * Creates an `HttpClient` whose requests go out over a pool that others may use, too. See `make`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromPool = (
+  fastCgiPool: FastCgiPool.FastCgiPool,
+  options: FastCgiHttpClientFromPoolOptions = {}
+): Effect.Effect<HttpClient.HttpClient> => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? Duration.infinity)
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? Duration.infinity)
-  return Effect.zipWith(
-    Pool.make(options),
+  const pool = fastCgiPool[PoolTypeId]
+  return Effect.map(
     Effect.serviceOption(FileSystem),
-    (pool, fileSystem) =>
+    (fileSystem) =>
       HttpClient.make((request, url, signal, fiber) => {
         const scope = Scope.makeUnsafe()
         const abort = () => {
@@ -197,12 +213,23 @@ export const layer = <E = never, R = never>(
   Layer.effect(HttpClient.HttpClient, make(options))
 
 /**
- * The options of `layerConfig`: all but `connect`, which is code, and `params`.
+ * Provides an `HttpClient` whose requests go out over the pool of the context. See `fromPool`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFromPool = (
+  options?: FastCgiHttpClientFromPoolOptions
+): Layer.Layer<HttpClient.HttpClient, never, FastCgiPool.FastCgiPool> =>
+  Layer.effect(HttpClient.HttpClient, Effect.flatMap(FastCgiPool.FastCgiPool, (pool) => fromPool(pool, options)))
+
+/**
+ * The options of `layerConfig`: all but `connect` and `ping`, which are code, and `params`.
  *
  * @category options
  * @since 0.1.0
  */
-export type FastCgiUpstreamSettings = Omit<FastCgiUpstreamOptions, "connect" | "params">
+export type FastCgiUpstreamSettings = FastCgiPool.FastCgiPoolSettings & Omit<FastCgiExchangeOptions, "params">
 
 /**
  * How an application is asked, from settings of the environment, each of which may be left out: `FASTCGI_UPSTREAM_MAX_IDLE`
@@ -211,22 +238,23 @@ export type FastCgiUpstreamSettings = Omit<FastCgiUpstreamOptions, "connect" | "
  * @category configuration
  * @since 0.1.0
  */
-export const config: Config.Config<FastCgiUpstreamSettings> = Config.all({
-  keepConnection: Settings.flag("FASTCGI_UPSTREAM_KEEP_CONNECTION"),
-  maxRequests: Settings.count("FASTCGI_UPSTREAM_MAX_REQUESTS"),
-  maxIdle: Settings.count("FASTCGI_UPSTREAM_MAX_IDLE"),
-  idleTimeout: Settings.duration("FASTCGI_UPSTREAM_IDLE_TIMEOUT"),
-  connectTimeout: Settings.duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT"),
-  headTimeout: Settings.duration("FASTCGI_UPSTREAM_HEAD_TIMEOUT"),
-  bodyTimeout: Settings.duration("FASTCGI_UPSTREAM_BODY_TIMEOUT"),
-  maxHeadSize: Settings.size("FASTCGI_UPSTREAM_MAX_HEAD_SIZE"),
-  endAtClose: Settings.flag("FASTCGI_UPSTREAM_END_AT_CLOSE"),
-  gatherBody: Settings.flag("FASTCGI_UPSTREAM_GATHER_BODY"),
-  maxGatheredSize: Settings.size("FASTCGI_UPSTREAM_MAX_GATHERED_SIZE"),
-  documentRoot: Settings.text("FASTCGI_UPSTREAM_DOCUMENT_ROOT"),
-  scriptFilename: Settings.text("FASTCGI_UPSTREAM_SCRIPT_FILENAME"),
-  scriptName: Settings.text("FASTCGI_UPSTREAM_SCRIPT_NAME")
-})
+export const config: Config.Config<FastCgiUpstreamSettings> = Config.map(
+  Config.all([
+    FastCgiPool.config,
+    Config.all({
+      headTimeout: Settings.duration("FASTCGI_UPSTREAM_HEAD_TIMEOUT"),
+      bodyTimeout: Settings.duration("FASTCGI_UPSTREAM_BODY_TIMEOUT"),
+      maxHeadSize: Settings.size("FASTCGI_UPSTREAM_MAX_HEAD_SIZE"),
+      endAtClose: Settings.flag("FASTCGI_UPSTREAM_END_AT_CLOSE"),
+      gatherBody: Settings.flag("FASTCGI_UPSTREAM_GATHER_BODY"),
+      maxGatheredSize: Settings.size("FASTCGI_UPSTREAM_MAX_GATHERED_SIZE"),
+      documentRoot: Settings.text("FASTCGI_UPSTREAM_DOCUMENT_ROOT"),
+      scriptFilename: Settings.text("FASTCGI_UPSTREAM_SCRIPT_FILENAME"),
+      scriptName: Settings.text("FASTCGI_UPSTREAM_SCRIPT_NAME")
+    })
+  ]),
+  ([pool, exchange]) => ({ ...pool, ...exchange })
+)
 
 /**
  * Provides what `layer` does, with options from `config`, or from another `Config` value, besides those that are given.
@@ -253,15 +281,6 @@ export const layerConfig = <E = never, R = never>(
 ): Layer.Layer<HttpClient.HttpClient, Config.ConfigError, Exclude<R, Scope.Scope>> =>
   Layer.unwrap(Effect.map(Config.unwrap(settings), (settings) => layer(withSettings(options, settings))))
 
-/** @internal What is given holds before what is set. */
-export const withSettings = <Options extends FastCgiUpstreamOptions<unknown, unknown>>(
-  options: Options,
-  settings: FastCgiUpstreamSettings
-): Options => {
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
-  return { ...options, ...settings, ...given }
-}
-
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
@@ -279,7 +298,7 @@ const reasonOf = (error: FastCgiClientError | RequestBody.RequestBodyError | Cgi
 const toRequest = (
   request: HttpClientRequest.HttpClientRequest,
   url: URL,
-  options: FastCgiHttpClientOptions<unknown, unknown>,
+  options: FastCgiHttpClientFromPoolOptions,
   fileSystem: Option.Option<FileSystem>
 ) =>
   RequestBody.fromHttpBody(request.body).pipe(

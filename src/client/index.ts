@@ -7,6 +7,8 @@
 export * as FastCgiAuthorization from "./FastCgiAuthorization.ts"
 export * as FastCgiClient from "./FastCgiClient.ts"
 export * as FastCgiClientError from "./FastCgiClientError.ts"
+export * as FastCgiClientMetrics from "./FastCgiClientMetrics.ts"
 export * as FastCgiGateway from "./FastCgiGateway.ts"
 export * as FastCgiHttpClient from "./FastCgiHttpClient.ts"
 export * as FastCgiPhp from "./FastCgiPhp.ts"
+export * as FastCgiPool from "./FastCgiPool.ts"

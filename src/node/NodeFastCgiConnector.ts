@@ -12,6 +12,7 @@ import type * as Net from "node:net"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import { duration, required } from "../settings/settings.ts"
 import { addressForms, parseAddress } from "./internal/address.ts"
+import { makePatient } from "./internal/fullBacklog.ts"
 import { errorCode, errorText, formatHost, formatPath } from "./internal/listenerError.ts"
 import { ReadingSocket } from "./internal/readingSocket.ts"
 import { pathProblem } from "./internal/socketPath.ts"
@@ -21,6 +22,7 @@ import { fromSocket } from "./internal/socketTransport.ts"
  * Why there is no connection:
  *
  * - `Refused`: nothing listens there (any more)
+ * - `BacklogFull`: a UNIX socket's backlog was full for all of `connectTimeout`
  * - `NotFound`: there is no such path or host
  * - `PermissionDenied`: the socket's mode, or its directory's, keeps this process out
  * - `Unreachable`: the network says that there is no way to the host
@@ -33,6 +35,7 @@ import { fromSocket } from "./internal/socketTransport.ts"
  */
 export type FastCgiConnectErrorReason =
   | { readonly _tag: "Refused" }
+  | { readonly _tag: "BacklogFull" }
   | { readonly _tag: "NotFound" }
   | { readonly _tag: "PermissionDenied" }
   | { readonly _tag: "Unreachable" }
@@ -81,6 +84,9 @@ export type NodeFastCgiConnectorOptions =
 /**
  * Connects. The connection is closed with the scope; interrupting closes it as well.
  *
+ * Where the backlog of a UNIX socket is full, which Linux says at once (EAGAIN), it is tried again until `connectTimeout`; of several
+ * that connect with the same Effect one tries, and the others wait in order.
+ *
  * **Example** (Asking an application)
  *
  * ```ts
@@ -109,6 +115,12 @@ export const connect = (
       message: `Cannot connect to ${name}: no answer within ${Duration.format(timeout)}. ` +
         "Check the address and the firewall, and whether the application hangs."
     })
+  const stillFull = () =>
+    new FastCgiConnectError({
+      reason: { _tag: "BacklogFull" },
+      message: `Cannot connect to ${name}: its backlog was full for ${Duration.format(timeout)}. ` +
+        "The application accepts too few connections: it hangs, or needs more workers."
+    })
   const problem = isPath ? pathProblem(options.path) : undefined
   if (problem !== undefined) {
     const where = problem.reason === "Empty" ? "Cannot connect" : `Cannot connect to ${name}`
@@ -116,7 +128,7 @@ export const connect = (
       new FastCgiConnectError({ reason: { _tag: "InvalidPath" }, message: `${where}: ${problem.message}` })
     )
   }
-  return Effect.uninterruptibleMask((restore) =>
+  const attempt = Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const scope = yield* Effect.scope
       const socket = yield* Effect.try({
@@ -129,15 +141,22 @@ export const connect = (
       // Before it is connected: what the application sends at once is not lost.
       const transport = fromSocket(socket)
       const close = Effect.sync(() => socket.destroy())
-      yield* restore(Effect.timeoutOrElse(connected(socket, name, isPath), {
-        duration: timeout,
-        orElse: () => Effect.fail(timedOut())
-      }))
-        .pipe(Effect.onError(() => close))
+      yield* restore(connected(socket, name, isPath)).pipe(Effect.onError(() => close))
       yield* Scope.addFinalizer(scope, close)
       return transport
     })
   )
+  const patient = makePatient(attempt, ({ reason }) => reason._tag === "BacklogFull")
+  return Effect.suspend(() => {
+    let full = false
+    const opened = patient(() => {
+      full = true
+    })
+    return Effect.timeoutOrElse(opened, {
+      duration: timeout,
+      orElse: () => Effect.fail(full ? stillFull() : timedOut())
+    })
+  })
 }
 
 /**
@@ -200,7 +219,7 @@ const connectError = (name: string, isPath: boolean, cause: unknown): FastCgiCon
           "directories: see the option mode of the listener."
       )
     case "EAGAIN":
-      return error("Refused", "the application accepts nothing, and its backlog is full.")
+      return error("BacklogFull", "the application accepts nothing, and its backlog is full.")
     case "EPROTOTYPE":
       return error("NotFound", "that is a socket of another kind. Correct the path.")
     case "EHOSTUNREACH":

@@ -48,17 +48,24 @@ export const upstreamSettings = [
   "FASTCGI_UPSTREAM_CONNECT_TIMEOUT",
   "FASTCGI_UPSTREAM_DOCUMENT_ROOT",
   "FASTCGI_UPSTREAM_END_AT_CLOSE",
+  "FASTCGI_UPSTREAM_FAIL_TIMEOUT",
   "FASTCGI_UPSTREAM_GATHER_BODY",
   "FASTCGI_UPSTREAM_HEAD_TIMEOUT",
   "FASTCGI_UPSTREAM_IDLE_TIMEOUT",
   "FASTCGI_UPSTREAM_KEEP_CONNECTION",
+  "FASTCGI_UPSTREAM_MAX_CONNECTIONS",
+  "FASTCGI_UPSTREAM_MAX_FAILS",
   "FASTCGI_UPSTREAM_MAX_GATHERED_SIZE",
   "FASTCGI_UPSTREAM_MAX_HEAD_SIZE",
   "FASTCGI_UPSTREAM_MAX_IDLE",
   "FASTCGI_UPSTREAM_MAX_REQUESTS",
+  "FASTCGI_UPSTREAM_MAX_REQUESTS_PER_CONNECTION",
+  "FASTCGI_UPSTREAM_MAX_WAITING",
+  "FASTCGI_UPSTREAM_MIN_IDLE",
   "FASTCGI_UPSTREAM_SCRIPT_FILENAME",
   "FASTCGI_UPSTREAM_SCRIPT_NAME",
-  "FASTCGI_UPSTREAM_SERVER_NAME"
+  "FASTCGI_UPSTREAM_SERVER_NAME",
+  "FASTCGI_UPSTREAM_WAIT_TIMEOUT"
 ] as const
 
 /** How the text of a number, of a number of bytes and of a duration is read. */
@@ -77,6 +84,14 @@ export const expectations = {
 
 /** A whole number from 1. */
 export const count = (name: string) => setting(name, expectations.count, parseCount)
+
+/** The same, or none at all. */
+export const countOrUnbounded = (name: string) =>
+  setting(
+    name,
+    `${expectations.count}, or "unbounded"`,
+    (text) => text === "unbounded" ? text : parseCount(text)
+  )
 
 /** A number of bytes, or one with a unit: 65536, 64 KiB. */
 export const size = (name: string) => setting(name, expectations.bytes, parseSize)

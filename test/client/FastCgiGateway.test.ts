@@ -611,7 +611,8 @@ describe("FastCgiGateway", () => {
   describe("says in words, and leaves the details to the log,", () => {
     const page = (
       options: Parameters<typeof start>[0],
-      act: (app: Application.Application) => Effect.Effect<unknown>
+      act: (app: Application.Application) => Effect.Effect<unknown>,
+      request?: Parameters<typeof raw>[1]
     ) =>
       Effect.gen(function*() {
         const lines: Array<string> = []
@@ -619,7 +620,7 @@ describe("FastCgiGateway", () => {
           lines.push(`${logLevel} ${String(message)}`)
         })
         const { app, port } = yield* Effect.provide(start(options), Logger.layer([logger]))
-        const [response] = yield* Effect.all([raw(port), Effect.forkScoped(Effect.flatMap(app, act))], {
+        const [response] = yield* Effect.all([raw(port, request), Effect.forkScoped(Effect.flatMap(app, act))], {
           concurrency: "unbounded"
         })
         assert.deepStrictEqual(all(response, "content-type"), ["text/html; charset=utf-8"])
@@ -643,7 +644,8 @@ describe("FastCgiGateway", () => {
 
     it.live("that the application closed the connection: 502", () =>
       Effect.gen(function*() {
-        const response = yield* page({}, close)
+        // A GET would be sent again.
+        const response = yield* page({}, close, { method: "POST" })
         assert.strictEqual(response.status, 502)
         assert.include(response.body, "The application closed the connection before it answered")
         assert.include(response.log, "502: the application closed the connection before it answered")

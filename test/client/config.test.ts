@@ -3,7 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { FastCgiResponse, FastCgiServer } from "effect-fastcgi"
-import { FastCgiGateway, FastCgiHttpClient } from "effect-fastcgi/client"
+import { FastCgiGateway, FastCgiHttpClient, FastCgiPool } from "effect-fastcgi/client"
 import { FastCgiTest } from "effect-fastcgi/testing"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
@@ -21,6 +21,13 @@ const settings = {
   FASTCGI_UPSTREAM_MAX_IDLE: "2",
   FASTCGI_UPSTREAM_IDLE_TIMEOUT: "5 seconds",
   FASTCGI_UPSTREAM_CONNECT_TIMEOUT: "6 seconds",
+  FASTCGI_UPSTREAM_MAX_CONNECTIONS: "32",
+  FASTCGI_UPSTREAM_MAX_WAITING: "64",
+  FASTCGI_UPSTREAM_WAIT_TIMEOUT: "9 seconds",
+  FASTCGI_UPSTREAM_MIN_IDLE: "1",
+  FASTCGI_UPSTREAM_MAX_REQUESTS_PER_CONNECTION: "500",
+  FASTCGI_UPSTREAM_MAX_FAILS: "unbounded",
+  FASTCGI_UPSTREAM_FAIL_TIMEOUT: "10 seconds",
   FASTCGI_UPSTREAM_HEAD_TIMEOUT: "7 seconds",
   FASTCGI_UPSTREAM_BODY_TIMEOUT: "8 seconds",
   FASTCGI_UPSTREAM_MAX_HEAD_SIZE: "8 KiB",
@@ -33,12 +40,23 @@ const settings = {
   FASTCGI_UPSTREAM_SERVER_NAME: "example.test"
 }
 
-const upstream = {
+const pool: FastCgiPool.FastCgiPoolSettings = {
   keepConnection: true,
   maxRequests: 4,
+  maxConnections: 32,
+  maxWaiting: 64,
+  waitTimeout: Duration.seconds(9),
+  minIdle: 1,
   maxIdle: 2,
   idleTimeout: Duration.seconds(5),
+  maxRequestsPerConnection: 500,
   connectTimeout: Duration.seconds(6),
+  maxFails: "unbounded",
+  failTimeout: Duration.seconds(10)
+}
+
+const upstream: FastCgiHttpClient.FastCgiUpstreamSettings = {
+  ...pool,
   headTimeout: Duration.seconds(7),
   bodyTimeout: Duration.seconds(8),
   maxHeadSize: 8192,
@@ -51,8 +69,9 @@ const upstream = {
 }
 
 describe("config", () => {
-  it.effect("reads every option of the client, and of the gateway", () =>
+  it.effect("reads every option of the pool, the client and the gateway", () =>
     Effect.gen(function*() {
+      assert.deepStrictEqual(yield* FastCgiPool.config, pool)
       assert.deepStrictEqual(yield* FastCgiHttpClient.config, upstream)
       assert.deepStrictEqual(yield* FastCgiGateway.config, { ...upstream, serverName: "example.test" })
     }).pipe(provider(settings)))

@@ -256,16 +256,30 @@ describe("pools connections", () => {
       yield* app.untilEnd
     }))
 
-  it.effect("and sends nothing again when the first connection dies: it was not idle", () =>
+  it.effect("and sends a request again when its first connection dies, once", () =>
     Effect.gen(function*() {
       const { connect, nth, opened } = yield* applications()
       const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
       const exit = yield* Effect.forkScoped(Effect.exit(client.get(url)))
+      for (const n of [1, 2]) {
+        const app = yield* nth(n)
+        yield* untilRequest(app, 1)
+        yield* app.close
+      }
+      const died = within(() => "the failure of a request whose connections died")(Fiber.join(exit))
+      assert.strictEqual(reasonOf(yield* died), "TransportError ConnectionLost")
+      assert.strictEqual(opened.length, 2)
+    }))
+
+  it.effect("but not what may not run twice", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
+      const exit = yield* Effect.forkScoped(Effect.exit(client.post(url)))
       const app = yield* nth(1)
       yield* untilRequest(app, 1)
       yield* app.close
-      const died = within(() => "the failure of a request whose first connection died")(Fiber.join(exit))
-      assert.strictEqual(reasonOf(yield* died), "TransportError ConnectionLost")
+      assert.strictEqual(reasonOf(yield* Fiber.join(exit)), "TransportError ConnectionLost")
       assert.strictEqual(opened.length, 1)
     }))
 

@@ -76,6 +76,71 @@ describe("a connector", () => {
       })
     }))
 
+  // A process that is stopped accepts nothing: its backlog takes two connections.
+  const stopped = Effect.gen(function*() {
+    const path = `${yield* temporaryDirectory}/app.sock`
+    const program = `require("node:net").createServer((socket) => socket.pipe(socket))
+      .listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => console.log("ready"))`
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() => ChildProcess.spawn(process.execPath, ["-e", program])),
+      (child) => Effect.sync(() => child.kill("SIGKILL"))
+    )
+    yield* nextEvent(child.stdout, "data")
+    child.kill("SIGSTOP")
+    // Sent is not yet stopped: State is the third word of the line.
+    const stat = `/proc/${child.pid}/stat`
+    while (Fs.readFileSync(stat, "utf8").split(") ")[1][0] !== "T") yield* Effect.sleep(1)
+    return { path, child }
+  })
+
+  it.live.skipIf(process.platform !== "linux")(
+    "waits while the backlog is full, in order",
+    () =>
+      Effect.gen(function*() {
+        const { child, path } = yield* stopped
+        const connect = NodeFastCgiConnector.connect({ path })
+        const order: Array<number> = []
+        const fibers = yield* Effect.forEach(
+          Array.from({ length: 20 }, (_, i) => i),
+          (i) =>
+            Effect.forkScoped(Effect.tap(connect, () => Effect.sync(() => order.push(i))), { startImmediately: true })
+        )
+        yield* Effect.sleep(50)
+        assert.isBelow(order.length, 4)
+        // One that is interrupted leaves the line.
+        yield* Fiber.interrupt(fibers[10])
+        child.kill("SIGCONT")
+        for (const [i, fiber] of fibers.entries()) {
+          if (i === 10) continue
+          const transport = yield* Fiber.join(fiber)
+          transport.writeUnsafe([Buffer.from(`hello ${i}`)])
+          assert.strictEqual(yield* pullText(transport), `hello ${i}`)
+        }
+        assert.deepStrictEqual(order, order.toSorted((a, b) => a - b))
+        assert.strictEqual(order.length, 19)
+      })
+  )
+
+  it.live.skipIf(process.platform !== "linux")(
+    "says that the backlog was full for all of connectTimeout",
+    () =>
+      Effect.gen(function*() {
+        const { path } = yield* stopped
+        const connect = NodeFastCgiConnector.connect({ path, connectTimeout: "50 millis" })
+        const exits = yield* Effect.forEach(Array.from({ length: 5 }), () => Effect.exit(connect), {
+          concurrency: "unbounded"
+        })
+        assert.strictEqual(exits.filter(Exit.isFailure).length, 3)
+        const { message, reason } = yield* Effect.flip(Effect.scoped(connect))
+        assert.strictEqual(reason._tag, "BacklogFull")
+        assert.strictEqual(
+          message,
+          `Cannot connect to ${path}: its backlog was full for 50ms. The application accepts too few connections: it hangs, ` +
+            "or needs more workers."
+        )
+      })
+  )
+
   it.live("says that the path is none that a socket can have", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory

@@ -143,7 +143,7 @@ export const multiplexed: Upstream = (connect) =>
   Effect.gen(function*() {
     const scope = yield* Effect.scope
     const one = yield* Semaphore.make(1)
-    let last: FastCgiClient.FastCgiClient | undefined
+    let last: FastCgiClient.FastCgiClientConnection | undefined
     const current = one.withPermit(Effect.gen(function*() {
       if (last?.openUnsafe() !== true) {
         last = yield* Scope.provide(FastCgiClient.make({ connect, maxRequests: 64 }), scope)

@@ -15,6 +15,8 @@ export interface ConnectionOptions {
   readonly stallTimeout: Duration.Input
   /** Called whenever a request has ended or the connection is closed. */
   readonly onChange?: (() => void) | undefined
+  /** Called when a request has ended, with what it has ended with as its `outcome`. */
+  readonly onEnd?: ((request: ClientRequest) => void) | undefined
 }
 
 export interface BeginOptions {
@@ -43,6 +45,8 @@ export class ClientRequest {
   readonly stderr: InputStream<FastCgiClientError>
   readonly end = Deferred.makeUnsafe<RequestEnd, FastCgiClientError>()
   state: WebServerState = webServerStates.active
+  /** When it was begun, in milliseconds, for whoever measures. */
+  begunAt = 0
   /** STDOUT bytes that have arrived. */
   received = 0
   /** Whether the last record of the request, the empty STDIN or DATA, has been written. */

@@ -71,6 +71,12 @@ const notForResponder: Description = {
   hint: "It is no Responder for this gateway."
 }
 
+const busy: Description = {
+  status: 503,
+  title: "The application is busy",
+  hint: "Too many requests wait for it already. Try again in a moment."
+}
+
 const descriptions: { readonly [Tag in FastCgiClientError["reason"]["_tag"]]?: Description } = {
   ConnectFailed: {
     status: 502,
@@ -87,6 +93,8 @@ const descriptions: { readonly [Tag in FastCgiClientError["reason"]["_tag"]]?: D
     title: "The application is overloaded",
     hint: "It has as many requests as it takes. Try again in a moment."
   },
+  PoolFull: busy,
+  PoolTimeout: busy,
   Timeout: {
     status: 504,
     title: "The application did not answer in time",

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
+import type * as Tracer from "effect/Tracer"
 import * as CgiResponse from "../../cgi/CgiResponse.ts"
 import type { Chunks } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
@@ -16,6 +17,8 @@ import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import { fail } from "./failures.ts"
 import { logStderr } from "./log.ts"
 import type { Begun, Pool } from "./pool.ts"
+import { repeatsOf } from "./repeats.ts"
+import { annotate } from "./tracing.ts"
 
 export interface ExchangeOptions {
   readonly method: string
@@ -25,6 +28,8 @@ export interface ExchangeOptions {
   /** How long to wait for the next part of the body. */
   readonly bodyTimeout: Duration.Duration
   readonly maxHeadSize: number | undefined
+  /** What is to be told where the request has gone. */
+  readonly span?: Tracer.Span | undefined
 }
 
 export interface Exchange {
@@ -44,37 +49,21 @@ export interface Exchange {
  * Sends a request and waits for the head of the response. The request is given up with the scope, unless the response
  * is complete by then.
  */
-export const exchange = <E, R, RP>(
-  pool: Pool<RP>,
+export const exchange = <E, R>(
+  pool: Pool,
   request: FastCgiClientRequest<E, R>,
   options: ExchangeOptions
-): Effect.Effect<Exchange, FastCgiClientError, R | Scope.Scope> => {
-  const mayRunTwice = repeatable(request, options.method)
-  const attempt = (fresh: boolean) =>
-    Effect.flatMap(
-      pool.request(request, fresh, mayRunTwice),
-      (begun) =>
-        Effect.withFiber<Exchange, FastCgiClientError, R | Scope.Scope>((fiber) => {
-          pool.fork(logStderr(begun.request.stderr, request.params), fiber.context)
-          return Effect.catch(head(begun, options), (error) =>
-            !fresh && begun.reused && mayRunTwice && diedIdle(error)
-              ? attemptFresh
-              : Effect.fail(error))
-        })
-    )
-  const attemptFresh: Effect.Effect<Exchange, FastCgiClientError, R | Scope.Scope> = Effect.suspend(() => attempt(true))
-  return attempt(false)
-}
-
-// A kept connection may be closed by the application while the request is on its way. Nobody can tell whether it was
-// read all the same, so only what may run twice is sent again (RFC 9110 §9.2.2), as nginx does it.
-const idempotent = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"])
-
-const repeatable = (request: FastCgiClientRequest<unknown, unknown>, method: string): boolean =>
-  idempotent.has(method) && (request.stdin === undefined || request.stdin instanceof Uint8Array)
-
-const diedIdle = (error: FastCgiClientError): boolean =>
-  error.reason._tag === "ConnectionLost" && error.reason.received === 0
+): Effect.Effect<Exchange, FastCgiClientError, R | Scope.Scope> =>
+  pool.run(
+    request,
+    repeatsOf(request, options.method),
+    (begun) =>
+      Effect.withFiber<Exchange, FastCgiClientError>((fiber) => {
+        annotate(options.span, begun)
+        pool.fork(logStderr(begun.request.stderr, request.params), fiber.context)
+        return head(begun, options)
+      })
+  )
 
 const head = (begun: Begun, options: ExchangeOptions): Effect.Effect<Exchange, FastCgiClientError> => {
   const { request } = begun
@@ -168,6 +157,7 @@ const toExchange = (
     return giveUp(begun, badHead("the application's answer has a Transfer-Encoding, which FastCGI does not have"))
   }
   const { status } = head
+  begun.headUnsafe()
   if (status < 200 || status > 599) {
     return giveUp(begun, badHead(`the application answered with status ${status}, which is none for a final response`))
   }

@@ -12,14 +12,15 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as CgiParams from "../../cgi/CgiParams.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
-import type { FastCgiUpstreamOptions } from "../FastCgiHttpClient.ts"
+import type { FastCgiExchangeOptions } from "../FastCgiHttpClient.ts"
 import { RequestRefused } from "./errorPage.ts"
 import { type Exchange, exchange } from "./exchange.ts"
 import * as Gather from "./gather.ts"
 import type { Pool } from "./pool.ts"
+import { spanned } from "./tracing.ts"
 
 /** How requests are passed on. */
-export interface ForwardOptions extends Omit<FastCgiUpstreamOptions<unknown, unknown>, "connect"> {
+export interface ForwardOptions extends FastCgiExchangeOptions {
   readonly serverName?: string | undefined
 }
 
@@ -30,8 +31,8 @@ export type Target = Pick<
 >
 
 /** Passes requests on to the application of a pool. Each is given up with its scope, unless its response is complete by then. */
-export const makeForward = <R>(
-  pool: Pool<R>,
+export const makeForward = (
+  pool: Pool,
   options: ForwardOptions,
   fileSystem: Option.Option<FileSystem>
 ) => {
@@ -45,12 +46,16 @@ export const makeForward = <R>(
     // What is refused for its head is refused before its body is read.
     const head = yield* params(request, target, options.serverName)
     const { contentLength, stdin } = yield* body(request, options, bodyTimeout, fileSystem)
-    return yield* exchange(pool, {
-      params: contentLength === undefined ? head : withLength(head, contentLength),
-      stdin,
-      endAtClose,
-      sendTimeout: bodyTimeout
-    }, { method: request.method, endAtClose, headTimeout, bodyTimeout, maxHeadSize })
+    return yield* spanned(
+      {
+        params: contentLength === undefined ? head : withLength(head, contentLength),
+        stdin,
+        endAtClose,
+        sendTimeout: bodyTimeout
+      },
+      (passed, span) =>
+        exchange(pool, passed, { method: request.method, endAtClose, headTimeout, bodyTimeout, maxHeadSize, span })
+    )
   })
 }
 

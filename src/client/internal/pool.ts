@@ -1,5 +1,6 @@
 /**
- * Connections to one application, reused last in first out. A request takes one that has room, or opens another.
+ * A pool in time: what `PoolState` decides is done here. Connections are opened, requests wait, and are sent again where that is
+ * safe.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -9,23 +10,23 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
-import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
+import { millisecondsOf, Timers } from "../../connection/internal/timers.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import * as Metrics from "../FastCgiClientMetrics.ts"
+import type { FastCgiPing, FastCgiPoolOptions, FastCgiUpstream, FastCgiUpstreamState } from "../FastCgiPool.ts"
 import type { BeginOptions, ClientRequest, ConnectionOptions } from "./clientRequest.ts"
 import { fail } from "./failures.ts"
+import { pinging } from "./ping.ts"
+import { Entry, type Opening, type Place, type Upstream, type Waiter, type Want } from "./poolModel.ts"
+import { limitsOf, type PoolOptions, upstreamsOf } from "./poolOptions.ts"
+import { PoolState } from "./poolState.ts"
+import type { Repeats } from "./repeats.ts"
 import { beginOptions, defaults, open, started } from "./request.ts"
 import type { WebServerEnd } from "./webServerEnd.ts"
 
-/** The part of the options that `FastCgiHttpClient` and `FastCgiGateway` have in common. */
-export interface PoolOptions<E, R> {
-  readonly connect: Effect.Effect<FastCgiTransport, E, R>
-  readonly keepConnection?: boolean | undefined
-  readonly maxRequests?: number | undefined
-  readonly maxIdle?: number | undefined
-  readonly idleTimeout?: Duration.Input | undefined
-  readonly connectTimeout?: Duration.Input | undefined
-}
+/** Where a public pool has its inside. */
+export const PoolTypeId = "~effect-fastcgi/FastCgiPool"
 
 /** A request that has been begun, and where. */
 export interface Begun {
@@ -33,100 +34,395 @@ export interface Begun {
   readonly request: ClientRequest
   /** Whether the connection has carried a request before. */
   readonly reused: boolean
+  readonly upstream: UpstreamOf
+  /** The name of the upstream. */
+  readonly name: string | undefined
   /** Says that the answer is complete: the request ends by itself, or is ended when it takes too long for that. */
   readonly leaveUnsafe: () => void
+  /** Says that the head of the response is there. */
+  readonly headUnsafe: () => void
 }
 
-interface Entry {
-  readonly connection: WebServerEnd
-  readonly scope: Scope.Closeable
-  used: boolean
-  idleSince: number
+type UpstreamOf = Upstream<WebServerEnd>
+type EntryOf = Entry<WebServerEnd>
+type OpeningOf = Opening<WebServerEnd>
+
+interface Connector {
+  readonly name: string | undefined
+  readonly connect: FastCgiUpstream<unknown, Scope.Scope>["connect"]
+  readonly totals: Metrics.Totals
 }
 
-const defaultMaxIdle = 16
-const defaultIdleTimeout = 60_000
-const defaultConnectTimeout = 30_000
+interface Pending {
+  readonly opened: Deferred.Deferred<EntryOf, FastCgiClientError>
+  fiber: Fiber.Fiber<unknown, unknown> | undefined
+}
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+interface PlaceFailure {
+  readonly error: FastCgiClientError
+  /** Where no connection could be opened. */
+  readonly upstream?: UpstreamOf | undefined
+}
+
+interface Attempt extends Want<WebServerEnd> {
+  /** It has been sent before. */
+  readonly again: boolean
+}
 
 // How long END_REQUEST may take, in milliseconds, once the answer is complete (by its Content-Length, say): a program may
 // have things to do behind its answer.
 const endTimeout = 30_000
 
-// How long a kept connection has to have been idle, in milliseconds, before it takes a request that may not run twice.
-// php-fpm ends a worker that has had its `pm.max_requests` right behind END_REQUEST, and the connection with it, a moment
-// later: what was sent in between was lost.
-const settledAfter = 50
+// How long after a failure connections are opened in advance again, in milliseconds.
+const spareDelay = 1000
 
-export class Pool<R> {
+export class Pool {
   readonly keepConnection: boolean
-  private readonly options: PoolOptions<unknown, R>
+  private readonly state: PoolState<WebServerEnd>
+  private readonly connectors: ReadonlyArray<Connector>
   private readonly connectionOptions: ConnectionOptions
   private readonly scope: Scope.Scope
-  private readonly context: Context.Context<R | Scope.Scope>
-  private readonly maxIdle: number
-  private readonly idleTimeout: Duration.Duration
+  private readonly context: Context.Context<Scope.Scope>
+  private readonly clock: Clock.Clock
+  private readonly totals: Metrics.Totals
+  private readonly timers: Timers<"reap" | "relieve" | "fill">
+  // Who waits for it may ask when it is over.
+  private readonly pending = new WeakMap<OpeningOf, Pending>()
+  private readonly scopes = new WeakMap<EntryOf, Scope.Closeable>()
   private readonly connectTimeout: Duration.Duration
-  // Least recently used first.
-  private entries: Array<Entry> = []
-  private connecting = 0
-  private waiting = new Set<() => void>()
-  private reaping = false
+  private readonly waitTimeout: Duration.Duration
+  private readonly idleTimeout: number
+  private readonly maxRequestsPerConnection: number
+  private closed = false
 
-  constructor(options: PoolOptions<unknown, R>, scope: Scope.Scope, context: Context.Context<R | Scope.Scope>) {
-    this.options = options
-    this.connectionOptions = { ...defaults, maxRequests: options.maxRequests ?? defaults.maxRequests }
-    this.keepConnection = options.keepConnection ?? false
-    this.scope = scope
+  constructor(options: PoolOptions, context: Context.Context<Scope.Scope>) {
+    const limits = limitsOf(options)
+    this.scope = Context.get(context, Scope.Scope)
     this.context = context
-    this.maxIdle = options.maxIdle ?? defaultMaxIdle
-    this.idleTimeout = Duration.fromInputUnsafe(options.idleTimeout ?? defaultIdleTimeout)
-    this.connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? defaultConnectTimeout)
+    this.clock = Context.get(context, Clock.Clock)
+    this.timers = new Timers((effect) => this.fork(effect))
+    this.connectionOptions = { ...defaults, maxRequests: limits.maxRequests }
+    this.keepConnection = limits.keepConnection
+    this.connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "30 seconds")
+    this.waitTimeout = Duration.fromInputUnsafe(options.waitTimeout ?? "60 seconds")
+    this.idleTimeout = limits.idleTimeout
+    this.maxRequestsPerConnection = options.maxRequestsPerConnection ?? Infinity
+    this.totals = Metrics.totals(context, undefined)
+    const upstreams = upstreamsOf(options)
+    this.connectors = upstreams.map(({ connect, name }) => ({ name, connect, totals: Metrics.totals(context, name) }))
+    this.state = new PoolState(
+      limits,
+      upstreams.map(({ limits }, i) => ({ limits, counts: this.connectors[i].totals })),
+      {
+        open: (opening) => this.open(opening),
+        cancel: (opening) => this.pending.get(opening)?.fiber?.interruptUnsafe(),
+        closed: (entry) => this.closeScope(entry),
+        grant: (waiter) => waiter.wake?.()
+      }
+    )
   }
 
-  /**
-   * Begins a request on a connection that has room, or, if that is none or `fresh`, on a new one. One that is not
-   * `repeatable` takes no connection that its application may be about to close.
-   */
-  request<E, R2>(
-    request: FastCgiClientRequest<E, R2>,
-    fresh: boolean,
-    repeatable: boolean
-  ): Effect.Effect<Begun, FastCgiClientError, R2 | Scope.Scope> {
-    const begin = beginOptions(request, this.keepConnection)
-    return Effect.uninterruptibleMask((restore) => {
-      const attempt: Effect.Effect<Begun, FastCgiClientError, R2 | Scope.Scope> = Effect.suspend(() => {
-        const entry = fresh ? undefined : this.available(repeatable)
-        if (entry !== undefined) return this.begin(entry, request, begin)
-        // One connection may be enough for all of them: the first opens it, the others look again.
-        if (this.connectionOptions.maxRequests > 1 && this.connecting > 0 && !fresh) {
-          return Effect.flatMap(restore(this.untilConnected), () => attempt)
-        }
-        return Effect.flatMap(restore(this.connect()), (entry) => this.begin(entry, request, begin))
-      })
-      return attempt
+  /** Opens what is to be open in advance, and pings. */
+  start(ping: FastCgiPoolOptions["ping"]): void {
+    for (const upstream of this.state.upstreams) {
+      this.state.fill(upstream)
+      if (ping !== undefined) this.ping(upstream, ping)
+    }
+  }
+
+  /** Fails who waits. The connections are closed with their scopes. */
+  close(): void {
+    this.closed = true
+    for (let waiter = this.state.waiting.first; waiter !== undefined; waiter = this.state.waiting.first) {
+      this.state.waiting.remove(waiter)
+      waiter.wake?.()
+    }
+  }
+
+  statesUnsafe(): ReadonlyArray<FastCgiUpstreamState> {
+    const now = this.now()
+    return this.state.upstreams.map(({ health, idle, index, openings, size }, _, all) => {
+      return {
+        name: this.connectors[index].name,
+        connections: size - openings,
+        idle: idle.size,
+        opening: openings,
+        usable: all.length === 1 || health.usable(now)
+      }
     })
   }
 
-  private begin<E, R2>(
-    entry: Entry,
-    request: FastCgiClientRequest<E, R2>,
-    options: BeginOptions
-  ): Effect.Effect<Begun, FastCgiClientError, R2 | Scope.Scope> {
-    const { connection } = entry
-    // It was there a moment ago.
-    if (!connection.available) {
-      return Effect.fail(
-        fail({ _tag: "ConnectionLost", received: 0 }, "the application closed the connection as soon as it was opened")
-      )
+  waitingUnsafe(): number {
+    return this.state.waiting.size
+  }
+
+  // --- requests ---------------------------------------------------------------------------------
+
+  /**
+   * Begins a request, and waits for `use`, which is to succeed when something has come of the answer. When the connection is lost
+   * before that, the request is begun once more if it may be. All that is begun is given up with the scope.
+   */
+  run<A, E, R, R2>(
+    request: FastCgiClientRequest<E, R>,
+    repeats: Repeats,
+    use: (begun: Begun) => Effect.Effect<A, FastCgiClientError, R2>
+  ): Effect.Effect<A, FastCgiClientError, R | R2 | Scope.Scope> {
+    const begin = beginOptions(request, this.keepConnection)
+    const attempt = (want: Attempt): Effect.Effect<A, FastCgiClientError, R | R2 | Scope.Scope> =>
+      Effect.flatMap(this.begin(request, begin, want), (begun) =>
+        Effect.matchCauseEffect(use(begun), {
+          onSuccess: (answer) => {
+            begun.upstream.health.succeeded()
+            return Effect.succeed(answer)
+          },
+          onFailure: (cause) => {
+            const error = cause.reasons.find((reason) => reason._tag === "Fail")?.error
+            const next = error === undefined ? undefined : this.afterFailure(error, begun, want, repeats)
+            return next === undefined ? Effect.failCause(cause) : attempt(next)
+          }
+        }))
+    return attempt({ repeatable: repeats.mayRunTwice, fresh: false, tried: [], again: false })
+  }
+
+  // What has failed counts against its upstream, and may be tried once more.
+  private afterFailure(
+    { reason }: FastCgiClientError,
+    { request, reused, upstream }: Begun,
+    want: Attempt,
+    { inMemory, mayRunTwice }: Repeats
+  ): Attempt | undefined {
+    const elsewhere = { ...want, again: true, tried: [...want.tried, upstream] }
+    switch (reason._tag) {
+      case "ConnectionLost":
+        if (reason.received > 0) return undefined
+        // A kept connection may be closed at any time.
+        if (!reused) this.failed(upstream)
+        if (!mayRunTwice || want.again) return undefined
+        this.connectors[upstream.index].totals.repeated++
+        return { ...(reused ? { ...want, again: true } : elsewhere), fresh: true }
+      case "Overloaded":
+        if (!inMemory || elsewhere.tried.length >= this.state.upstreams.length) return undefined
+        this.connectors[upstream.index].totals.repeated++
+        return elsewhere
+      case "Timeout":
+        if (request.received === 0) this.failed(upstream)
+        return undefined
+      case "ProtocolError":
+        this.failed(upstream)
+        return undefined
+      default:
+        return undefined
     }
-    const reused = entry.used
-    entry.used = true
-    // Whoever has the end of this answer may begin the next request before `changed` has seen that it ended.
-    entry.idleSince = Infinity
-    return Effect.map(
-      started(connection, connection.beginUnsafe(options), request, options),
-      (request) => ({ connection, request, reused, leaveUnsafe: () => this.leave(connection, request) })
+  }
+
+  private begin<E, R>(
+    request: FastCgiClientRequest<E, R>,
+    begin: BeginOptions,
+    want: Attempt
+  ): Effect.Effect<Begun, FastCgiClientError, R | Scope.Scope> {
+    return Effect.uninterruptibleMask((restore) => {
+      const attempt = (want: Attempt): Effect.Effect<Begun, FastCgiClientError, R | Scope.Scope> =>
+        Effect.matchEffect(this.placeFor(want, restore), {
+          onSuccess: (entry) => {
+            if (entry.connection.available) return this.beginOn(entry, request, begin)
+            this.state.giveBack(entry, this.now())
+            // It was there a moment ago: nothing has been sent, so it goes elsewhere, but not for ever.
+            if (entry.used > 0) return attempt(want)
+            this.failed(entry.upstream)
+            const message = "the application closed the connection as soon as it was opened"
+            return elsewhere(want, entry.upstream, fail({ _tag: "ConnectionLost", received: 0 }, message))
+          },
+          onFailure: ({ error, upstream }) =>
+            upstream === undefined ? Effect.fail(error) : elsewhere(want, upstream, error)
+        })
+      const elsewhere = (want: Attempt, upstream: UpstreamOf, error: FastCgiClientError) => {
+        const tried = [...want.tried, upstream]
+        return tried.length < this.state.upstreams.length ? attempt({ ...want, tried }) : Effect.fail(error)
+      }
+      return attempt(want)
+    })
+  }
+
+  private beginOn<E, R>(
+    entry: EntryOf,
+    request: FastCgiClientRequest<E, R>,
+    options: BeginOptions
+  ): Effect.Effect<Begun, FastCgiClientError, R | Scope.Scope> {
+    const { connection, upstream } = entry
+    const { name, totals } = this.connectors[upstream.index]
+    const reused = entry.used > 0
+    const last = entry.used + 1 >= this.maxRequestsPerConnection
+    // Beside other requests, the application would take them for ended, too.
+    const tellsLast = last && this.connectionOptions.maxRequests === 1
+    const now = this.now()
+    totals.requests++
+    totals.requestsOpen++
+    const begun = connection.beginUnsafe(tellsLast ? { ...options, keepConnection: false } : options)
+    begun.begunAt = now
+    this.state.begun(entry, begun, now)
+    if (last) connection.finishUnsafe()
+    return Effect.map(started(connection, begun, request, options), (request) => ({
+      connection,
+      request,
+      reused,
+      upstream,
+      name,
+      leaveUnsafe: () => this.leave(connection, request),
+      headUnsafe: () => totals.headTime.add(this.now() - request.begunAt)
+    }))
+  }
+
+  // --- places -----------------------------------------------------------------------------------
+
+  private placeFor(want: Attempt, restore: Restore): Effect.Effect<EntryOf, PlaceFailure> {
+    return Effect.suspend(() => {
+      if (this.closed) return Effect.fail({ error: poolClosed() })
+      const now = this.now()
+      const place = this.state.take(want, now)
+      if (place instanceof Entry) return Effect.succeed(place)
+      if (place !== undefined) return this.untilOpened(place, restore)
+      if (this.state.full && !want.again) {
+        this.totals.failed("PoolFull")
+        const message = `all connections are in use, and ${this.state.waiting.size} requests wait for one already`
+        return Effect.fail({ error: fail({ _tag: "PoolFull" }, message) })
+      }
+      // When its turn comes is late enough to know better who is alive.
+      const waiter = this.state.wait({ ...want, tried: [] }, now, want.again)
+      this.totals.waiting++
+      return restore(this.untilPlaced(waiter)).pipe(
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            this.totals.waiting--
+            this.totals.waitTime.add(this.now() - now)
+            if (Exit.isFailure(exit)) this.state.leave(waiter, this.now())
+          })
+        ),
+        Effect.flatMap((place) => place instanceof Entry ? Effect.succeed(place) : this.untilOpened(place, restore))
+      )
+    })
+  }
+
+  private untilPlaced(waiter: Waiter<WebServerEnd>): Effect.Effect<Place<WebServerEnd>, PlaceFailure> {
+    const placed = Effect.callback<Place<WebServerEnd>, PlaceFailure>((resume) => {
+      const tell = () =>
+        resume(waiter.place === undefined ? Effect.fail({ error: poolClosed() }) : Effect.succeed(waiter.place))
+      if (waiter.place === undefined) waiter.wake = tell
+      else tell()
+    })
+    if (!Duration.isFinite(this.waitTimeout)) return placed
+    return Effect.timeoutOrElse(placed, {
+      duration: this.waitTimeout,
+      orElse: () => {
+        this.totals.failed("PoolTimeout")
+        const message = `no connection to the application got free within ${Duration.format(this.waitTimeout)}`
+        return Effect.fail({ error: fail({ _tag: "PoolTimeout" }, message) })
+      }
+    })
+  }
+
+  private untilOpened(opening: OpeningOf, restore: Restore): Effect.Effect<EntryOf, PlaceFailure> {
+    const { upstream } = opening
+    const pending = this.pending.get(opening)
+    if (pending === undefined) return Effect.die(new Error("a place without a connection that is being opened"))
+    return restore(Deferred.await(pending.opened)).pipe(
+      Effect.onInterrupt(() => Effect.sync(() => this.state.giveBack(opening, this.now()))),
+      Effect.mapError((error) => ({ error, upstream }))
     )
+  }
+
+  // --- connections ------------------------------------------------------------------------------
+
+  private open(opening: OpeningOf): void {
+    const { upstream } = opening
+    const { connect, totals } = this.connectors[upstream.index]
+    const pending: Pending = { opened: Deferred.makeUnsafe(), fiber: undefined }
+    this.pending.set(opening, pending)
+    if (this.closed) {
+      Deferred.doneUnsafe(pending.opened, Exit.fail(poolClosed()))
+      return this.state.openFailed(opening, this.now())
+    }
+    const scope = Scope.forkUnsafe(this.scope)
+    const startedAt = this.now()
+    let entry: EntryOf | undefined
+    const opened = this.connected(connect, scope, {
+      ...this.connectionOptions,
+      onChange: () => entry !== undefined && this.settle(entry),
+      onEnd: ({ begunAt, outcome }) => {
+        totals.requestsOpen--
+        totals.endTime.add(this.now() - begunAt)
+        if (outcome !== undefined && "reason" in outcome) totals.failed(outcome.reason._tag)
+        // Whoever has the end of this answer may begin the next request at once.
+        if (entry !== undefined) this.settle(entry)
+      }
+    })
+    pending.fiber = this.fork(Effect.onExit(opened, (exit) =>
+      Effect.suspend(() => {
+        const now = this.now()
+        // Given up.
+        if (opening.over) return Scope.close(scope, exit)
+        if (Exit.isSuccess(exit)) {
+          totals.opened++
+          totals.connectTime.add(now - startedAt)
+          entry = this.state.opened(opening, exit.value)
+          this.scopes.set(entry, scope)
+          Deferred.doneUnsafe(pending.opened, Exit.succeed(entry))
+          this.settle(entry)
+          return Effect.void
+        }
+        totals.connectFailures++
+        const failure = exit.cause.reasons.find((reason) => reason._tag === "Fail")?.error
+        this.noting(upstream, () => this.state.openFailed(opening, now))
+        Deferred.doneUnsafe(pending.opened, Exit.fail(failure ?? poolClosed()))
+        if (upstream.spareFailed) this.timers.start("fill", spareDelay, this.fill)
+        return Scope.close(scope, exit)
+      })))
+  }
+
+  private connected(
+    connect: Connector["connect"],
+    scope: Scope.Scope,
+    options: ConnectionOptions
+  ): Effect.Effect<WebServerEnd, FastCgiClientError> {
+    const { connectTimeout } = this
+    return open(connect, options).pipe(
+      (opened) =>
+        !Duration.isFinite(connectTimeout) ? opened : Effect.timeoutOrElse(opened, {
+          duration: connectTimeout,
+          orElse: () =>
+            Effect.fail(
+              fail({ _tag: "Timeout" }, `no connection to the application within ${Duration.format(connectTimeout)}`)
+            )
+        }),
+      Effect.provide(Context.add(this.context, Scope.Scope, scope))
+    )
+  }
+
+  // Something has ended on a connection, or it has closed.
+  private settle(entry: EntryOf): void {
+    this.state.settle(entry, this.now())
+    if (entry.upstream.idle.size === 0) return
+    if (Number.isFinite(this.idleTimeout)) this.timers.start("reap", this.idleTimeout, this.reap)
+    if (this.state.mayStarve) this.timers.start("relieve", PoolState.reliefAfter, this.relieve)
+  }
+
+  private readonly reap = (): void => {
+    if (this.state.reap(this.now())) this.timers.start("reap", this.idleTimeout, this.reap)
+  }
+
+  private readonly relieve = (): void => {
+    this.state.relieve(this.now())
+    if (this.state.mayStarve) this.timers.start("relieve", PoolState.reliefAfter, this.relieve)
+  }
+
+  private readonly fill = (): void => {
+    for (const upstream of this.state.upstreams) if (upstream.spareFailed) this.state.fill(upstream)
+  }
+
+  private closeScope(entry: EntryOf): void {
+    const scope = this.scopes.get(entry)
+    if (scope !== undefined) this.fork(Scope.close(scope, Exit.void))
   }
 
   // An application that never sends END_REQUEST would keep a connection for each of its answers.
@@ -139,117 +435,65 @@ export class Pool<R> {
     }))
   }
 
-  private available(repeatable: boolean): Entry | undefined {
-    const settled = this.now() - settledAfter
-    let unsettled: Entry | undefined
-    for (let i = this.entries.length - 1; i >= 0; i--) {
-      const entry = this.entries[i]
-      if (!entry.connection.available) continue
-      if (repeatable || !entry.used || entry.connection.active > 0 || entry.idleSince <= settled) return entry
-      unsettled ??= entry
-    }
-    // php-fpm gives a worker to each connection: the new one must not wait until this one's is free.
-    unsettled?.connection.closeUnsafe()
-    return undefined
+  private ping(upstream: UpstreamOf, options: FastCgiPing): void {
+    const { connect } = this.connectors[upstream.index]
+    this.fork(pinging(options, {
+      connect: (scope) => this.connected(connect, scope, this.connectionOptions),
+      hold: () => this.state.hold(upstream),
+      free: () => this.state.free(upstream, this.now()),
+      tell: (alive) => this.noting(upstream, () => upstream.health.ponged(alive))
+    }))
   }
 
-  private connect(): Effect.Effect<Entry, FastCgiClientError> {
-    return Effect.suspend(() => {
-      const scope = Scope.forkUnsafe(this.scope)
-      this.connecting++
-      let entry: Entry | undefined
-      return open(this.options.connect, {
-        ...this.connectionOptions,
-        onChange: () => entry !== undefined && this.changed(entry)
-      }).pipe(
-        Effect.timeoutOrElse({
-          duration: this.connectTimeout,
-          orElse: () =>
-            Effect.fail(
-              fail(
-                { _tag: "Timeout" },
-                `no connection to the application within ${Duration.format(this.connectTimeout)}`
-              )
-            )
-        }),
-        Effect.provide(Context.add(this.context, Scope.Scope, scope)),
-        Effect.map((connection) => {
-          entry = { connection, scope, used: false, idleSince: this.now() }
-          this.entries.push(entry)
-          return entry
-        }),
-        Effect.onExit((exit) => {
-          this.connecting--
-          const waiting = this.waiting
-          this.waiting = new Set()
-          for (const wake of waiting) wake()
-          return Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void
-        })
-      )
-    })
+  // --- upstreams --------------------------------------------------------------------------------
+
+  private failed(upstream: UpstreamOf): void {
+    this.noting(upstream, () => upstream.health.failed(this.now()))
   }
 
-  private readonly untilConnected: Effect.Effect<void> = Effect.callback((resume) => {
-    const wake = () => resume(Effect.void)
-    this.waiting.add(wake)
-    return Effect.sync(() => {
-      this.waiting.delete(wake)
-    })
-  })
-
-  // A request has ended on the connection, or it is closed.
-  private changed(entry: Entry): void {
-    const { connection } = entry
-    if (connection.active > 0) return
-    const at = this.entries.indexOf(entry)
-    if (at === -1) return
-    if (!connection.open) {
-      this.entries.splice(at, 1)
-      this.fork(Scope.close(entry.scope, Exit.void))
-      return
-    }
-    entry.idleSince = this.now()
-    // To the end, where it is taken from first.
-    this.entries.splice(at, 1)
-    this.entries.push(entry)
-    const idle = this.entries.filter(isIdle)
-    if (idle.length > this.maxIdle) idle[0].connection.closeUnsafe()
-    if (!this.reaping && Duration.isFinite(this.idleTimeout)) {
-      this.reaping = true
-      this.fork(this.reap)
-    }
+  // Logs that an upstream is left out from now on, or is not any more.
+  private noting(upstream: UpstreamOf, change: () => void): void {
+    if (this.connectors.length === 1) return change()
+    const before = upstream.health.usable(this.now())
+    change()
+    const after = upstream.health.usable(this.now())
+    if (before === after) return
+    const name = this.connectors[upstream.index].name ?? `number ${upstream.index + 1}`
+    this.fork(
+      after
+        ? Effect.logInfo(`the FastCGI upstream ${name} gets requests again`)
+        : Effect.logWarning(`the FastCGI upstream ${name} has failed, and gets no requests for a while`)
+    )
   }
 
-  private readonly reap: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.flatMap(Effect.sleep(this.idleTimeout), () => {
-      const due = this.now() - Duration.toMillis(this.idleTimeout)
-      for (const entry of this.entries.slice()) {
-        if (isIdle(entry) && entry.idleSince <= due) entry.connection.closeUnsafe()
-      }
-      if (this.entries.some(isIdle)) return this.reap
-      this.reaping = false
-      return Effect.void
-    })
-  )
+  // --- internal ---------------------------------------------------------------------------------
 
   /** Runs an Effect in the background, for as long as the pool lives. */
-  fork(effect: Effect.Effect<unknown>, context: Context.Context<never> = this.context): void {
-    Fiber.runIn(Effect.runForkWith(context)(effect), this.scope)
+  fork<A, E>(
+    effect: Effect.Effect<A, E>,
+    context: Context.Context<never> = this.context
+  ): Fiber.Fiber<A, E> {
+    return Fiber.runIn(Effect.runForkWith(context)(effect), this.scope)
   }
 
   private now(): number {
-    return Context.get(this.context, Clock.Clock).currentTimeMillisUnsafe()
+    return millisecondsOf(this.clock)
   }
 }
 
-const isIdle = ({ connection }: Entry): boolean => connection.open && connection.active === 0
+const poolClosed = (): FastCgiClientError => fail({ _tag: "Closed" }, "the pool is closed")
 
-/** Creates a pool whose connections are closed with the scope. */
+/** Creates a pool whose connections are closed with the scope. Each has a scope of its own, and the rest of the context. */
 export const make = <E, R>(
-  options: PoolOptions<E, R>
-): Effect.Effect<Pool<R>, never, Exclude<R, Scope.Scope> | Scope.Scope> =>
-  Effect.map(
-    Effect.context<Exclude<R, Scope.Scope> | Scope.Scope>(),
+  options: FastCgiPoolOptions<E, R>
+): Effect.Effect<Pool, never, Exclude<R, Scope.Scope> | Scope.Scope> =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<Exclude<R, Scope.Scope> | Scope.Scope>()
     // Each connection gets a scope of its own.
-    (context) => new Pool<R>(options, Context.get(context, Scope.Scope), context as Context.Context<R | Scope.Scope>)
-  )
+    // Everything that it does is interrupted when it is closed already.
+    const scope = yield* Scope.fork(Context.get(context, Scope.Scope))
+    const pool = new Pool(options as PoolOptions, Context.add(context, Scope.Scope, scope))
+    yield* Effect.addFinalizer(() => Effect.sync(() => pool.close()))
+    pool.start(options.ping)
+    return pool
+  })

@@ -108,6 +108,18 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     return this.live
   }
 
+  /** Requests whose ids are in use: those that are active, and those that were given up and have not ended. */
+  get load(): number {
+    return this.requests.size
+  }
+
+  /** Begins no further request, and closes when none is active. */
+  finishUnsafe(): void {
+    this.state = this.state.after.finish
+    if (this.live === 0 && this.state.closesWhenIdle) this.close(closedHere)
+    this.settle()
+  }
+
   /** Waits until a request may be begun, in order; the caller looks again afterwards. */
   readonly untilAvailable: Effect.Effect<void> = Effect.callback((resume) => {
     const start = () => resume(Effect.void)
@@ -447,6 +459,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     for (let i = 0; i < ends.length; i++) {
       const { end, outcome, sender } = ends[i]
       sender?.interruptUnsafe()
+      this.options.onEnd?.(ends[i])
       Deferred.doneUnsafe(end, outcome instanceof FastCgiClientError ? Effect.fail(outcome) : Effect.succeed(outcome!))
     }
     ends.length = 0

@@ -1,0 +1,255 @@
+/**
+ * What clients, gateways and pools count, as metrics of Effect: how much is open, how much there has been, how long it takes. They
+ * are in the `MetricRegistry` of the context that a pool is made in, one set for all its pools, and for each upstream that has a
+ * name a set with the attribute `upstream`.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Metric from "effect/Metric"
+import type { FastCgiClientErrorReason } from "./FastCgiClientError.ts"
+
+/**
+ * Connections that are open.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const connections: Metric.Gauge<number> = Metric.gauge("fastcgi_client_connections", {
+  description: "Connections to FastCGI applications that are open"
+})
+
+/**
+ * Connections that are open and carry no request.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const connectionsIdle: Metric.Gauge<number> = Metric.gauge("fastcgi_client_connections_idle", {
+  description: "Connections to FastCGI applications that are open and carry no request"
+})
+
+/**
+ * Connections that have been opened.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const connectionsOpened: Metric.Counter<number> = Metric.counter("fastcgi_client_connections_opened", {
+  description: "Connections to FastCGI applications that have been opened",
+  incremental: true
+})
+
+/**
+ * Connections that could not be opened.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const connectFailures: Metric.Counter<number> = Metric.counter("fastcgi_client_connect_failures", {
+  description: "Connections to FastCGI applications that could not be opened",
+  incremental: true
+})
+
+/**
+ * Requests that have been sent. One that is sent again counts again.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requests: Metric.Counter<number> = Metric.counter("fastcgi_client_requests", {
+  description: "Requests that have been sent to FastCGI applications",
+  incremental: true
+})
+
+/**
+ * Requests that have been sent and have not ended.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requestsOpen: Metric.Gauge<number> = Metric.gauge("fastcgi_client_requests_open", {
+  description: "Requests to FastCGI applications that have been sent and have not ended"
+})
+
+/**
+ * Requests that wait for a connection, because all are in use.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requestsWaiting: Metric.Gauge<number> = Metric.gauge("fastcgi_client_requests_waiting", {
+  description: "Requests that wait for a connection to a FastCGI application"
+})
+
+/**
+ * Requests that have been sent again, because their connection was lost before anything came back.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requestsRepeated: Metric.Counter<number> = Metric.counter("fastcgi_client_requests_repeated", {
+  description: "Requests that have been sent to a FastCGI application again",
+  incremental: true
+})
+
+/**
+ * How often requests that had been sent, or that waited for a connection, have failed, by the tag of the reason of their
+ * `FastCgiClientError`. Those that were given up are `Aborted` and no failure of the application.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const failures: Metric.Frequency = Metric.frequency("fastcgi_client_failures", {
+  description: "How often requests to FastCGI applications have failed, by reason"
+})
+
+// In seconds: from what a UNIX socket takes to the usual timeouts.
+const boundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, Infinity]
+
+/**
+ * Seconds that opening a connection took.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const connectTime: Metric.Histogram<number> = Metric.histogram("fastcgi_client_connect_seconds", {
+  description: "Seconds that opening a connection to a FastCGI application took",
+  boundaries
+})
+
+/**
+ * Seconds that requests waited for a connection, of those that had to.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const waitTime: Metric.Histogram<number> = Metric.histogram("fastcgi_client_wait_seconds", {
+  description: "Seconds that requests waited for a connection to a FastCGI application",
+  boundaries
+})
+
+/**
+ * Seconds from sending a request to the head of its response, of HTTP clients and gateways.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const headTime: Metric.Histogram<number> = Metric.histogram("fastcgi_client_head_seconds", {
+  description: "Seconds from sending a request to the head of its response",
+  boundaries
+})
+
+/**
+ * Seconds from sending a request to its end, whatever that was.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const endTime: Metric.Histogram<number> = Metric.histogram("fastcgi_client_end_seconds", {
+  description: "Seconds from sending a request to its end",
+  boundaries
+})
+
+/** @internal Seconds, counted by how many they are. */
+export class Times {
+  private readonly counts = new Array<number>(boundaries.length).fill(0)
+  private sum = 0
+  private min = Infinity
+  private max = -Infinity
+
+  add(milliseconds: number): void {
+    const seconds = milliseconds / 1000
+    let at = 0
+    while (seconds > boundaries[at]) at++
+    this.counts[at]++
+    this.sum += seconds
+    if (seconds < this.min) this.min = seconds
+    if (seconds > this.max) this.max = seconds
+  }
+
+  /** As a histogram of Effect has it: the counts add up. */
+  state(): Metric.HistogramState {
+    let count = 0
+    const buckets = boundaries.map((boundary, i): [number, number] => [boundary, count += this.counts[i]])
+    return { buckets, count, min: count === 0 ? 0 : this.min, max: count === 0 ? 0 : this.max, sum: this.sum }
+  }
+}
+
+/** @internal What changes with every connection and request: plain numbers, read when somebody asks. */
+export class Totals {
+  connections = 0
+  idle = 0
+  opened = 0
+  connectFailures = 0
+  requests = 0
+  requestsOpen = 0
+  waiting = 0
+  repeated = 0
+  readonly connectTime = new Times()
+  readonly waitTime = new Times()
+  readonly headTime = new Times()
+  readonly endTime = new Times()
+  private readonly context: Context.Context<never>
+
+  constructor(context: Context.Context<never>) {
+    this.context = context
+  }
+
+  failed(reason: FastCgiClientErrorReason["_tag"]): void {
+    failures.updateUnsafe(reason, this.context)
+  }
+}
+
+/** @internal The totals of an upstream, or of those without a name. */
+export const totals = (context: Context.Context<never>, upstream: string | undefined): Totals => {
+  const registry = Context.get(context, Metric.MetricRegistry)
+  const given = Context.get(context, Metric.CurrentMetricAttributes)
+  const attributes = upstream === undefined ? given : { ...given, upstream }
+  const key = JSON.stringify(Object.entries(attributes).sort())
+  let known = totalsOf.get(registry)
+  if (known === undefined) totalsOf.set(registry, known = new Map())
+  let totals = known.get(key)
+  if (totals === undefined) {
+    const within = Context.add(context, Metric.CurrentMetricAttributes, attributes)
+    known.set(key, totals = new Totals(within))
+    register(within, totals)
+  }
+  return totals
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// Pools come and go; what they have counted stays, like any counter.
+const totalsOf = new WeakMap<object, Map<string, Totals>>()
+
+const register = (context: Context.Context<never>, totals: Totals): void => {
+  const counter = (metric: Metric.Counter<number>, count: () => number) =>
+    Metric.registerUnsafe(metric, context, {
+      get: () => ({ count: count(), incremental: true }),
+      update,
+      modify: update
+    })
+  const gauge = (metric: Metric.Gauge<number>, value: () => number) =>
+    Metric.registerUnsafe(metric, context, { get: () => ({ value: value() }), update, modify: update })
+  const histogram = (metric: Metric.Histogram<number>, times: Times) =>
+    Metric.registerUnsafe(metric, context, { get: () => times.state(), update, modify: update })
+  gauge(connections, () => totals.connections)
+  gauge(connectionsIdle, () => totals.idle)
+  counter(connectionsOpened, () => totals.opened)
+  counter(connectFailures, () => totals.connectFailures)
+  counter(requests, () => totals.requests)
+  gauge(requestsOpen, () => totals.requestsOpen)
+  gauge(requestsWaiting, () => totals.waiting)
+  counter(requestsRepeated, () => totals.repeated)
+  histogram(connectTime, totals.connectTime)
+  histogram(waitTime, totals.waitTime)
+  histogram(headTime, totals.headTime)
+  histogram(endTime, totals.endTime)
+  // What has not happened yet is 0, and not missing.
+  failures.valueUnsafe(context)
+}
+
+const update = () => {}

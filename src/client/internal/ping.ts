@@ -1,0 +1,87 @@
+/**
+ * Whether an application is alive: it answers a request.
+ */
+import * as Effect from "effect/Effect"
+import * as Pull from "effect/Pull"
+import type * as Scope from "effect/Scope"
+import * as CgiResponse from "../../cgi/CgiResponse.ts"
+import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import type { FastCgiPing } from "../FastCgiPool.ts"
+import type { ClientRequest } from "./clientRequest.ts"
+import { beginOptions, started } from "./request.ts"
+import type { WebServerEnd } from "./webServerEnd.ts"
+
+const defaultParams = {
+  REQUEST_METHOD: "GET",
+  REQUEST_URI: "/ping",
+  SCRIPT_NAME: "/ping",
+  SCRIPT_FILENAME: "/ping",
+  QUERY_STRING: "",
+  SERVER_PROTOCOL: "HTTP/1.1"
+}
+
+/** What a ping needs of its pool. */
+export interface Pinged {
+  readonly connect: (scope: Scope.Scope) => Effect.Effect<WebServerEnd, FastCgiClientError>
+  /** Takes a place for a connection. Returns whether there was one. */
+  readonly hold: () => boolean
+  readonly free: () => void
+  readonly tell: (alive: boolean) => void
+}
+
+/** Asks again and again. */
+export const pinging = (options: FastCgiPing, upstream: Pinged): Effect.Effect<never> => {
+  const alive = Effect.scoped(Effect.flatMap(Effect.scope, (scope) => isAlive(upstream.connect(scope), options)))
+  const ping = Effect.suspend(() =>
+    upstream.hold()
+      ? Effect.onExit(Effect.map(alive, upstream.tell), () => Effect.sync(upstream.free))
+      : Effect.void
+  )
+  return Effect.forever(Effect.delay(ping, options.interval ?? "10 seconds"))
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// Sends a request on a connection of its own.
+const isAlive = (
+  connect: Effect.Effect<WebServerEnd, FastCgiClientError>,
+  { params, timeout }: FastCgiPing
+): Effect.Effect<boolean, never, Scope.Scope> => {
+  const request = { params: Object.entries(params ?? defaultParams), keepConnection: false }
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(restore(connect), (connection): Effect.Effect<boolean, FastCgiClientError, Scope.Scope> => {
+      if (!connection.available) return Effect.succeed(false)
+      const begin = beginOptions(request, false)
+      return Effect.flatMap(
+        started(connection, connection.beginUnsafe(begin), request, begin),
+        (request) => restore(answered(request))
+      )
+    })
+  ).pipe(
+    Effect.timeoutOrElse({ duration: timeout ?? "5 seconds", orElse: () => Effect.succeed(false) }),
+    Effect.catch(() => Effect.succeed(false))
+  )
+}
+
+// An answer that is there as a whole, with a head that does not say that something is wrong.
+const answered = (request: ClientRequest): Effect.Effect<boolean, FastCgiClientError> => {
+  const parser = CgiResponse.makeHeadParser()
+  let status: number | undefined
+  const read: Effect.Effect<boolean, FastCgiClientError> = Effect.suspend(() =>
+    Pull.matchEffect(request.stdout.pull, {
+      onSuccess: (chunks) => {
+        for (let i = 0; i < chunks.length && status === undefined; i++) {
+          const head = parser.push(chunks[i])
+          if (head instanceof CgiResponse.CgiHeadError) return Effect.succeed(false)
+          status = head?.status
+        }
+        return read
+      },
+      onFailure: (cause) => Effect.failCause(cause),
+      onDone: () => Effect.succeed(status !== undefined && status < 500)
+    })
+  )
+  return read
+}
