@@ -362,6 +362,8 @@ const page = (
         ["SCRIPT_FILENAME", path],
         ["REQUEST_URI", query === "" ? path : `${path}?${query}`],
         ["QUERY_STRING", query],
+        // `FastCgiStatus`, which has the same pages, gives them to clients of its host.
+        ["REMOTE_ADDR", "127.0.0.1"],
         ["SERVER_PROTOCOL", "HTTP/1.1"],
         ["GATEWAY_INTERFACE", "CGI/1.1"]
       ]

@@ -98,6 +98,17 @@ export const requestsFailed: Metric.Counter<number> = Metric.counter("fastcgi_re
 })
 
 /**
+ * Requests that took longer than the `slowTimeout` of `FastCgiSlowLog`.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const requestsSlow: Metric.Counter<number> = Metric.counter("fastcgi_requests_slow", {
+  description: "FastCGI requests that took longer than slowTimeout",
+  incremental: true
+})
+
+/**
  * Effects of `FastCgiServer.afterResponse` that wait for their response to end, or run.
  *
  * @category metrics

@@ -28,6 +28,7 @@ const errors: Record<string, { readonly _tag: string; readonly reason: { readonl
     reason: { _tag: "NotConfigured", path: "/status", status: 404 },
     message: ""
   }),
+  FastCgiStatusError: new Main.FastCgiStatus.FastCgiStatusError({ reason: { _tag: "SamePath" }, message: "" }),
   FastCgiRequestError: new Main.FastCgiRequestError.FastCgiRequestError({ reason: { _tag: "Aborted" }, message: "" })
 }
 

@@ -50,6 +50,20 @@ export const endsOf = (socket: Net.Socket): string | undefined => {
   return Option.isSome(peer) && Option.isSome(own) ? `${inTable(peer.value)} ${inTable(own.value)}` : undefined
 }
 
+/** How the table writes an address: as the numbers that the processor sees in it, 32 bits at a time. */
+export const inTable = (address: NetAddress.InetAddress): string => {
+  const octets = NetAddress.isInetAddressV4(address)
+    ? NetAddress.ipv4ToOctets(address.address)
+    : NetAddress.ipv6ToOctets(address.address)
+  let text = ""
+  for (let at = 0; at < octets.length; at += 4) {
+    const word = octets.slice(at, at + 4)
+    if (Os.endianness() === "LE") word.reverse()
+    for (const octet of word) text += octet.toString(16).padStart(2, "0")
+  }
+  return `${text.toUpperCase()}:${address.port.toString(16).toUpperCase().padStart(4, "0")}`
+}
+
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
@@ -90,20 +104,6 @@ const tables = ["/proc/net/tcp", "/proc/net/tcp6"]
 
 // FIN_WAIT1, FIN_WAIT2, TIME_WAIT, LAST_ACK, CLOSING: the end has sent its FIN, or would have if it were let.
 const closedStates = new Set(["04", "05", "06", "09", "0B"])
-
-// Addresses are written as the numbers that the processor sees in them, 32 bits at a time.
-const inTable = (address: NetAddress.InetAddress): string => {
-  const octets = NetAddress.isInetAddressV4(address)
-    ? NetAddress.ipv4ToOctets(address.address)
-    : NetAddress.ipv6ToOctets(address.address)
-  let text = ""
-  for (let at = 0; at < octets.length; at += 4) {
-    const word = octets.slice(at, at + 4)
-    if (Os.endianness() === "LE") word.reverse()
-    for (const octet of word) text += octet.toString(16).padStart(2, "0")
-  }
-  return `${text.toUpperCase()}:${address.port.toString(16).toUpperCase().padStart(4, "0")}`
-}
 
 // IPv4 addresses in the table of IPv6.
 const mapped = "0000000000000000" + (Os.endianness() === "LE" ? "FFFF0000" : "0000FFFF")

@@ -1,0 +1,218 @@
+/**
+ * The status page on Node: `FastCgiStatus` with what is known of the process, and a port of its own for it.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as HttpServer from "effect/http/HttpServer"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Http from "node:http"
+import * as PerfHooks from "node:perf_hooks"
+import * as FastCgiAccess from "../server/FastCgiAccess.ts"
+import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
+import * as FastCgiStatus from "../server/FastCgiStatus.ts"
+import * as FastCgiWorkers from "../server/FastCgiWorkers.ts"
+import { setting } from "../settings/settings.ts"
+import { addressForms, parseAddress } from "./internal/address.ts"
+import { inetAddress } from "./internal/inetAddress.ts"
+import { pathError, tcpError } from "./internal/listenerError.ts"
+import { listenQueue } from "./internal/listenQueue.ts"
+
+/**
+ * Where the status has a socket of its own.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type NodeFastCgiStatusListen = { readonly port: number; readonly host?: string | undefined } | {
+  readonly path: string
+}
+
+/**
+ * Options of `layer`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface NodeFastCgiStatusOptions extends FastCgiStatus.FastCgiStatusOptions {
+  /**
+   * A port (on 127.0.0.1 unless `host` says another address) or a UNIX socket where the pages are served over HTTP as well, to
+   * `allow`, at any limit of the application (`pm.status_listen`). Default none.
+   */
+  readonly listen?: NodeFastCgiStatusListen | undefined
+}
+
+/**
+ * Adds a status page and a ping to the servers that the layer is provided to, as `FastCgiStatus.layer` does, with the memory,
+ * the event loop and the sockets of this process.
+ *
+ * **Details**
+ *
+ * With `listen` the pages are served over HTTP too, from a socket of their own: `/status` and `/ping` unless the options say
+ * other paths, and `/metrics`, which is the page as OpenMetrics. It takes no connection of `maxConnections`. Only peers in
+ * `allow` are answered, others get 403: by default those of this host. With workers each of them has the port, and whichever
+ * is asked answers for all.
+ *
+ * **Example** (An app with php-fpm's pages, and a port for Prometheus)
+ *
+ * ```ts
+ * import * as HttpRouter from "effect/http/HttpRouter"
+ * import * as HttpServerResponse from "effect/http/HttpServerResponse"
+ * import * as Layer from "effect/Layer"
+ * import { NodeFastCgi, NodeFastCgiStatus } from "effect-fastcgi/node"
+ *
+ * const Routes = HttpRouter.add("GET", "/", HttpServerResponse.text("Hello"))
+ *
+ * export const Server = HttpRouter.serve(Routes).pipe(
+ *   Layer.provide(NodeFastCgi.layer({ path: "/run/app/app.sock" })),
+ *   Layer.provide(NodeFastCgiStatus.layer({ path: "/status", pingPath: "/ping", listen: { port: 9253 } }))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: NodeFastCgiStatusOptions
+): Layer.Layer<
+  FastCgiStatus.FastCgiStatus,
+  FastCgiStatus.FastCgiStatusError | FastCgiAccess.FastCgiAccessError | FastCgiListenerError
+> => {
+  const status = Layer.provide(FastCgiStatus.layer(options), layerProcess)
+  const { listen } = options
+  return listen === undefined ? status : Layer.provideMerge(layerListen({ ...options, listen }), status)
+}
+
+/**
+ * The options from settings of the environment: those of `FastCgiStatus.config`, and `FASTCGI_STATUS_LISTEN`, a port, an
+ * address with a port or a path.
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<NodeFastCgiStatusOptions> = Config.map(
+  Config.all([FastCgiStatus.config, setting("FASTCGI_STATUS_LISTEN", addressForms, parseAddress)]),
+  ([options, listen]) => ({ ...options, listen })
+)
+
+/**
+ * Provides what `layer` does, with options from a `Config` value. Default `config`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<NodeFastCgiStatusOptions> = config
+): Layer.Layer<
+  FastCgiStatus.FastCgiStatus,
+  | FastCgiStatus.FastCgiStatusError
+  | FastCgiAccess.FastCgiAccessError
+  | FastCgiListenerError
+  | Config.ConfigError
+> => Layer.unwrap(Effect.map(Config.unwrap(options), layer))
+
+/**
+ * Serves the pages of a `FastCgiStatus` over HTTP, from a socket of their own: see `layer`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerListen = (
+  options: NodeFastCgiStatusOptions & { readonly listen: NodeFastCgiStatusListen }
+): Layer.Layer<never, FastCgiListenerError | FastCgiAccess.FastCgiAccessError, FastCgiStatus.FastCgiStatus> =>
+  Layer.unwrap(Effect.gen(function*() {
+    const access = yield* Effect.fromResult(
+      FastCgiAccess.fromEntries(options.allow ?? ["127.0.0.0/8", "::1"], { unixSockets: true })
+    )
+    const status = yield* FastCgiStatus.FastCgiStatus
+    const { path = "/status", pingPath = "/ping", pingResponse = "pong" } = options
+    const app = Effect.gen(function*() {
+      const { method, remoteAddress, url } = yield* HttpServerRequest.HttpServerRequest
+      const peer = "path" in options.listen
+        ? undefined
+        : Option.getOrUndefined(inetAddress(Option.getOrUndefined(remoteAddress), 0))
+      if (!("path" in options.listen) && !FastCgiAccess.permits(access, peer)) {
+        return HttpServerResponse.text("this address is not in `allow` of the status page\n", { status: 403 })
+      }
+      if (method !== "GET" && method !== "HEAD") return HttpServerResponse.empty({ status: 405 })
+      const [asked, query = ""] = url.split("?", 2)
+      if (asked === pingPath) return HttpServerResponse.text(pingResponse)
+      if (asked !== path && asked !== "/metrics") return HttpServerResponse.text("404 Not Found\n", { status: 404 })
+      const page = yield* status.page(asked === "/metrics" ? `openmetrics&${query}` : query)
+      const { "Content-Type": contentType, ...others } = page.headers
+      return HttpServerResponse.text(String(page.body), {
+        contentType: String(contentType),
+        headers: others
+      })
+    })
+    // The workers of a supervisor share the port.
+    const shared = Option.isSome(yield* FastCgiWorkers.supervisor)
+    const where = "path" in options.listen
+      ? { path: options.listen.path }
+      : { port: options.listen.port, host: options.listen.host ?? "127.0.0.1", reusePort: shared }
+    return HttpServer.serve(app).pipe(
+      Layer.provide(NodeHttpServer.layer(() => Http.createServer(), { ...where, gracefulShutdownTimeout: 1000 })),
+      Layer.catchTag("ServeError", ({ cause }) =>
+        Layer.effectDiscard(Effect.fail(
+          "path" in where ? pathError(where.path, cause) : tcpError(where.host, where.port, cause)
+        )))
+    )
+  }))
+
+/**
+ * What this process says of itself: `FastCgiStatus.FastCgiProcess` on Node.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerProcess: Layer.Layer<FastCgiStatus.FastCgiProcess> = Layer.effect(
+  FastCgiStatus.FastCgiProcess,
+  Effect.map(eventLoopDelay(), (eventLoopDelay) => ({
+    pid: process.pid,
+    startedAt: PerfHooks.performance.timeOrigin,
+    memory: () => process.memoryUsage.rss(),
+    cpu: () => {
+      const { system, user } = process.cpuUsage()
+      return (system + user) / 1000
+    },
+    eventLoopDelay,
+    listenQueue: (address) => Option.map(listenQueue(address), (waiting) => ({ waiting, length: 0 }))
+  }))
+)
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// Milliseconds.
+const resolution = 20
+const window = 1000
+
+function eventLoopDelay() {
+  return Effect.acquireRelease(
+    Effect.sync(() => {
+      const histogram = PerfHooks.monitorEventLoopDelay({ resolution })
+      histogram.enable()
+      let last = 0
+      const timer = setInterval(() => {
+        last = longest(histogram)
+        histogram.reset()
+      }, window).unref()
+      return { delay: () => Math.max(last, longest(histogram)), histogram, timer }
+    }),
+    ({ histogram, timer }) =>
+      Effect.sync(() => {
+        clearInterval(timer)
+        histogram.disable()
+      })
+  ).pipe(Effect.map(({ delay }) => delay))
+}
+
+// Node measures how long a timer of `resolution` takes, from when it was set.
+const longest = (histogram: ReturnType<typeof PerfHooks.monitorEventLoopDelay>): number =>
+  histogram.count === 0 ? 0 : Math.max(0, Math.round(histogram.max / 1e6) - resolution)

@@ -1,0 +1,139 @@
+/**
+ * The status on Node: what it knows of the process and of its sockets, and a port of its own.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { FastCgiClient, FastCgiPhp } from "effect-fastcgi/client"
+import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiStatus } from "effect-fastcgi/node"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Option from "effect/Option"
+import * as ChildProcess from "node:child_process"
+import * as Net from "node:net"
+import * as Path from "node:path"
+import { listenQueue, waitingOnPath, waitingOnPort } from "../../src/node/internal/listenQueue.ts"
+import * as WebServers from "../support/webServers.ts"
+import { connectClient, temporaryDirectory } from "./sockets.ts"
+
+describe("the queue of a listening socket", () => {
+  it("is read from the tables of Linux", () => {
+    assert.strictEqual(
+      waitingOnPath(
+        [
+          "000000001dfaa87c: 00000002 00000000 00010000 0001 01 11665008 /run/a.sock",
+          "00000000636b6a4f: 00000003 00000000 00000000 0001 02     0 /run/a.sock",
+          "00000000b621ec09: 00000003 00000000 00000000 0001 02     0 /run/a.sock",
+          "00000000b621ec09: 00000003 00000000 00000000 0001 02     0 /run/aa.sock",
+          "00000000b621ec09: 00000003 00000000 00000000 0001 03 11665009 /run/a.sock",
+          ""
+        ].join("\n"),
+        "/run/a.sock"
+      ),
+      2
+    )
+    const port = "   0: 0100007F:4D41 00000000:0000 0A 00000000:0000000B 00:00000000 00000000     0        0 11665009 4"
+    assert.strictEqual(waitingOnPort(port, "0100007F:4D41"), 11)
+    assert.strictEqual(waitingOnPort(port, "0100007F:4D42"), 0)
+  })
+
+  const listen = (server: Net.Server, ...where: ReadonlyArray<string | number>) =>
+    Effect.acquireRelease(
+      Effect.callback<Net.Server>((resume) => {
+        server.listen(...where as [number, string], () => resume(Effect.succeed(server)))
+      }),
+      () => Effect.sync(() => server.close())
+    )
+
+  it.live("is what waits while the process does not accept", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* temporaryDirectory, "a.sock")
+      yield* listen(Net.createServer((socket) => socket.destroy()), path)
+      const tcp = yield* listen(Net.createServer((socket) => socket.destroy()), 0, "127.0.0.1")
+      const { port } = tcp.address() as Net.AddressInfo
+      // This process waits for the other one, and accepts nothing meanwhile.
+      ChildProcess.spawnSync(process.execPath, [
+        "--eval",
+        "let left = 5; const [path, port] = process.argv.slice(1); const net = require('node:net');" +
+        "for (const to of [{ path }, { path }, { path }, { port, host: '127.0.0.1' }, { port, host: '127.0.0.1' }])" +
+        "net.connect(to, () => --left || process.exit())",
+        path,
+        String(port)
+      ])
+      assert.deepStrictEqual(listenQueue(NetAddress.unixPathAddress(path)), Option.some(3))
+      assert.deepStrictEqual(
+        listenQueue(NetAddress.inetAddressFromStringUnsafe(`127.0.0.1:${port}`)),
+        Option.some(2)
+      )
+    }))
+})
+
+const app = (path: string, options: NodeFastCgiStatus.NodeFastCgiStatusOptions) =>
+  HttpRouter.serve(HttpRouter.add("GET", "/*", HttpServerResponse.text("the app")), { disableLogger: true }).pipe(
+    Layer.provide(NodeFastCgi.layer({ path, maxConnections: 1 })),
+    Layer.provide(NodeFastCgiStatus.layer(options)),
+    Layer.provide(Logger.layer([])),
+    Layer.provide(Layer.succeed(Metric.MetricRegistry, new Map()))
+  )
+
+const fetchText = (port: number, path: string, init?: RequestInit) =>
+  Effect.promise(async () => {
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, init)
+    return `${response.status} ${await response.text()}`
+  })
+
+describe("the status on Node", () => {
+  it.live("is served over FastCGI to php-fpm's clients, and over HTTP when no connection is free", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* temporaryDirectory, "app.sock")
+      const port = yield* WebServers.freePort
+      yield* Layer.build(app(path, { path: "/status", pingPath: "/ping", listen: { port } }))
+      const client = yield* FastCgiClient.make({ connect: NodeFastCgiConnector.connect({ path }) })
+      const status = yield* FastCgiPhp.status(client, { full: true })
+      assert.strictEqual(status.processes[0]!.pid, process.pid)
+      // Takes the only connection.
+      yield* connectClient({ path })
+      const page = yield* Effect.repeat(
+        Effect.map(fetchText(port, "/status?json&full"), (text) => {
+          assert.match(text, /^200 /)
+          return JSON.parse(text.slice(4)) as Record<string, number>
+        }),
+        { until: (page) => page["connections"] === 1 && page["connections accepted"] === 2 }
+      )
+      assert.isAbove(page["memory"]!, 1_000_000)
+      assert.isAtMost(Math.abs(page["start since"]! - performance.now() / 1000), 2)
+      assert.strictEqual(yield* fetchText(port, "/ping"), "200 pong")
+      assert.match(yield* fetchText(port, "/metrics"), /^200 # TYPE phpfpm_up[^]*# EOF\n$/)
+      assert.match(yield* fetchText(port, "/"), /^404 /)
+      assert.match(yield* fetchText(port, "/status", { method: "POST" }), /^405 /)
+    }))
+
+  it.live("refuses peers on its port that are not allowed", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* temporaryDirectory, "app.sock")
+      const port = yield* WebServers.freePort
+      yield* Layer.build(app(path, { allow: ["192.0.2.1"], listen: { port } }))
+      assert.match(yield* fetchText(port, "/status"), /^403 /)
+    }))
+
+  it.live("says what is wrong with its port", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryDirectory
+      const port = yield* WebServers.freePort
+      yield* Layer.build(app(Path.join(folder, "a.sock"), { listen: { port } }))
+      const error = yield* Effect.flip(Layer.build(app(Path.join(folder, "b.sock"), { listen: { port } })))
+      assert.include(error.message, `Cannot listen on 127.0.0.1:${port}: another process has the port.`)
+    }))
+
+  it.effect("has its port in the environment", () =>
+    Effect.gen(function*() {
+      const options = yield* NodeFastCgiStatus.config
+      assert.deepStrictEqual(options.listen, { port: 9253, host: "127.0.0.1" })
+    }).pipe(Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({
+      env: { FASTCGI_STATUS_LISTEN: "127.0.0.1:9253" }
+    })))))
+})
