@@ -4,6 +4,7 @@
  * before and after, in turns.
  *
  *     npm run bench:memory -- --rounds 40
+ *     npm run bench:memory -- --only "handler, one"
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import {
@@ -31,8 +32,9 @@ import { nginxParams } from "./harness/nginxParams.ts"
 import { hello } from "./servers/content.ts"
 import { serve } from "./servers/routes.ts"
 
-const { values: { requests, rounds } } = parseArgs({
+const { values: { only, requests, rounds } } = parseArgs({
   options: {
+    only: { type: "string", default: "" },
     rounds: { type: "string", default: "25" },
     requests: { type: "string", default: "30000" }
   }
@@ -56,8 +58,7 @@ class Peer implements FastCgiTransport.FastCgiTransport {
   private ended = false
 
   send(bytes: Uint8Array): void {
-    // A socket brings every read in memory of its own.
-    this.reader!.onRead([bytes.slice()])
+    this.reader!.onRead([bytes])
     // What a web server does when the application has half-closed.
     if (this.ended) this.reader!.onReadEnd()
   }
@@ -164,21 +165,27 @@ const summary = (samples: Array<number>) => {
   return { least: samples[0], median: samples[samples.length >> 1] }
 }
 
-const print = (label: string, { least, median }: ReturnType<typeof summary>) =>
+const print = async (
+  label: string,
+  measure: () => ReturnType<typeof summary> | Promise<ReturnType<typeof summary>>
+) => {
+  if (!label.includes(only)) return
+  const { least, median } = await measure()
   console.log(
     `${label.padEnd(36)} ${least.toFixed(0).padStart(6)} ns least ${median.toFixed(0).padStart(6)} ns median`
   )
+}
 
 for (const [name, app] of Object.entries(apps)) {
   const scope = Scope.makeUnsafe()
   const accept = await Effect.runPromise(Scope.provide(start(app), scope))
   for (const keepConnection of [true, false]) {
-    print(
+    await print(
       `${name}, ${keepConnection ? "one connection" : "a connection a request"}`,
-      measure(accept, keepConnection)
+      () => measure(accept, keepConnection)
     )
   }
   await Effect.runPromise(Scope.close(scope, Exit.void))
 }
-print("channel, one connection", await Effect.runPromise(Effect.scoped(measureChannel)))
+await print("channel, one connection", () => Effect.runPromise(Effect.scoped(measureChannel)))
 process.exit()

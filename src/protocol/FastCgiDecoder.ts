@@ -114,7 +114,7 @@ const noContent = new Uint8Array(0)
 class Decoder implements FastCgiDecoder {
   private readonly maxDiscreteContent: number
   // A header that arrived in pieces.
-  private readonly header = new Uint8Array(headerLength)
+  private header = noContent
   private headerSize = 0
   // The record at hand: what is left of it, and what becomes of its content.
   private mode = skip
@@ -156,6 +156,7 @@ class Decoder implements FastCgiDecoder {
           error = this.begin(chunk, offset, records)
           offset += headerLength
         } else {
+          if (this.headerSize === 0) this.header = new Uint8Array(headerLength)
           this.header[this.headerSize++] = chunk[offset++]
           if (this.headerSize === 1 && this.header[0] !== version) {
             error = this.unsupportedVersion(this.header[0])

@@ -167,10 +167,10 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
   private awaitRoom(): void {
     if (this.awaitsRoom) return
     this.awaitsRoom = true
-    this.output.whenRoom(this.goOn)
+    this.output.whenRoom(() => this.goOn())
   }
 
-  private readonly goOn = (): void => {
+  private goOn(): void {
     this.awaitsRoom = false
     const { parked, parkedError } = this
     this.parked = noRecords

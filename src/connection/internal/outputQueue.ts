@@ -67,7 +67,9 @@ export class OutputQueue {
   private openEnd = 0
   private batching = false
   private scheduled = false
-  private readonly waiters = new Set<() => void>()
+  // Who waits for room, in order. Most connections never have one, nor a turn to wait for.
+  private waiters: Set<() => void> | undefined
+  private turnEnded: (() => void) | undefined
 
   constructor(
     transport: FastCgiTransport,
@@ -93,7 +95,7 @@ export class OutputQueue {
 
   /** Whether somebody waits for room. */
   get blocked(): boolean {
-    return this.waiters.size > 0
+    return this.waiters !== undefined && this.waiters.size > 0
   }
 
   /** Whether so much is pending that nothing is to be begun that adds to it. */
@@ -210,24 +212,25 @@ export class OutputQueue {
 
   /** Waits until there is room for more, seen from now. Interrupting gives the place in the queue up. */
   get room(): Effect.Effect<void> {
-    if (!this.full && this.waiters.size === 0) return Effect.void
+    if (!this.full && !this.blocked) return Effect.void
     if (!this.batching && this.queued > 0) {
       this.flush()
-      if (!this.full && this.waiters.size === 0) return Effect.void
+      if (!this.full && !this.blocked) return Effect.void
     }
     return Effect.callback<void>((resume) => {
       const wake = () => resume(Effect.void)
       this.whenRoom(wake)
       return Effect.sync(() => {
-        this.waiters.delete(wake)
+        this.waiters?.delete(wake)
       })
     })
   }
 
   /** Calls `wake` once when there is room and those have had their turn who waited before. */
   whenRoom(wake: () => void): void {
-    this.waiters.add(wake)
-    if (this.waiters.size === 1) this.observer.onBlocked()
+    const waiters = this.waiters ??= new Set()
+    waiters.add(wake)
+    if (waiters.size === 1) this.observer.onBlocked()
     // Nothing is pending below us, so nothing would call `resume`.
     if (this.transport.pendingUnsafe() === 0) this.schedule()
   }
@@ -235,22 +238,22 @@ export class OutputQueue {
   /** Hands over what has waited, and lets those go on who wait for room, in order, for as long as there is room. */
   resume(): void {
     this.flush()
+    const { waiters } = this
+    if (waiters === undefined) return
     // Who writes and waits again has had its turn: where all of it is taken at once, or dropped, this would never end.
-    for (
-      let turns = this.waiters.size;
-      turns > 0 && this.waiters.size > 0 && !this.full;
-      turns--
-    ) {
-      const wake = this.waiters.values().next().value!
-      this.waiters.delete(wake)
+    for (let turns = waiters.size; turns > 0 && waiters.size > 0 && !this.full; turns--) {
+      const wake = waiters.values().next().value!
+      waiters.delete(wake)
       wake()
     }
   }
 
   /** Lets everybody go on who waits for room, because nothing will be sent any more. */
   release(): void {
-    for (const wake of this.waiters) {
-      this.waiters.delete(wake)
+    const { waiters } = this
+    if (waiters === undefined) return
+    for (const wake of waiters) {
+      waiters.delete(wake)
       wake()
     }
   }
@@ -383,12 +386,11 @@ export class OutputQueue {
   private schedule(): void {
     if (this.scheduled) return
     this.scheduled = true
+    this.turnEnded ??= () => {
+      this.scheduled = false
+      this.resume()
+    }
     this.dispatcher.scheduleTask(this.turnEnded, 0)
-  }
-
-  private readonly turnEnded = (): void => {
-    this.scheduled = false
-    this.resume()
   }
 }
 

@@ -16,42 +16,62 @@ interface Page<Request> {
 
 /** The requests of a connection by id. */
 export class RequestTable<Request extends { readonly requestId: number }> {
-  private readonly pages: Array<Page<Request> | undefined> = []
+  // The one that was added when there was no other: nearly always the only one.
+  private first: Request | undefined
+  private pages: Array<Page<Request> | undefined> | undefined
   size = 0
 
   get(requestId: number): Request | undefined {
+    if (this.first !== undefined && this.first.requestId === requestId) return this.first
     const at = requestId >> pageBits
-    if (at >= this.pages.length) return undefined
+    if (this.pages === undefined || at >= this.pages.length) return undefined
     const page = this.pages[at]
     return page === undefined ? undefined : page.requests[requestId & pageMask]
   }
 
   add(request: Request): void {
+    if (this.size++ === 0) {
+      this.first = request
+      return
+    }
     const at = request.requestId >> pageBits
-    while (this.pages.length <= at) this.pages.push(undefined)
-    const page = this.pages[at] ??= { requests: [], size: 0 }
+    const pages = this.pages ??= []
+    while (pages.length <= at) pages.push(undefined)
+    const page = pages[at] ??= { requests: [], size: 0 }
     page.requests[request.requestId & pageMask] = request
     page.size++
-    this.size++
   }
 
   delete(request: Request): void {
+    this.size--
+    if (request === this.first) {
+      this.first = undefined
+      return
+    }
     const at = request.requestId >> pageBits
-    const page = this.pages[at]!
+    const page = this.pages![at]!
     page.requests[request.requestId & pageMask] = undefined
     page.size--
-    this.size--
-    if (page.size === 0 && at >= lowPages) this.pages[at] = undefined
+    if (page.size === 0 && at >= lowPages) this.pages![at] = undefined
   }
 
-  /** What is there now; it may change while one walks it. */
+  /** What is there now, by id; it may change while one walks it. */
   values(): ReadonlyArray<Request> {
     if (this.size === 0) return none
     const values: Array<Request> = []
-    for (const page of this.pages) {
+    let { first } = this
+    for (const page of this.pages ?? none) {
       if (page === undefined || page.size === 0) continue
-      for (const request of page.requests) if (request !== undefined) values.push(request)
+      for (const request of page.requests) {
+        if (request === undefined) continue
+        if (first !== undefined && first.requestId < request.requestId) {
+          values.push(first)
+          first = undefined
+        }
+        values.push(request)
+      }
     }
+    if (first !== undefined) values.push(first)
     return values
   }
 }

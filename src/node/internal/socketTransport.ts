@@ -57,6 +57,22 @@ type Addressed = Pick<Net.Socket, "remoteAddress" | "remotePort">
 
 const nothing = new Uint8Array(0)
 
+// The listeners of all sockets are the same functions, which Node calls as methods: three of its own would be an eighth of what a
+// connection takes.
+const transportOf = Symbol("transport")
+interface Transported {
+  [transportOf]: SocketTransport
+}
+const onEnd = function(this: Transported): void {
+  this[transportOf].ended()
+}
+const onError = function(this: Transported, error: Error): void {
+  this[transportOf].error = error
+}
+const onClose = function(this: Transported): void {
+  this[transportOf].lost()
+}
+
 class SocketTransport implements FastCgiTransport, Taker {
   private readonly duplex: Duplex
   // The same where it is a socket of the operating system.
@@ -74,7 +90,7 @@ class SocketTransport implements FastCgiTransport, Taker {
   // Nothing may be written any more.
   private writeEnded = false
   private closed = false
-  private error: Error | undefined
+  error: Error | undefined
   private observer: FastCgiTransportObserver | undefined
   private awaitingDrain = false
   private drainOwed = false
@@ -92,11 +108,10 @@ class SocketTransport implements FastCgiTransport, Taker {
     this.watchesPeer = watchesPeer
     if (duplex instanceof ReadingSocket) duplex.taker = this
     else duplex.on("data", (chunk: Uint8Array) => this.onBytes(chunk, false))
-    duplex.on("end", () => this.ended())
-    duplex.on("error", (error) => {
-      this.error = error
-    })
-    duplex.on("close", () => this.lost())
+    ;(duplex as Duplex & Partial<Transported>)[transportOf] = this
+    duplex.on("end", onEnd)
+    duplex.on("error", onError)
+    duplex.on("close", onClose)
   }
 
   // Asked for by few and costs a system call, so it is looked up when asked for. Ask before the connection is closed.
@@ -106,13 +121,17 @@ class SocketTransport implements FastCgiTransport, Taker {
 
   // `reader` is resumed with `take`, not with the chunks: when its fiber has been interrupted meanwhile, `take` is never
   // evaluated, and the chunks wait for the next pull. So an interrupted wait needs no finalizer.
-  private readonly take: Pulled = Effect.suspend(() => this.available() ?? this.pull)
+  private get take(): Pulled {
+    return Effect.suspend(() => this.available() ?? this.pull)
+  }
 
-  readonly pull: Pulled = Effect.callback<Chunks, FastCgiPullError>((resume) => {
-    const available = this.available()
-    if (available === undefined) this.reader = resume
-    else resume(available)
-  })
+  get pull(): Pulled {
+    return Effect.callback<Chunks, FastCgiPullError>((resume) => {
+      const available = this.available()
+      if (available === undefined) this.reader = resume
+      else resume(available)
+    })
+  }
 
   flowUnsafe(reader: FastCgiTransportReader): void {
     this.flow = reader
@@ -125,7 +144,7 @@ class SocketTransport implements FastCgiTransport, Taker {
 
   resumeUnsafe(): void {
     this.flowPaused = false
-    if (this.chunks.length > 0 || this.peerEnded) setImmediate(this.flowOn)
+    if (this.chunks.length > 0 || this.peerEnded) setImmediate(flowOn, this)
   }
 
   observeUnsafe(observer: FastCgiTransportObserver): void {
@@ -198,7 +217,7 @@ class SocketTransport implements FastCgiTransport, Taker {
   }
 
   // Hands over what has arrived while the flow was paused.
-  private readonly flowOn = (): void => {
+  flowOn(): void {
     if (this.flow === undefined || this.flowPaused) return
     if (this.chunks.length > 0) this.hand(this.flow, this.takeChunks())
     if (this.peerEnded) this.flowEnd()
@@ -237,17 +256,17 @@ class SocketTransport implements FastCgiTransport, Taker {
     return chunks
   }
 
-  private ended(): void {
+  ended(): void {
     // Node stops polling a socket that has been read to its end, so nothing would tell that the peer, a web server whose
     // client has gone away for instance, has closed the other direction as well. Writing nothing fails with EPIPE in that
     // case on a UNIX socket, and has no effect in every other. Node 22 also takes a reset for the end when the socket was
     // paused: the write fails with ECONNRESET, so that the end is told when it is known to be one.
     if (this.writeEnded || this.duplex.destroyed || this.duplex.writableLength > 0) this.endedInOrder()
-    else this.duplex.write(nothing, this.endIsKnown)
-  }
-
-  private readonly endIsKnown = (error?: Error | null): void => {
-    if ((error as NodeJS.ErrnoException | null | undefined)?.code !== "ECONNRESET") this.endedInOrder()
+    else {
+      this.duplex.write(nothing, (error) => {
+        if ((error as NodeJS.ErrnoException | null | undefined)?.code !== "ECONNRESET") this.endedInOrder()
+      })
+    }
   }
 
   private endedInOrder(): void {
@@ -261,7 +280,7 @@ class SocketTransport implements FastCgiTransport, Taker {
     if (this.watchesPeer && this.socket !== undefined) unwatchPeer(this.socket)
   }
 
-  private lost(): void {
+  lost(): void {
     this.closed = true
     this.writeEnded = true
     if (this.paused) this.unpause()
@@ -290,21 +309,23 @@ class SocketTransport implements FastCgiTransport, Taker {
   private awaitDrain(): void {
     if (this.awaitingDrain) return
     this.awaitingDrain = true
-    this.duplex.write(nothing, this.written)
+    this.duplex.write(nothing, (error) => this.written(error))
   }
 
-  private readonly written = (error?: Error | null): void => {
+  private written(error?: Error | null): void {
     this.awaitingDrain = false
     // A write that fails calls those that wait behind it, before the socket is destroyed. Another write here would be called
     // as well, and so on without end.
     if (error instanceof Error || this.closed || this.duplex.destroyed) return
     if (this.duplex.writableLength > 0) {
-      if (this.writeEnded) this.duplex.once("finish", this.written)
+      if (this.writeEnded) this.duplex.once("finish", () => this.written())
       else this.awaitDrain()
     } else if (this.observer === undefined) this.drainOwed = true
     else this.observer.onDrain()
   }
 }
+
+const flowOn = (transport: SocketTransport): void => transport.flowOn()
 
 const connectionLost = (cause: Error): FastCgiTransportError =>
   new FastCgiTransportError({

@@ -5,7 +5,6 @@
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
 import type * as Scheduler from "effect/Scheduler"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import type { Deadlines } from "../../connection/internal/deadlines.ts"
@@ -51,7 +50,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   private defect: Cause.Cause<never> | undefined
   // When the last request has ended. Kept only where there is an idleTimeout.
   private idleSince = 0
-  private whenFinished: (() => void) | undefined
+  private whenFinished: ((defect: Cause.Cause<never> | undefined) => void) | undefined
 
   constructor(
     transport: FastCgiTransport,
@@ -72,19 +71,14 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   }
 
   /**
-   * Runs the connection until it is closed and all its requests have ended. It is stopped by `drain`, `shutdown` and
-   * `destroy`, not by interruption.
+   * Begins to read. `whenFinished` is called once, when the connection is closed and all its requests have ended, with the
+   * defect that has closed it, if it was one.
    */
-  get run(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.transport.flowUnsafe(this)
-      this.idleSince = this.limits.idleTimeout === Infinity ? 0 : millisecondsOf(this.clock)
-      this.settle()
-      return Effect.callback<void>((resume) => {
-        this.whenFinished = () => resume(this.defect === undefined ? Effect.void : Effect.failCause(this.defect))
-        this.settle()
-      })
-    })
+  run(whenFinished: (defect: Cause.Cause<never> | undefined) => void): void {
+    this.whenFinished = whenFinished
+    this.idleSince = this.limits.idleTimeout === Infinity ? 0 : millisecondsOf(this.clock)
+    this.transport.flowUnsafe(this)
+    this.settle()
   }
 
   // --- what the engine says ---------------------------------------------------------------------
@@ -155,7 +149,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     if (this.isClosed && this.requests.size === 0 && this.whenFinished !== undefined) {
       const tell = this.whenFinished
       this.whenFinished = undefined
-      tell()
+      tell(this.defect)
     }
   }
 

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Metric from "effect/Metric"
-import type * as Scheduler from "effect/Scheduler"
+import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Deadlines } from "../../connection/internal/deadlines.ts"
@@ -121,7 +121,7 @@ class Engine<R> implements Application {
   private readonly closing: Deadlines<ConnectionLife>
   private readonly clock: Clock.Clock
   // One for all connections: what they have to send at the end of a turn is sent in one go.
-  private dispatcher: Scheduler.SchedulerDispatcher | undefined
+  private readonly dispatcher: Scheduler.SchedulerDispatcher
   // The variables of GET_VALUES, with their values. They do not change.
   private known: ReadonlyArray<readonly [string, string]> | undefined
   private leaving = false
@@ -152,6 +152,7 @@ class Engine<R> implements Application {
     })
     this.context = Context.add(context, AfterResponse, this.left.take) as Context.Context<R>
     this.fork = Effect.runForkWith(this.context)
+    this.dispatcher = Context.get(this.context as Context.Context<never>, Scheduler.Scheduler).makeDispatcher()
     const fork: Fork = (effect) => this.fork(effect)
     this.clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
     this.complaints = new LimitedLog(this.context as Context.Context<never>)
@@ -195,34 +196,25 @@ class Engine<R> implements Application {
   }
 
   private connect(transport: FastCgiTransport, release: () => void): void {
-    const fiber = Effect.runForkWith(this.context)(Effect.withFiber<void>((fiber) => {
-      const connection = new ApplicationEnd(
-        transport,
-        this,
-        this.limits,
-        this.dispatcher ??= fiber.cache.scheduler.makeDispatcher(),
-        this.clock,
-        this.fork,
-        this.closing
-      )
-      this.connections.add(connection)
-      this.totals.connections++
-      if (this.draining) connection.drain()
-      else if (this.leaving) connection.leave()
-      return Effect.onExit(connection.run, (exit) =>
-        Effect.sync(() => {
-          this.connections.delete(connection)
-          this.totals.connections--
-          if (Exit.isFailure(exit)) {
-            this.complaints.log(
-              "ConnectionDefect",
-              Effect.logError("a FastCGI connection ended with a defect", exit.cause)
-            )
-            connection.destroy()
-          }
-        }))
-    }))
-    fiber.addObserver(() => {
+    const connection = new ApplicationEnd(
+      transport,
+      this,
+      this.limits,
+      this.dispatcher,
+      this.clock,
+      this.fork,
+      this.closing
+    )
+    this.connections.add(connection)
+    this.totals.connections++
+    if (this.draining) connection.drain()
+    else if (this.leaving) connection.leave()
+    connection.run((defect) => {
+      this.connections.delete(connection)
+      this.totals.connections--
+      if (defect !== undefined) {
+        this.complaints.log("ConnectionDefect", Effect.logError("a FastCGI connection ended with a defect", defect))
+      }
       release()
       this.idle()
     })
