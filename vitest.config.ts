@@ -10,6 +10,7 @@ const withPrograms = [
   "test/examples/**/*.test.ts",
   "test/client/phpFpm.test.ts",
   "test/client/fcgiwrap.test.ts",
+  "test/php/**/*.test.ts",
   "test/conformance/command.test.ts",
   "test/cli/request.test.ts",
   "test/cli/health.test.ts"

@@ -18,30 +18,52 @@ export interface ErrorPage {
   readonly html: string
 }
 
+/** For those who run the application: what has gone wrong, and what to look at. */
 export const errorPage = (error: FastCgiClientError | RequestRefused): ErrorPage => {
-  const { hint, status, title } = error._tag === "RequestRefused" ? refused(error) : describe(error)
-  const name = names[status]
-  return {
+  const { hint, status, title } = toDescription(error)
+  return page(
     status,
-    html: `<!doctype html>
+    title,
+    `<p>${hint}</p>
+<p><small>${status} ${names[status]}, from the FastCGI gateway in front of the application</small></p>
+`
+  )
+}
+
+/** For visitors, whom it tells the status and nothing else. */
+export const visitorPage = (status: keyof typeof names): ErrorPage => page(status, names[status], "")
+
+/** For visitors of an application that did not answer. */
+export const visitorErrorPage = (error: FastCgiClientError | RequestRefused): ErrorPage =>
+  visitorPage(toDescription(error).status)
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const page = (status: keyof typeof names, title: string, text: string): ErrorPage => ({
+  status,
+  html: `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>${status} ${name}</title>
+<title>${status} ${names[status]}</title>
 <style>
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 4rem auto; padding: 0 1rem; color: #222 }
 @media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd } }
 </style>
 <h1>${title}</h1>
-<p>${hint}</p>
-<p><small>${status} ${name}, from the FastCGI gateway in front of the application</small></p>
-</html>
+${text}</html>
 `
-  }
-}
+})
+
+const toDescription = (error: FastCgiClientError | RequestRefused): Description =>
+  error._tag === "RequestRefused" ? refused(error) : describe(error)
 
 const names = {
   400: "Bad Request",
+  404: "Not Found",
+  405: "Method Not Allowed",
   408: "Request Timeout",
   413: "Content Too Large",
   500: "Internal Server Error",

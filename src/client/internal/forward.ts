@@ -25,27 +25,41 @@ export interface ForwardOptions extends FastCgiExchangeOptions {
 }
 
 /** What is asked for, where it is not the request's own URL and the script of the options. */
-export type Target = Pick<
-  CgiParams.CgiParamsRequest,
-  "url" | "documentRoot" | "scriptFilename" | "scriptName" | "pathInfo" | "extra"
->
+export interface Target extends
+  Pick<
+    CgiParams.CgiParamsRequest,
+    "url" | "documentRoot" | "scriptFilename" | "scriptName" | "pathInfo" | "extra"
+  >
+{
+  /** Whether another answer has led here, so that it is a GET, or a HEAD, without the body that the first target has had. */
+  readonly redirected?: boolean | undefined
+}
+
+/** Passes a request on, and waits for the head of the answer. */
+export type Forward = (
+  request: HttpServerRequest.HttpServerRequest,
+  target?: Target
+) => Effect.Effect<Exchange, FastCgiClientError | HttpServerError | RequestRefused, Scope.Scope>
 
 /** Passes requests on to the application of a pool. Each is given up with its scope, unless its response is complete by then. */
 export const makeForward = (
   pool: Pool,
   options: ForwardOptions,
   fileSystem: Option.Option<FileSystem>
-) => {
+): Forward => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
   const { documentRoot, endAtClose = false, maxHeadSize, params: extra, scriptFilename, scriptName } = options
   return Effect.fnUntraced(function*(
-    request: HttpServerRequest.HttpServerRequest,
-    target: Target = { url: request.url, documentRoot, scriptFilename, scriptName, extra }
-  ): Effect.fn.Return<Exchange, FastCgiClientError | HttpServerError | RequestRefused, Scope.Scope> {
+    request,
+    target = { url: request.url, documentRoot, scriptFilename, scriptName, extra }
+  ) {
     // What is refused for its head is refused before its body is read.
-    const head = yield* params(request, target, options.serverName)
-    const { contentLength, stdin } = yield* body(request, options, bodyTimeout, fileSystem)
+    const method = target.redirected === true && request.method !== "HEAD" ? "GET" : request.method
+    const head = yield* params(request, method, target, options.serverName)
+    const { contentLength, stdin } = target.redirected === true
+      ? noBody
+      : yield* body(request, options, bodyTimeout, fileSystem)
     return yield* spanned(
       {
         params: contentLength === undefined ? head : withLength(head, contentLength),
@@ -53,8 +67,7 @@ export const makeForward = (
         endAtClose,
         sendTimeout: bodyTimeout
       },
-      (passed, span) =>
-        exchange(pool, passed, { method: request.method, endAtClose, headTimeout, bodyTimeout, maxHeadSize, span })
+      (passed, span) => exchange(pool, passed, { method, endAtClose, headTimeout, bodyTimeout, maxHeadSize, span })
     )
   })
 }
@@ -82,14 +95,15 @@ type Params = Exclude<ReturnType<typeof CgiParams.fromRequest>, CgiParams.CgiPar
 
 const params = (
   request: HttpServerRequest.HttpServerRequest,
+  method: string,
   target: Target,
   serverName: string | undefined
 ): Effect.Effect<Params, RequestRefused> => {
   const { httpVersion, socket } = request.source as NodeSource
   const params = CgiParams.fromRequest({
     ...target,
-    method: request.method,
-    headers: request.headers,
+    method,
+    headers: target.redirected === true ? withoutBody(request.headers) : request.headers,
     scheme: request.protocol ?? (request.originalUrl.startsWith("https:") ? "https" : "http"),
     remoteAddress: address(Option.getOrUndefined(request.remoteAddress)),
     remotePort: typeof socket?.remotePort === "number" ? socket.remotePort : undefined,
@@ -102,6 +116,9 @@ const params = (
     ? Effect.fail(new RequestRefused({ status: 400, message: params.message }))
     : Effect.succeed(params)
 }
+
+const withoutBody = (headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith("content-")))
 
 // A socket that listens on IPv6 and IPv4 shows IPv4 clients as IPv6 ones.
 const address = (address: string | undefined): string | undefined =>
@@ -117,6 +134,8 @@ interface Body {
   readonly stdin: Uint8Array | Stream.Stream<Uint8Array, HttpServerError | RequestRefused> | undefined
 }
 
+const noBody: Body = { stdin: undefined }
+
 const body = (
   request: HttpServerRequest.HttpServerRequest,
   options: ForwardOptions,
@@ -131,7 +150,7 @@ const body = (
       return Effect.fail(new RequestRefused({ status: 501, message: "the body has a transfer coding besides chunked" }))
     }
     const unknown = declared === undefined || coding !== undefined
-    if (unknown ? !mayHaveBody(request) : Number(declared) === 0) return Effect.succeed({ stdin: undefined })
+    if (unknown ? !mayHaveBody(request) : Number(declared) === 0) return Effect.succeed(noBody)
     if (!unknown) {
       return Number(declared) <= limit
         ? Effect.succeed({ stdin: timed(request.stream, bodyTimeout) })

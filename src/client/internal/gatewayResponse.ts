@@ -9,11 +9,14 @@ import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
-import { type ErrorPage, errorPage, RequestRefused } from "./errorPage.ts"
+import { type ErrorPage, RequestRefused } from "./errorPage.ts"
 import type { Exchange } from "./exchange.ts"
 import { printable, requestLine } from "./log.ts"
 import { text } from "./request.ts"
 import { parseSetCookie, setCookies } from "./response.ts"
+
+/** What a client is told of a request that has no answer. */
+export type ToPage = (error: FastCgiClientError | RequestRefused) => ErrorPage
 
 /** The answer as it came, without what is for nginx. */
 export const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerResponse => {
@@ -39,12 +42,15 @@ export const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerRes
 /** The answer to a request that failed. Fails where it was its client who broke it off. */
 export const failed = (
   request: HttpServerRequest.HttpServerRequest,
-  error: FastCgiClientError
+  error: FastCgiClientError,
+  toPage: ToPage
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError> => {
   // The client's own doing: gone, or too large.
   if (error.reason._tag === "BodyFailed" && error.cause instanceof HttpServerError) return Effect.fail(error.cause)
-  if (error.reason._tag === "BodyFailed" && error.cause instanceof RequestRefused) return refuse(request, error.cause)
-  const page = errorPage(error)
+  if (error.reason._tag === "BodyFailed" && error.cause instanceof RequestRefused) {
+    return refuse(request, error.cause, toPage)
+  }
+  const page = toPage(error)
   return Effect.as(
     Effect.logWarning(
       `${requestLine(request.method, request.url)}: ${page.status}: ${printable(error.message)}`
@@ -56,9 +62,10 @@ export const failed = (
 /** The answer to a request that is not passed on. */
 export const refuse = (
   request: HttpServerRequest.HttpServerRequest,
-  error: RequestRefused
+  error: RequestRefused,
+  toPage: ToPage
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
-  const response = respondWith(errorPage(error))
+  const response = respondWith(toPage(error))
   return error.cause === undefined
     ? Effect.succeed(response)
     : Effect.as(
@@ -71,16 +78,17 @@ export const refuse = (
     )
 }
 
-// -----------------------------------------------------------------------------
-// Internal
-// -----------------------------------------------------------------------------
-
-const respondWith = ({ html, status }: ErrorPage): HttpServerResponse.HttpServerResponse =>
+/** A page as a response that nobody keeps. */
+export const respondWith = ({ html, status }: ErrorPage): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(html, {
     status,
     contentType: "text/html; charset=utf-8",
     headers: { "cache-control": "no-store" }
   })
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
 
 // Response headers are a record, so lines of Set-Cookie have to go as cookies. Keyed by their number and with
 // everything behind the first "=" as the value, they leave as they came: twice the same name, unknown attributes and
