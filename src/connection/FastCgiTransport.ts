@@ -132,8 +132,10 @@ export const toChannel = <IE = never>(
     Effect.gen(function*() {
       let wake: (() => void) | undefined
       const drained = () => {
-        wake?.()
+        // Whoever is woken may write, and wait again, at once.
+        const waiter = wake
         wake = undefined
+        waiter?.()
       }
       transport.observeUnsafe({ onDrain: drained, onClose: drained })
       yield* Scope.addFinalizer(scope, Effect.sync(() => transport.destroyUnsafe()))

@@ -374,6 +374,21 @@ describe("FastCgiTransport", () => {
       assert.strictEqual(Buffer.compare(reply.subarray(reply.length - body.length), body), 0)
     }).pipe(Effect.scoped, within))
 
+  it.effect("toChannel writes all of a stream that is there at once, through a transport that takes little", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* FastCgiTransport.makePair({ capacity: 1000 })
+      yield* Stream.fromIterable(Array.from({ length: 100 }, () => bytes(2500))).pipe(
+        Stream.rechunk(1),
+        Stream.pipeThroughChannel(FastCgiTransport.toChannel<never>(client)),
+        Stream.runDrain,
+        Effect.forkScoped
+      )
+      const read = yield* Stream.fromPull(Effect.succeed(server.pull)).pipe(
+        Stream.runFold(() => 0, (size, chunk) => size + chunk.length)
+      )
+      assert.strictEqual(read, 250_000)
+    }).pipe(Effect.scoped, within))
+
   it.effect("takes the end of an Effect socket for the peer's half-close, and still answers", () =>
     Effect.gen(function*() {
       const { client, server } = yield* FastCgiTransport.makePair()
