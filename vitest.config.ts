@@ -13,7 +13,8 @@ const withPrograms = [
   "test/php/**/*.test.ts",
   "test/conformance/command.test.ts",
   "test/cli/request.test.ts",
-  "test/cli/health.test.ts"
+  "test/cli/health.test.ts",
+  "test/cli/capture.test.ts"
 ]
 
 /** Tests that need nothing but memory. */

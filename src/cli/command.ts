@@ -14,15 +14,17 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { LogToStderr } from "effect/References"
 import * as Runtime from "effect/Runtime"
+import { dump, record, replay } from "./commands/capture.ts"
 import { conformance } from "./commands/conformance.ts"
 import { ping, status, values } from "./commands/health.ts"
 import { request } from "./commands/request.ts"
 import { CommandFailure, ExitCode } from "./internal/failure.ts"
+import { stoppedCode } from "./internal/life.ts"
 import * as Output from "./internal/output.ts"
 
 const command = Command.make("effect-fastcgi").pipe(
   Command.withDescription("FastCGI from the command line: ask an application, look at what is said, measure, serve."),
-  Command.withSubcommands([request, ping, values, status, conformance])
+  Command.withSubcommands([request, ping, values, status, dump, record, replay, conformance])
 )
 
 /** Runs the command line of this process. */
@@ -70,4 +72,6 @@ const presenter: CliOutput.Presenter = {
 const teardown: Runtime.Teardown = (exit, onExit) =>
   exit._tag === "Failure" && CliError.isCliError(Cause.squash(exit.cause))
     ? onExit(ExitCode.Usage)
+    : exit._tag === "Failure" && Cause.hasInterruptsOnly(exit.cause)
+    ? onExit(stoppedCode())
     : Runtime.defaultTeardown(exit, onExit)

@@ -34,6 +34,7 @@ export const withSockets: ReadonlyMap<string, string> = new Map([
   ["client/target.ts", "a gateway is an HTTP server"],
   ["cli/request.test.ts", "runs the command"],
   ["cli/health.test.ts", "runs the command"],
+  ["cli/capture.test.ts", "runs the command"],
   ["cli/support/app.ts", "listens on a socket"],
   ["cli/support/command.ts", "runs the command"]
 ])
