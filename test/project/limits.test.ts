@@ -11,7 +11,8 @@ import { projectFiles, projectRoot } from "../support/files.ts"
 const all: ReadonlyArray<readonly [name: string, FastCgiLimits.FastCgiLimitDefinition]> = Object.entries({
   ...FastCgiLimits.admission,
   ...FastCgiLimits.server,
-  ...FastCgiLimits.listener
+  ...FastCgiLimits.listener,
+  ...FastCgiLimits.workers
 })
 
 const written = (limit: FastCgiLimits.FastCgiLimitDefinition): string => {

@@ -10,7 +10,7 @@ import * as FastCgiLimits from "../FastCgiLimits.ts"
 
 /** Every setting there is. A variable that begins like them and is none of them is a typing error. */
 const settings: ReadonlyArray<string> = [
-  ...[FastCgiLimits.admission, FastCgiLimits.server, FastCgiLimits.listener].flatMap((list) =>
+  ...[FastCgiLimits.admission, FastCgiLimits.server, FastCgiLimits.listener, FastCgiLimits.workers].flatMap((list) =>
     Object.keys(list).map(FastCgiLimits.settingName)
   ),
   ...upstreamSettings,
@@ -30,7 +30,8 @@ const settings: ReadonlyArray<string> = [
   "FASTCGI_STATUS_ALLOW",
   "FASTCGI_STATUS_LISTEN",
   "FASTCGI_STATUS_PATH",
-  "FASTCGI_URL_FROM"
+  "FASTCGI_URL_FROM",
+  "FASTCGI_WORKERS"
 ].sort()
 
 /** Warns of what is set and is no setting, a typing error for instance. */
