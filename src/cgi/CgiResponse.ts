@@ -177,6 +177,8 @@ export interface CgiHead {
 export interface CgiHeadParserOptions {
   /** The longest header block that is accepted, with its blank line, in bytes. Default 64 KiB. */
   readonly maxHeadSize?: number | undefined
+  /** Whether the response may be a 101, behind which another protocol begins: see `CgiUpgrade`. Default false. */
+  readonly upgrade?: boolean | undefined
 }
 
 /**
@@ -223,7 +225,7 @@ export interface CgiHeadParser {
  * @since 0.1.0
  */
 export const makeHeadParser = (options?: CgiHeadParserOptions): CgiHeadParser =>
-  new Parser(options?.maxHeadSize ?? 64 * 1024)
+  new Parser(options?.maxHeadSize ?? 64 * 1024, options?.upgrade ?? false)
 
 // -----------------------------------------------------------------------------
 // Internal
@@ -334,6 +336,7 @@ const CR = 0x0d
 
 class Parser implements CgiHeadParser {
   private readonly maxHeadSize: number
+  private readonly upgrade: boolean
   // What has come: `bytes` up to `size`. The head begins at `start`, behind interim ones; its end has been looked for up
   // to `scanned`, in the line that begins at `line`.
   private bytes: Uint8Array = new Uint8Array(0)
@@ -342,15 +345,16 @@ class Parser implements CgiHeadParser {
   private line = 0
   private scanned = 0
 
-  constructor(maxHeadSize: number) {
+  constructor(maxHeadSize: number, upgrade: boolean) {
     this.maxHeadSize = maxHeadSize
+    this.upgrade = upgrade
   }
 
   push(chunk: Uint8Array): CgiHead | CgiHeadError | undefined {
     this.append(chunk)
     for (let end = this.findEnd(); end !== -1; end = this.findEnd()) {
       if (end > this.maxHeadSize) return this.tooLarge()
-      const head = parse(latin1(this.bytes, this.start, end), this.bytes.subarray(end, this.size))
+      const head = parse(latin1(this.bytes, this.start, end), this.bytes.subarray(end, this.size), this.upgrade)
       if (head !== undefined) return head
       this.start = end
     }
@@ -425,7 +429,7 @@ const statusCodeOf = (field: string): number =>
     : NaN
 
 // A complete head with its blank line. `undefined` when it is an interim response.
-const parse = (text: string, rest: Uint8Array): CgiHead | CgiHeadError | undefined => {
+const parse = (text: string, rest: Uint8Array, upgrade: boolean): CgiHead | CgiHeadError | undefined => {
   const headers: Array<[name: string, value: string]> = []
   let statusField: string | undefined
   let at = 0
@@ -477,7 +481,9 @@ const parse = (text: string, rest: Uint8Array): CgiHead | CgiHeadError | undefin
   }
   const status = statusCodeOf(statusField)
   if (status >= 100 && status < 200 && status !== 101) return undefined
-  if (!isStatus(status)) return invalidStatus(JSON.stringify(statusField.substring(0, 80)))
+  if (!isStatus(status) && !(upgrade && status === 101)) {
+    return invalidStatus(JSON.stringify(statusField.substring(0, 80)))
+  }
   const statusText = trimSpaces(statusField.substring(3))
   if (!isFieldValue(statusText)) return invalidStatusText()
   return {

@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
 import * as CgiRequest from "../cgi/CgiRequest.ts"
 import * as CgiSchema from "../cgi/CgiSchema.ts"
 import { empty as noParams, type FastCgiParams } from "../protocol/FastCgiParams.ts"
@@ -31,8 +32,10 @@ import type { ApplicationRequest } from "../server/internal/applicationRequest.t
 import { BodyLimit } from "../server/internal/bodyLimit.ts"
 import * as Engine from "../server/internal/engine.ts"
 import { watchersOf } from "../server/internal/watch.ts"
+import { FastCgiWebSockets } from "./FastCgiUpgrade.ts"
 import { sendResponse } from "./internal/sendResponse.ts"
 import { ServerRequest } from "./internal/serverRequest.ts"
+import { isRefusal } from "./internal/upgrade.ts"
 
 /**
  * Options of the HTTP server.
@@ -78,7 +81,9 @@ export interface FastCgiHttpServerHandlers<E1, R1, E2, R2> {
  * scope of `serve` stops accepting, waits for running requests for at most `gracefulShutdownTimeout` (default 20 seconds) and
  * interrupts the rest, which are answered with 503.
  *
- * `upgrade` fails: a FastCGI request's input ends with its body, so there is no connection to take over.
+ * `upgrade` and `upgradeWith` hand the client's connection over behind lighttpd 1.4.74 and later, and behind `FastCgiGateway`. Where
+ * it cannot be, they fail, with an error that is answered with what is wrong: 426, 403, 400, or 501 behind a web server that
+ * carries nothing. WebSockets take `FastCgiUpgrade.FastCgiWebSockets` where the server is made; `NodeFastCgi.layer` brings it.
  *
  * @category constructors
  * @since 0.1.0
@@ -93,6 +98,7 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
     const admission = FastCgiAdmission.fromContext(context)
     const watchers = watchersOf(context as Context.Context<never>)
     const starts = startsOf<never, never, E1, R1, E2, R2>(handlers, new BodyLimit(options))
+    const webSockets = Option.getOrUndefined(Context.getOption(context, FastCgiWebSockets))
     const services = Context.make(FastCgiListener, listener).pipe(
       Context.add(FastCgiAdmission.FastCgiAdmission, admission)
     )
@@ -102,6 +108,7 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
         const requestOptions = {
           basePath: options?.basePath,
           from: options?.urlFrom,
+          webSockets,
           bodyLimit: new BodyLimit(options)
         }
         const handled = middleware === undefined
@@ -264,6 +271,9 @@ const invalid = (params: FastCgiParams): string | undefined => {
 const failureOf = (cause: Cause.Cause<unknown>, request: ApplicationRequest): Cause.Cause<unknown> | undefined => {
   let status = 500
   const reasons = cause.reasons.filter((reason) => {
+    // What a client has asked for in vain is no failure of the app, nor is the end of a connection that it has been given.
+    if (reason._tag === "Fail" && isRefusal(reason.error)) return false
+    if (request.upgradedTo !== undefined && reason._tag === "Fail" && Socket.isSocketError(reason.error)) return false
     if (reason._tag !== "Die" || !HttpServerResponse.isHttpServerResponse(reason.defect)) return true
     status = reason.defect.status
     return false

@@ -21,6 +21,7 @@ import * as FastCgiServerOptions from "../server/FastCgiServerOptions.ts"
 import { oneOf } from "../settings/settings.ts"
 import { listening } from "./internal/listening.ts"
 import * as NodeFastCgiListener from "./NodeFastCgiListener.ts"
+import * as NodeFastCgiWebSocket from "./NodeFastCgiWebSocket.ts"
 
 /**
  * Several sockets at once.
@@ -46,6 +47,7 @@ export type NodeFastCgiOptions =
   & (NodeFastCgiListener.NodeFastCgiListenerOptions | SeveralOptions)
   & FastCgiAdmission.FastCgiAdmissionOptions
   & FastCgiHttpServer.FastCgiHttpServerOptions
+  & NodeFastCgiWebSocket.NodeFastCgiWebSocketOptions
 
 /**
  * The services that an app gets besides the `HttpServer`: the same as from `NodeHttpServer`.
@@ -105,8 +107,8 @@ export const layer = <E1 = never, R1 = never, E2 = never, R2 = never>(
 
 /**
  * All options from settings of the environment, each of which may be left out: those of `NodeFastCgiListener.config`
- * (`FASTCGI_LISTEN` and its like), `FastCgiAdmission.config`, `FastCgiServerOptions.config`, `FASTCGI_BASE_PATH` and
- * `FASTCGI_URL_FROM`.
+ * (`FASTCGI_LISTEN` and its like), `FastCgiAdmission.config`, `FastCgiServerOptions.config`, `NodeFastCgiWebSocket.config`,
+ * `FASTCGI_BASE_PATH` and `FASTCGI_URL_FROM`.
  *
  * **Example** (An app that its environment configures)
  *
@@ -124,13 +126,15 @@ export const config: Config.Config<NodeFastCgiOptions> = Config.map(
     NodeFastCgiListener.config,
     FastCgiAdmission.config,
     FastCgiServerOptions.config,
+    NodeFastCgiWebSocket.config,
     Config.option(Config.NonEmptyString("FASTCGI_BASE_PATH")),
     oneOf("FASTCGI_URL_FROM", ["request", "script"])
   ]),
-  ([listeners, admission, server, basePath, urlFrom]) => ({
+  ([listeners, admission, server, webSocket, basePath, urlFrom]) => ({
     listeners,
     ...admission,
     ...server,
+    ...webSocket,
     basePath: Option.getOrUndefined(basePath),
     urlFrom
   })
@@ -175,7 +179,7 @@ export const layerServer = <E1 = never, R1 = never, E2 = never, R2 = never>(
   handlers?: FastCgiHttpServer.FastCgiHttpServerHandlers<E1, R1, E2, R2>
 ): Layer.Layer<HttpServer.HttpServer, FastCgiListenerError, FastCgiServer.Requirements<never, R1, R2>> =>
   FastCgiHttpServer.layerServer(options, handlers).pipe(
-    Layer.provide(listening(options))
+    Layer.provide([listening(options), NodeFastCgiWebSocket.layer(options)])
   )
 
 /**

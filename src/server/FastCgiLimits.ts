@@ -279,74 +279,37 @@ export const listener = {
 } as const satisfies Readonly<Record<string, FastCgiLimitDefinition>>
 
 /**
- * The limits of workers, which their supervisor keeps (`NodeFastCgiWorkers`).
+ * The limits and timeouts of WebSockets.
  *
  * @category limits
  * @since 0.1.0
  */
-export const workers = {
-  /** Requests that a worker takes; about so many, because they are counted ten times a second. Default `"unbounded"`. */
-  maxRequestsPerWorker: {
-    unit: "count",
-    default: "unbounded",
-    unbounded: true,
-    beyond: "a worker is replaced: its successor serves first, then it finishes what runs and ends",
-    counted: false
-  },
-  /** Resident memory of a worker, bytes, looked at once a second. Default `"unbounded"`. */
-  maxMemoryPerWorker: {
-    unit: "bytes",
-    default: "unbounded",
-    unbounded: true,
-    beyond: "a worker is replaced in the same way",
-    counted: false
-  },
-  /** How long a worker may take from its start until it serves. Default 60 seconds. */
-  startTimeout: {
-    unit: "duration",
-    default: "60 seconds",
-    unbounded: true,
-    beyond: "the worker is killed, and has failed to start: a reload stops, and the old one serves on",
-    counted: false
-  },
+export const webSocket = {
   /**
-   * How long a worker may take to end when it was told to. It has to be longer than the server's `gracefulShutdownTimeout`.
-   * Default 30 seconds.
+   * How often a client is pinged. A browser answers by itself, so that both directions show a sign of life: lighttpd closes what
+   * is silent for a minute. A client that has not answered by the next one is gone. Default 25 seconds.
    */
-  stopTimeout: {
+  webSocketPingInterval: {
     unit: "duration",
-    default: "30 seconds",
+    default: "25 seconds",
     unbounded: true,
-    beyond: "the worker is killed",
+    beyond: "a WebSocket whose client does not answer is closed, with 1006",
     counted: false
   },
-  /**
-   * How long the event loop of a worker may stand still: it says once a second that it is alive. Default 30 seconds.
-   */
-  unresponsiveTimeout: {
+  /** How long a client may take to answer our Close frame. Default 5 seconds. */
+  webSocketCloseTimeout: {
     unit: "duration",
-    default: "30 seconds",
-    unbounded: true,
-    beyond: "the worker is killed and another one started; what it was running is lost",
-    counted: false
-  },
-  /**
-   * How many workers may fail to start, or end within a second after they serve, within `emergencyInterval` and while no
-   * other one serves. Default 16.
-   */
-  emergencyThreshold: {
-    unit: "count",
-    default: 16,
-    unbounded: true,
-    beyond: "the supervisor gives up, and exits with 1",
-    counted: false
-  },
-  /** What `emergencyThreshold` is counted over. Default 60 seconds. */
-  emergencyInterval: {
-    unit: "duration",
-    default: "60 seconds",
+    default: "5 seconds",
     unbounded: false,
-    beyond: "a failure is forgotten",
+    beyond: "the connection is closed without its answer",
+    counted: false
+  },
+  /** The longest message that a client may send, uncompressed, in bytes. It is held in memory as a whole. Default 32 MiB. */
+  webSocketMaxMessageSize: {
+    unit: "bytes",
+    default: 32 * 1024 * 1024,
+    unbounded: false,
+    beyond: "the WebSocket is closed, with 1009",
     counted: false
   }
 } as const satisfies Readonly<Record<string, FastCgiLimitDefinition>>

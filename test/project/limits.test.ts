@@ -12,7 +12,7 @@ const all: ReadonlyArray<readonly [name: string, FastCgiLimits.FastCgiLimitDefin
   ...FastCgiLimits.admission,
   ...FastCgiLimits.server,
   ...FastCgiLimits.listener,
-  ...FastCgiLimits.workers
+  ...FastCgiLimits.webSocket
 })
 
 const written = (limit: FastCgiLimits.FastCgiLimitDefinition): string => {

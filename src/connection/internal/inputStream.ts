@@ -67,6 +67,12 @@ export class InputStream<E> {
     this.whenShort ??= whenShort
   }
 
+  /** Takes back what `expect` has announced: whatever comes is delivered. */
+  expectAnything(): void {
+    this.remaining = Infinity
+    this.whenShort = undefined
+  }
+
   /** Takes a fragment, which is copied. Returns by how much `unread` has grown. */
   offer(content: Uint8Array): number {
     if (this.failure !== undefined || this.ended) return 0

@@ -14,6 +14,7 @@ import { type CgiHeadError, encodeHead } from "../../cgi/CgiResponse.ts"
 import type { ApplicationRequest } from "../../server/internal/applicationRequest.ts"
 import * as Respond from "../../server/internal/respond.ts"
 import type { ServerRequest } from "./serverRequest.ts"
+import { upgraded } from "./upgrade.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
@@ -23,6 +24,8 @@ export const sendResponse = (
   response: Response
 ): Effect.Effect<unknown, HttpServerError> => {
   const request = (httpRequest as ServerRequest).request
+  // It has been answered: the connection is the app's own.
+  if (request.upgradedTo !== undefined) return Effect.as(cancelBody(response.body), upgraded)
   // Nothing can reach a web server that has given the request up.
   if (!request.isOpen) {
     request.end(1)

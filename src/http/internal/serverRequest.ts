@@ -25,6 +25,8 @@ import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { FastCgiRequestError } from "../../server/FastCgiRequestError.ts"
 import type { ApplicationRequest } from "../../server/internal/applicationRequest.ts"
 import { type BodyLimit, LimitedResponder } from "../../server/internal/bodyLimit.ts"
+import type { FastCgiWebSockets } from "../FastCgiUpgrade.ts"
+import { upgrade } from "./upgrade.ts"
 
 const headersPrototype = Object.getPrototypeOf(Headers.empty) as object
 
@@ -39,6 +41,7 @@ interface Overrides {
 /** What the requests of a server have in common. */
 export interface ServerRequestOptions extends CgiRequest.UrlOptions {
   readonly bodyLimit: BodyLimit
+  readonly webSockets: FastCgiWebSockets["Service"] | undefined
 }
 
 // What all views of a request share, made when it is asked for.
@@ -171,14 +174,10 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
     return this.upgradeWith({})
   }
 
-  upgradeWith(_options: {
+  upgradeWith(options: {
     readonly headers?: Headers.Input | undefined
   }): Effect.Effect<Socket.Socket, HttpServerError> {
-    return Effect.suspend(() =>
-      Effect.fail(
-        this.parseError({ description: "a FastCGI request can not be upgraded: its input ends with the body" })
-      )
-    )
+    return upgrade(this, this.options.webSockets, Headers.fromInput(options.headers))
   }
 
   parseError(options: {

@@ -110,6 +110,14 @@ export class ApplicationEnd extends ConnectionLife {
     ;(this.givenUp ??= []).push(request)
   }
 
+  /** A request has been upgraded. */
+  onUpgraded(request: ApplicationRequest): void {
+    this.readAhead.tunnelled = true
+    if (this.state.name !== "draining") return
+    this.tellTunnel(request.upgradedTo?.onDrain)
+    this.settle()
+  }
+
   // --- what the transport says ------------------------------------------------------------------
 
   override onRead(chunks: readonly [Uint8Array, ...Array<Uint8Array>]): void {
@@ -350,6 +358,7 @@ export class ApplicationEnd extends ConnectionLife {
   protected tell(): void {
     const { complete, givenUp } = this
     this.tellReports()
+    this.tellTunnels()
     if (givenUp !== undefined) {
       this.givenUp = undefined
       for (const request of givenUp) request.tellInterrupt()

@@ -23,6 +23,14 @@ export type AbortReason = "AbortRequest" | "ConnectionClosed" | "Shutdown"
 /** Is called with the length of the head, in bytes, before that is appended, and without one when it has been. */
 export type HeadListener = (headLength?: number) => void
 
+/** Who has taken over the connection of a client that a request stands for. */
+export interface TunnelOwner {
+  /** The server stops: the tunnel is to be closed. */
+  readonly onDrain: () => void
+  /** The web server has closed its end, which is how a client goes. What is said now may still arrive. */
+  readonly onPeerEnd: () => void
+}
+
 type MakeError = () => FastCgiRequestError
 
 /** One request of a connection. */
@@ -49,6 +57,7 @@ export class ApplicationRequest {
   private wroteStdout = false
   private wroteStderr = false
   private headListeners: Array<HeadListener> | undefined
+  private tunnel: TunnelOwner | undefined
   private interrupt: ((reason: AbortReason) => void) | undefined
   private givenUpFor: AbortReason | undefined
 
@@ -114,6 +123,11 @@ export class ApplicationRequest {
   /** Whether its response has broken off behind its head. */
   get isBrokenOff(): boolean {
     return this.current.name === "withheld" || this.current.name === "cutOff"
+  }
+
+  /** Who has taken over the connection of its client, where it has been upgraded. */
+  get upgradedTo(): TunnelOwner | undefined {
+    return this.tunnel
   }
 
   /** Why it has been given up, when a handler or a queue has been told. */
@@ -216,6 +230,18 @@ export class ApplicationRequest {
     if (listeners !== undefined) { for (const listener of listeners) listener() }
   }
 
+  /**
+   * Appends the header block of a 101: from here on STDIN and STDOUT are the two directions of another protocol, and STDIN goes
+   * on to its end, whatever CONTENT_LENGTH says.
+   */
+  upgrade(head: string, tunnel: TunnelOwner): void {
+    if (!this.isOpen) return
+    this.tunnel = tunnel
+    this.stdin!.expectAnything()
+    this.owner.onUpgraded(this)
+    this.head(head)
+  }
+
   /** Appends to STDOUT. */
   stdout(content: Uint8Array): void {
     if (!this.isOpen) return
@@ -257,6 +283,15 @@ export class ApplicationRequest {
     this.interrupt = undefined
     this.discardInput(inputDiscarded)
     this.owner.onFailed(this)
+  }
+
+  /** Ends a request whose client has gone, with what has been said to it, and interrupts the handler. */
+  hangUp(): void {
+    if (this.isOpen) this.end(0)
+    if (this.current.name !== "ended") return
+    this.current = this.current.after.forgo
+    this.givenUpFor = "ConnectionClosed"
+    this.interrupt?.("ConnectionClosed")
   }
 
   /** Says that whatever the handler still says is not waited for, once the request has ended. */
@@ -304,7 +339,8 @@ export class ApplicationRequest {
         return this.answer(refusal, 1)
       case "running":
         this.giveUp("Shutdown")
-        this.discardInput(() => inputAborted("Shutdown"))
+        // Who has taken the connection over says goodbye on it, and waits for the answer.
+        if (this.tunnel === undefined) this.discardInput(() => inputAborted("Shutdown"))
         return
     }
   }

@@ -40,6 +40,8 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   private readonly closing: Deadlines<ConnectionLife>
   // What the application has not been told.
   private reports: Array<ApplicationReport> | undefined
+  // What those have not been told who hold a connection that a request was upgraded to.
+  private tunnelEvents: Array<() => void> | undefined
   // Ids of ended requests whose input is still on its way.
   protected readonly sending = new DueInput()
   // How many of the requests wait, without END_REQUEST, for the end of the others and with it of the connection.
@@ -93,6 +95,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     const wasOpen = this.state.isOpen
     this.state = this.state.after.drain
     if (this.readAhead.multiplexed) this.sayGoodbye()
+    for (const { upgradedTo } of this.requests.values()) this.tellTunnel(upgradedTo?.onDrain)
     // The server calls this when it has waited for what was on its way: nothing that comes later costs a peer an answer.
     const owesNothing = wasOpen || this.sending.size === 0
     if (this.requests.size === 0 && this.output.pending === 0 && owesNothing) this.destroy()
@@ -125,6 +128,17 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
 
   report(report: ApplicationReport): void {
     ;(this.reports ??= []).push(report)
+  }
+
+  protected tellTunnel(event: (() => void) | undefined): void {
+    if (event !== undefined) (this.tunnelEvents ??= []).push(event)
+  }
+
+  protected tellTunnels(): void {
+    const { tunnelEvents } = this
+    if (tunnelEvents === undefined) return
+    this.tunnelEvents = undefined
+    for (const event of tunnelEvents) event()
   }
 
   protected tellReports(): void {
@@ -188,10 +202,15 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   protected onPeerEnd(): void {
     this.peerHasEnded = true
     if (!this.state.isOpen) return this.writeOut()
-    if (!this.limits.allowHalfOpen || this.requests.size === 0) return this.giveUp()
+    const requests = this.requests.values()
+    const { allowHalfOpen } = this.limits
+    if (!requests.some(({ upgradedTo }) => allowHalfOpen || upgradedTo !== undefined)) return this.giveUp()
     this.state = this.state.after.finish
-    for (const request of this.requests.values()) {
-      if (request.isInParams) request.lose()
+    for (const request of requests) {
+      if (request.upgradedTo !== undefined) {
+        request.stdin!.end()
+        this.tellTunnel(request.upgradedTo.onPeerEnd)
+      } else if (request.isInParams || !allowHalfOpen) request.lose()
       else request.cutInput(() => inputAborted("ConnectionClosed"))
     }
   }

@@ -31,6 +31,8 @@ export class InputPolicy extends ReadAhead {
   mayMultiplex = false
   /** Whether the peer keeps the connection, and may multiplex without having asked whether it may, as HAProxy does. */
   kept = false
+  /** Whether a request has been upgraded: its client reads what it likes when it likes, and nothing is dropped for that. */
+  tunnelled = false
   private readonly owner: InputPolicyOwner
   private readonly limits: ConnectionLimits
   private readonly unreadTimers: TimersFor<"unread">
@@ -67,7 +69,7 @@ export class InputPolicy extends ReadAhead {
   // Whether not to read holds somebody up: requests beside the one that is not read, a peer that reads nothing before it has
   // sent everything (mod_fcgid, Caddy), or a handler that wants DATA and has not read the STDIN before it.
   protected get holdsUp(): boolean {
-    return this.shared || this.owner.output.blocked || this.awaitsData
+    return this.shared || this.blocked || this.awaitsData
   }
 
   protected get progress(): number {
@@ -76,8 +78,7 @@ export class InputPolicy extends ReadAhead {
 
   // A peer that has taken some output is reading, so it is not waiting for us to read.
   protected isStalled(accepted: number): boolean {
-    const { output } = this.owner
-    return this.shared || this.awaitsData || (output.blocked && output.accepted <= accepted)
+    return this.shared || this.awaitsData || (this.blocked && this.owner.output.accepted <= accepted)
   }
 
   protected drop(): void {
@@ -95,6 +96,10 @@ export class InputPolicy extends ReadAhead {
   // Whether there are other requests on the connection, or may be behind what is not read.
   private get shared(): boolean {
     return this.multiplexed || this.mayMultiplex
+  }
+
+  private get blocked(): boolean {
+    return this.owner.output.blocked && !this.tunnelled
   }
 
   private get awaitsData(): boolean {

@@ -10,7 +10,7 @@ import * as FastCgiLimits from "../FastCgiLimits.ts"
 
 /** Every setting there is. A variable that begins like them and is none of them is a typing error. */
 const settings: ReadonlyArray<string> = [
-  ...[FastCgiLimits.admission, FastCgiLimits.server, FastCgiLimits.listener, FastCgiLimits.workers].flatMap((list) =>
+  ...[FastCgiLimits.admission, FastCgiLimits.server, FastCgiLimits.listener, FastCgiLimits.webSocket].flatMap((list) =>
     Object.keys(list).map(FastCgiLimits.settingName)
   ),
   ...upstreamSettings,
@@ -31,7 +31,9 @@ const settings: ReadonlyArray<string> = [
   "FASTCGI_STATUS_LISTEN",
   "FASTCGI_STATUS_PATH",
   "FASTCGI_URL_FROM",
-  "FASTCGI_WORKERS"
+  "FASTCGI_WEB_SOCKET_DEFLATE",
+  "FASTCGI_WEB_SOCKET_ORIGINS",
+  "FASTCGI_WEB_SOCKET_PROTOCOLS"
 ].sort()
 
 /** Warns of what is set and is no setting, a typing error for instance. */

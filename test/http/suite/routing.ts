@@ -386,6 +386,6 @@ export const routing: Cases = (test) => {
         route("GET", "/thrown", Effect.flatMap(request, (request) => Effect.as(request.upgradeWith({}), empty)))
       ))
       assert.deepStrictEqual(yield* getJson("/caught"), { tag: "HttpServerError", reason: "RequestParseError" })
-      assert.strictEqual(yield* status(get("/thrown")), 400)
+      assert.strictEqual(yield* status(get("/thrown")), 426)
     }))
 }

@@ -1,0 +1,116 @@
+/**
+ * HTTP's Upgrade (RFC 9110 §7.8) as CGI variables and as a header block: what a client asks for, and the answer that hands its
+ * connection over.
+ *
+ * lighttpd 1.4.74 and later (`"upgrade" => "enable"`) and `FastCgiGateway` carry what follows, both ways: the client's bytes as
+ * STDIN, and STDOUT as the bytes to the client. No other web server does.
+ *
+ * Text has one character per byte, in and out.
+ *
+ * @since 0.1.0
+ */
+import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
+import { CgiHeadError, type CgiHeaders } from "./CgiResponse.ts"
+import { hopByHop, isFieldName, isFieldValue } from "./internal/fields.ts"
+
+/**
+ * The protocols that the client would go on with, as it wrote them: `"websocket"`, `"foo/2, bar"`. `undefined` where it asks for
+ * none, or where its request has a body, behind which no web server hands a connection over.
+ *
+ * **Details**
+ *
+ * `HTTP_CONNECTION` has to hold the option `upgrade`, which lighttpd does not see to. A length of -1 is what lighttpd says of a
+ * request without one.
+ *
+ * **Gotchas**
+ *
+ * nginx, Apache, Caddy and older lighttpd pass both headers on, and carry nothing behind a 101. They end STDIN at once, which
+ * those do not that hand a connection over: see docs/websockets.md.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const protocols = (params: FastCgiParams): string | undefined => {
+  const asked = params.getLatin1("HTTP_UPGRADE")
+  if (asked === undefined || tokens(asked).length === 0) return undefined
+  if (!tokens(params.getLatin1("HTTP_CONNECTION") ?? "").includes("upgrade")) return undefined
+  return bodiless.test(params.getLatin1("CONTENT_LENGTH") ?? "") && !params.has("HTTP_TRANSFER_ENCODING")
+    ? asked
+    : undefined
+}
+
+/**
+ * Whether a WebSocket is among the protocols that a client asks for, in the words of `protocols`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isWebSocket = (protocols: string): boolean => tokens(protocols).includes("websocket")
+
+/**
+ * Encodes the header block of a 101, which hands the client's connection over to the first of `protocols`.
+ *
+ * **Details**
+ *
+ * `Status` goes first, and `Upgrade` behind it: lighttpd carries nothing where they stand the other way round. Returns a
+ * `CgiHeadError`, and encodes nothing, where a header is none, and for headers that are about this hop or about a body:
+ * with a Transfer-Encoding lighttpd carries nothing to the client.
+ *
+ * **Example** (A protocol of one's own)
+ *
+ * ```ts
+ * import * as assert from "node:assert"
+ * import { CgiUpgrade } from "effect-fastcgi"
+ *
+ * assert.strictEqual(
+ *   CgiUpgrade.encodeHead("chat/2, chat/1", { "x-room": "7" }),
+ *   "Status: 101 Switching Protocols\r\nUpgrade: chat/2\r\nConnection: Upgrade\r\nx-room: 7\r\n\r\n"
+ * )
+ * ```
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeHead = (protocols: string, headers: CgiHeaders = {}): string | CgiHeadError => {
+  const [protocol = ""] = list(protocols)
+  if (protocol === "" || !isFieldValue(protocol)) {
+    return new CgiHeadError({ reason: { _tag: "InvalidHeaderValue" }, message: "Upgrade names no protocol" })
+  }
+  let head = `Status: 101 Switching Protocols\r\nUpgrade: ${protocol}\r\nConnection: Upgrade\r\n`
+  for (const name in headers) {
+    const lower = name.toLowerCase()
+    if (!isFieldName(name) || hopByHop.has(lower) || notWith101.has(lower)) {
+      const message = `${JSON.stringify(name)} is no header of a 101`
+      return new CgiHeadError({ reason: { _tag: "InvalidHeaderName" }, message })
+    }
+    const value = headers[name]
+    for (const line of typeof value === "string" ? [value] : value) {
+      if (!isFieldValue(line)) {
+        const message = `the value of header ${JSON.stringify(name)} has a control character, or one that is not a byte`
+        return new CgiHeadError({ reason: { _tag: "InvalidHeaderValue" }, message })
+      }
+      head += `${name}: ${line}\r\n`
+    }
+  }
+  head += "\r\n"
+  return head.length <= maxHeadLength ? head : new CgiHeadError({
+    reason: { _tag: "HeadTooLarge" },
+    message: `the header block is ${head.length} bytes, at most ${maxHeadLength} fit into a record`
+  })
+}
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+// What one STDOUT record holds (SPEC 3.3).
+const maxHeadLength = 65535
+
+const bodiless = /^(?:|0+|-1)$/
+
+const notWith101 = new Set(["content-length", "content-type", "status"])
+
+const list = (value: string): ReadonlyArray<string> => value.split(",").map((item) => item.trim())
+
+const tokens = (value: string): ReadonlyArray<string> =>
+  list(value).map((item) => item.toLowerCase()).filter((item) => item !== "")
