@@ -38,6 +38,13 @@ import { withSettings } from "./internal/settings.ts"
 export interface FastCgiGatewayFromPoolOptions extends FastCgiExchangeOptions {
   /** The name of this server that the application is told: SERVER_NAME. Default: the host that the client asked. */
   readonly serverName?: string | undefined
+  /**
+   * Whether a request for another protocol, such as a WebSocket, is passed on as lighttpd does it. Where the application answers
+   * 101, the client's connection is passed through, both ways, on a connection to the application that counts as any other of the
+   * pool. Otherwise the request goes out as any other, and the application does not know what was asked. Default: where no
+   * SCRIPT_FILENAME is told.
+   */
+  readonly upgrade?: boolean | undefined
 }
 
 /**
@@ -79,6 +86,10 @@ export type FastCgiGateway = Effect.Effect<
  * A client that goes away aborts its request, usually by closing the connection to the application. A response that is
  * cut after its head is cut for the client as well.
  *
+ * Behind an HTTP server of `node:http` a client that asks for another protocol, a WebSocket for one, gets its connection passed
+ * through to the application, with a connection to that of its own: see `upgrade`. `headTimeout` holds until the application has
+ * taken it, and nothing after that. The bytes that a client sends before it has got the 101 are lost; those of WebSockets wait.
+ *
  * Where there is no response, the client gets a page that says so in plain words: 503 when the application is
  * overloaded or no connection gets free, 504 when it takes longer than `connectTimeout`, `headTimeout` or `bodyTimeout`, otherwise 502. The error
  * itself, which may name the application's socket, is logged as a warning and is not on the page.
@@ -114,7 +125,7 @@ export const fromPool = (
     const forward = makeForward(pool[PoolTypeId], options, yield* Effect.serviceOption(FileSystem))
     return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
       forward(request).pipe(
-        Effect.map(toResponse),
+        Effect.flatMap((answer) => answer.handOver ?? Effect.succeed(toResponse(answer))),
         Effect.catchTags({
           FastCgiClientError: (error) => failed(request, error, errorPage),
           RequestRefused: (error) => refuse(request, error, errorPage)
@@ -376,14 +387,18 @@ export const layerPhpFromPool = (
 
 /**
  * How the application is asked, from settings of the environment: those of `FastCgiHttpClient.config`, and
- * `FASTCGI_UPSTREAM_SERVER_NAME` for `serverName`.
+ * `FASTCGI_UPSTREAM_SERVER_NAME` for `serverName`, `FASTCGI_UPSTREAM_UPGRADE` for `upgrade`.
  *
  * @category configuration
  * @since 0.1.0
  */
 export const config: Config.Config<FastCgiGatewaySettings> = Config.map(
-  Config.all([FastCgiHttpClient.config, Settings.text("FASTCGI_UPSTREAM_SERVER_NAME")]),
-  ([upstream, serverName]) => ({ ...upstream, serverName })
+  Config.all([
+    FastCgiHttpClient.config,
+    Settings.text("FASTCGI_UPSTREAM_SERVER_NAME"),
+    Settings.flag("FASTCGI_UPSTREAM_UPGRADE")
+  ]),
+  ([upstream, serverName, upgrade]) => ({ ...upstream, serverName, upgrade })
 )
 
 /**

@@ -37,7 +37,8 @@ const settings = {
   FASTCGI_UPSTREAM_DOCUMENT_ROOT: "/srv/www",
   FASTCGI_UPSTREAM_SCRIPT_FILENAME: "/srv/www/index.php",
   FASTCGI_UPSTREAM_SCRIPT_NAME: "/index.php",
-  FASTCGI_UPSTREAM_SERVER_NAME: "example.test"
+  FASTCGI_UPSTREAM_SERVER_NAME: "example.test",
+  FASTCGI_UPSTREAM_UPGRADE: "no"
 }
 
 const pool: FastCgiPool.FastCgiPoolSettings = {
@@ -73,7 +74,11 @@ describe("config", () => {
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* FastCgiPool.config, pool)
       assert.deepStrictEqual(yield* FastCgiHttpClient.config, upstream)
-      assert.deepStrictEqual(yield* FastCgiGateway.config, { ...upstream, serverName: "example.test" })
+      assert.deepStrictEqual(yield* FastCgiGateway.config, {
+        ...upstream,
+        serverName: "example.test",
+        upgrade: false
+      })
     }).pipe(provider(settings)))
 
   it.effect("leaves what is not set to the defaults", () =>

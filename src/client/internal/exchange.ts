@@ -7,6 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
@@ -30,12 +31,14 @@ export interface ExchangeOptions {
   readonly maxHeadSize: number | undefined
   /** What is to be told where the request has gone. */
   readonly span?: Tracer.Span | undefined
+  /** Where the client would go on with another protocol: is told whether the application takes its connection. */
+  readonly upgrade?: ((taken: boolean) => void) | undefined
 }
 
 export interface Exchange {
   readonly status: number
   readonly statusText: string
-  /** The headers without those of one hop, names in lower case, in order. */
+  /** The headers without those of one hop, names in lower case, in order. With 101, `upgrade` is among them. */
   readonly headers: ReadonlyArray<readonly [name: string, value: string]>
   /** The length of the body where the head declares it. 0 where there is none. */
   readonly contentLength: number | undefined
@@ -43,6 +46,8 @@ export interface Exchange {
   readonly hasBody: boolean
   /** Everything that is left of the body. Nothing has been dropped so far. */
   readonly pull: Pull.Pull<Chunks, FastCgiClientError>
+  /** Where the client's connection is to be handed over: does that, and is the response when it is over. */
+  readonly handOver?: Effect.Effect<HttpServerResponse> | undefined
 }
 
 /**
@@ -62,14 +67,17 @@ export const exchange = <E, R>(
         annotate(options.span, begun)
         pool.fork(logStderr(begun.request.stderr, request.params), fiber.context)
         return head(begun, options)
-      })
+      }),
+    // A connection that is handed over is nobody else's.
+    options.upgrade !== undefined
   )
 
 const head = (begun: Begun, options: ExchangeOptions): Effect.Effect<Exchange, FastCgiClientError> => {
   const { request } = begun
-  const parser = CgiResponse.makeHeadParser(
-    options.maxHeadSize === undefined ? undefined : { maxHeadSize: options.maxHeadSize }
-  )
+  const parser = CgiResponse.makeHeadParser({
+    maxHeadSize: options.maxHeadSize,
+    upgrade: options.upgrade !== undefined
+  })
   const read: Effect.Effect<Exchange, FastCgiClientError> = Effect.suspend(() =>
     Pull.matchEffect(request.stdout.pull, {
       onSuccess: (chunks) => {
@@ -102,7 +110,9 @@ const head = (begun: Begun, options: ExchangeOptions): Effect.Effect<Exchange, F
   if (!Duration.isFinite(options.headTimeout)) return read
   const message = `the application did not answer within ${Duration.format(options.headTimeout)}`
   // An upload takes as long as it takes.
-  const sent = request.sender === undefined ? Effect.void : Fiber.await(request.sender)
+  const sent = request.sender === undefined || options.upgrade !== undefined
+    ? Effect.void
+    : Fiber.await(request.sender)
   const timeout = Effect.andThen(sent, Effect.sleep(options.headTimeout))
   return Effect.raceFirst(read, Effect.flatMap(timeout, () => giveUp(begun, fail({ _tag: "Timeout" }, message))))
 }
@@ -137,6 +147,8 @@ const toExchange = (
   first: ReadonlyArray<Uint8Array>,
   options: ExchangeOptions
 ): Effect.Effect<Exchange, FastCgiClientError> => {
+  if (head.status === 101 && options.upgrade !== undefined) return handedOver(begun, head, first, options)
+  options.upgrade?.(false)
   const headers: Array<readonly [string, string]> = []
   let length: string | undefined
   const seen = new Set<string>()
@@ -170,6 +182,29 @@ const toExchange = (
     contentLength,
     hasBody,
     pull: bodyPull(begun, first, contentLength, options)
+  })
+}
+
+// The body is the other protocol's, and has no end but that of the connection.
+const handedOver = (
+  begun: Begun,
+  head: CgiResponse.CgiHead,
+  first: ReadonlyArray<Uint8Array>,
+  options: ExchangeOptions
+): Effect.Effect<Exchange, FastCgiClientError> => {
+  const headers = head.headers.map(([name, value]) => [name.toLowerCase(), value] as const).filter(([name]) =>
+    name === "upgrade" || !(CgiResponse.isHopByHop(name) || name === "content-length" || name.startsWith("x-accel-"))
+  )
+  if (!headers.some(([name]) => name === "upgrade")) {
+    return giveUp(begun, badHead("the application answered with status 101, and does not say to which protocol"))
+  }
+  return Effect.succeed({
+    status: 101,
+    statusText: head.statusText,
+    headers,
+    contentLength: undefined,
+    hasBody: true,
+    pull: bodyPull(begun, first, undefined, { ...options, bodyTimeout: Duration.infinity })
   })
 }
 

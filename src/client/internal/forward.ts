@@ -1,6 +1,7 @@
 /**
  * A request of an HTTP server, passed on: what its application is told of it, its body as STDIN, and the application's answer.
  */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { FileSystem } from "effect/FileSystem"
@@ -18,10 +19,12 @@ import { type Exchange, exchange } from "./exchange.ts"
 import * as Gather from "./gather.ts"
 import type { Pool } from "./pool.ts"
 import { spanned } from "./tracing.ts"
+import { clientBytes, relay, upgradeOf, upgradeParams } from "./upgrade.ts"
 
 /** How requests are passed on. */
 export interface ForwardOptions extends FastCgiExchangeOptions {
   readonly serverName?: string | undefined
+  readonly upgrade?: boolean | undefined
 }
 
 /** What is asked for, where it is not the request's own URL and the script of the options. */
@@ -57,6 +60,23 @@ export const makeForward = (
     // What is refused for its head is refused before its body is read.
     const method = target.redirected === true && request.method !== "HEAD" ? "GET" : request.method
     const head = yield* params(request, method, target, options.serverName)
+    const limits = { method, endAtClose, headTimeout, bodyTimeout, maxHeadSize }
+    const asked = mayUpgrade(options, target) ? upgradeOf(request) : undefined
+    if (asked !== undefined) {
+      const taken = Deferred.makeUnsafe<boolean>()
+      const answer = yield* spanned(
+        {
+          params: [...withoutLength(head), ...upgradeParams(asked, request.headers["connection"])],
+          stdin: clientBytes(asked, taken),
+          keepConnection: false
+        },
+        (passed, span) => {
+          const upgrade = () => Deferred.doneUnsafe(taken, Effect.succeed(false))
+          return exchange(pool, passed, { ...limits, span, upgrade })
+        }
+      )
+      return answer.status === 101 ? { ...answer, handOver: relay(asked, answer, taken) } : answer
+    }
     const { contentLength, stdin } = target.redirected === true
       ? noBody
       : yield* body(request, options, bodyTimeout, fileSystem)
@@ -67,7 +87,7 @@ export const makeForward = (
         endAtClose,
         sendTimeout: bodyTimeout
       },
-      (passed, span) => exchange(pool, passed, { method, endAtClose, headTimeout, bodyTimeout, maxHeadSize, span })
+      (passed, span) => exchange(pool, passed, { ...limits, span })
     )
   })
 }
@@ -77,6 +97,15 @@ export const makeForward = (
 // -----------------------------------------------------------------------------
 
 const defaultTimeout = 60_000
+
+// A script is run for an answer: some read their input to its end, which comes only when the client goes.
+const mayUpgrade = (
+  { upgrade }: ForwardOptions,
+  { documentRoot, extra, redirected, scriptFilename }: Target
+): boolean =>
+  redirected !== true && (upgrade ??
+    (documentRoot === undefined && scriptFilename === undefined && !Object.hasOwn(extra ?? {}, "SCRIPT_FILENAME")))
+
 const defaultMaxBodySize = 1024 * 1024 * 1024
 
 // What is known of the client's connection, where the server is one of node:http.
@@ -123,6 +152,8 @@ const withoutBody = (headers: Readonly<Record<string, string>>): Readonly<Record
 // A socket that listens on IPv6 and IPv4 shows IPv4 clients as IPv6 ones.
 const address = (address: string | undefined): string | undefined =>
   address !== undefined && address.startsWith("::ffff:") ? address.slice(7) : address
+
+const withoutLength = (params: Params): Params => params.filter(([name]) => name !== "CONTENT_LENGTH")
 
 // Known only when the body has been gathered, which is not done for a request that is refused.
 const withLength = (params: Params, contentLength: number): Params =>

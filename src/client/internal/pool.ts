@@ -162,12 +162,14 @@ export class Pool {
 
   /**
    * Begins a request, and waits for `use`, which is to succeed when something has come of the answer. When the connection is lost
-   * before that, the request is begun once more if it may be. All that is begun is given up with the scope.
+   * before that, the request is begun once more if it may be. All that is begun is given up with the scope. `fresh` takes a
+   * connection that has not carried a request.
    */
   run<A, E, R, R2>(
     request: FastCgiClientRequest<E, R>,
     repeats: Repeats,
-    use: (begun: Begun) => Effect.Effect<A, FastCgiClientError, R2>
+    use: (begun: Begun) => Effect.Effect<A, FastCgiClientError, R2>,
+    fresh = false
   ): Effect.Effect<A, FastCgiClientError, R | R2 | Scope.Scope> {
     const begin = beginOptions(request, this.keepConnection)
     const attempt = (want: Attempt): Effect.Effect<A, FastCgiClientError, R | R2 | Scope.Scope> =>
@@ -183,7 +185,7 @@ export class Pool {
             return next === undefined ? Effect.failCause(cause) : attempt(next)
           }
         }))
-    return attempt({ repeatable: repeats.mayRunTwice, fresh: false, tried: [], again: false })
+    return attempt({ repeatable: repeats.mayRunTwice, fresh, tried: [], again: false })
   }
 
   // What has failed counts against its upstream, and may be tried once more.
