@@ -308,4 +308,4 @@ const readsAll = [
   "--securebits=+no_setuid_fixup"
 ]
 
-const loadModule = (name: string) => `LoadModule ${name}_module ${moduleFolder}/mod_${name}.so`
+export const loadModule = (name: string) => `LoadModule ${name}_module ${moduleFolder}/mod_${name}.so`
