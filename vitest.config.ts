@@ -14,7 +14,8 @@ const withPrograms = [
   "test/conformance/command.test.ts",
   "test/cli/request.test.ts",
   "test/cli/health.test.ts",
-  "test/cli/capture.test.ts"
+  "test/cli/capture.test.ts",
+  "test/cli/serving.test.ts"
 ]
 
 /** Tests that need nothing but memory. */

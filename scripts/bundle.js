@@ -17,6 +17,8 @@ const bundle = await rolldown({
     throw new Error(warning.message)
   }
 })
+// What was bundled before has other names.
+Fs.rmSync(folder, { recursive: true, force: true })
 const { output } = await bundle.write({
   dir: folder,
   format: "esm",

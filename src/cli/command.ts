@@ -14,17 +14,19 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { LogToStderr } from "effect/References"
 import * as Runtime from "effect/Runtime"
+import { bench } from "./commands/bench.ts"
 import { dump, record, replay } from "./commands/capture.ts"
 import { conformance } from "./commands/conformance.ts"
 import { ping, status, values } from "./commands/health.ts"
 import { request } from "./commands/request.ts"
+import { gateway } from "./commands/serving.ts"
 import { CommandFailure, ExitCode } from "./internal/failure.ts"
 import { stoppedCode } from "./internal/life.ts"
 import * as Output from "./internal/output.ts"
 
 const command = Command.make("effect-fastcgi").pipe(
   Command.withDescription("FastCGI from the command line: ask an application, look at what is said, measure, serve."),
-  Command.withSubcommands([request, ping, values, status, dump, record, replay, conformance])
+  Command.withSubcommands([request, ping, values, status, dump, record, replay, bench, gateway, conformance])
 )
 
 /** Runs the command line of this process. */

@@ -81,7 +81,7 @@ const table: Record<string, Rules> = {
   cli: {
     folders: ["node", "client", "connection", "cgi", "protocol", "conformance"],
     files: ["node/internal/address.ts", "node/internal/listenerError.ts", "connection/internal/recordSplitter.ts"],
-    packages: [core, http, /^effect\/cli\/[A-Z][A-Za-z]*$/, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
+    packages: [core, net, http, /^effect\/cli\/[A-Z][A-Za-z]*$/, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   // src/index.ts: the platform-free part, as one namespace a module
   "": { folders: ["protocol", "cgi", "connection", "server"], packages: [] }

@@ -35,6 +35,7 @@ export const withSockets: ReadonlyMap<string, string> = new Map([
   ["cli/request.test.ts", "runs the command"],
   ["cli/health.test.ts", "runs the command"],
   ["cli/capture.test.ts", "runs the command"],
+  ["cli/serving.test.ts", "runs the command"],
   ["cli/support/app.ts", "listens on a socket"],
   ["cli/support/command.ts", "runs the command"]
 ])

@@ -17,6 +17,15 @@ export const duration = (name: string, description: string): Flag.Flag<Duration.
 export const maybeDuration = (name: string, description: string): Flag.Flag<Duration.Duration | undefined> =>
   Flag.map(Flag.optional(duration(name, description)), Option.getOrUndefined)
 
+/** A whole number from 1 on. */
+export const count = (name: string, byDefault: number, description: string): Flag.Flag<number> =>
+  Flag.Int(name).pipe(
+    Flag.filter((value) => value >= 1, (value) => `--${name} takes a number from 1 on, not ${value}`),
+    Flag.withMetavar("number"),
+    Flag.withDescription(`${description} Default ${byDefault}.`),
+    Flag.withDefault(byDefault)
+  )
+
 /** A switch, which is off by default. */
 export const toggle = (name: string, description: string): Flag.Flag<boolean> =>
   Flag.Boolean(name).pipe(Flag.withDefault(false), Flag.withoutNegation, Flag.withDescription(description))

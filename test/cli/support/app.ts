@@ -19,6 +19,8 @@ export interface App {
   readonly socket: string
   /** Requests that were given up by their client, by their URLs. */
   readonly aborted: Queue.Queue<string>
+  /** How many requests have come. */
+  readonly requests: () => number
 }
 
 /**
@@ -29,8 +31,12 @@ export const start: Effect.Effect<App, never, Scope.Scope> = Effect.gen(function
   const directory = yield* temporaryDirectory
   const socket = Path.join(directory, "app.sock")
   const aborted = yield* Queue.unbounded<string>()
+  let requests = 0
   const layer = FastCgiServer.serve({
-    responder: Effect.flatMap(FastCgiRequest.CurrentResponder, (request) => respond(request, aborted)),
+    responder: Effect.flatMap(FastCgiRequest.CurrentResponder, (request) => {
+      requests++
+      return respond(request, aborted)
+    }),
     authorizer: Effect.flatMap(FastCgiRequest.CurrentAuthorizer, ({ params }) =>
       Effect.succeed(
         params.get("REMOTE_USER") === "me" ? FastCgiResponse.allow() : FastCgiResponse.deny()
@@ -39,7 +45,7 @@ export const start: Effect.Effect<App, never, Scope.Scope> = Effect.gen(function
     Layer.provide(NodeFastCgiListener.layerUnix({ path: socket }))
   )
   yield* Effect.orDie(Layer.build(layer))
-  return { directory, socket, aborted }
+  return { directory, socket, aborted, requests: () => requests }
 })
 
 const respond = (

@@ -1,0 +1,131 @@
+/**
+ * `effect-fastcgi bench` and `gateway`, built and started as people start them.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { describeWith } from "../support/requirement.ts"
+import * as App from "./support/app.ts"
+import { command, type Running, start } from "./support/command.ts"
+
+const ask = (url: string, init?: RequestInit) =>
+  Effect.promise(async () => {
+    const response = await fetch(url, init)
+    return { status: response.status, type: response.headers.get("content-type"), text: await response.text() }
+  })
+
+/** Where it says that it answers. */
+const urlOf = (running: Running) =>
+  Effect.map(running.says(/answers for .* Ctrl-C ends it/), () => /^(http:\S+\/) answers/m.exec(running.stderr())![1]!)
+
+describe("effect-fastcgi bench", () => {
+  it.live(
+    "counts answers, with and without keeping connections, and multiplexed",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const { socket } = yield* App.start
+        const ways = [[], ["--keep-conn"], ["--keep-conn", "--connections", "2", "--multiplex", "8"], [
+          "--body",
+          "100K"
+        ]]
+        for (const way of ways) {
+          const path = way.includes("--body") ? "/echo" : "/hello"
+          const { code, stdout } = yield* command("bench", socket, path, "--seconds", "300ms", "--json", ...way)
+          const figures = JSON.parse(stdout) as {
+            readonly requests: number
+            readonly failed: number
+            readonly differentBodies: number
+            readonly statuses: object
+          }
+          assert.strictEqual(code, 0, stdout)
+          assert.isAbove(figures.requests, 5)
+          assert.deepInclude(figures, { failed: 0, differentBodies: 0, statuses: { 200: figures.requests } })
+        }
+        const text = yield* command("bench", socket, "/hello", "--seconds", "200ms")
+        assert.match(text.stdout, /^Requests {2}[\d,]+ in 0\.2 s, [\d,]+ a second$/m)
+        assert.strictEqual(text.stderr, "")
+      })),
+    30_000
+  )
+
+  it.live(
+    "measures nothing that does not work, and shows what it has at ctrl-C",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const { socket } = yield* App.start
+        const missing = yield* command("bench", socket, "/missing")
+        assert.strictEqual(missing.code, 1)
+        assert.match(missing.stderr, /answers with 404 Not Found: nothing to measure/)
+        assert.strictEqual((yield* command("bench", "/no/such.sock")).code, 3)
+        assert.strictEqual((yield* command("bench", socket, "--multiplex", "4")).code, 2)
+        const running = yield* start(["bench", socket, "/hello", "--keep-conn"], { env: { FORCE_COLOR: "0" } })
+        yield* Effect.sleep(500)
+        running.child.kill("SIGINT")
+        const { code, stdout } = yield* running.ended
+        assert.strictEqual(code, 130)
+        assert.match(stdout, /^Requests {2}[\d,]+ in /m)
+      })),
+    30_000
+  )
+})
+
+describe("effect-fastcgi gateway", () => {
+  it.live("answers HTTP for an application until it is told to end", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { socket } = yield* App.start
+      const gateway = yield* start(["gateway", socket, "--port", "0", "-p", "X=y"])
+      const url = yield* urlOf(gateway)
+      assert.include(yield* ask(`${url}hello`), { status: 200, text: "hello\n" })
+      const echo = JSON.parse((yield* ask(`${url}echo`, { method: "POST", body: "a body" })).text)
+      assert.deepInclude(echo, { body: "a body" })
+      assert.include(echo.params, { REQUEST_METHOD: "POST", X: "y" })
+      yield* gateway.says(/^\d\d:\d\d:\d\d {2}GET \/hello {2}200 {2}/m)
+      gateway.child.kill("SIGTERM")
+      assert.deepInclude(yield* gateway.ended, { code: 0, signal: null })
+    })), 30_000)
+
+  it.live("says what is missing", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { directory, socket } = yield* App.start
+      const first = yield* start(["gateway", socket, "--port", "0"])
+      const port = new URL(yield* urlOf(first)).port
+      const tries = [
+        [["--port", "0"], /Give the address of an application, or --php DIRECTORY/],
+        [["--php", "/no/such", "--port", "0"], /There is no directory \/no\/such/],
+        [["--php", Path.join(directory, "app.sock"), "--port", "0"], /is no directory/],
+        [[socket, "--prefix", "/a"], /--prefix and --front-controller are for --php/],
+        [[socket, "--port", port], /something listens there already/]
+      ] as const
+      yield* Effect.forEach(tries, ([args, said]) =>
+        Effect.map(command("gateway", ...args), ({ code, stderr }) => {
+          assert.match(stderr, said)
+          assert.strictEqual(code, 2)
+        }), { concurrency: 4 })
+    })), 30_000)
+
+  describeWith(["php-fpm8.2"], "with php-fpm", () => {
+    it.live("starts one for a site, and leaves nothing of it behind", () =>
+      Effect.scoped(Effect.gen(function*() {
+        const { directory } = yield* App.start
+        const site = Path.join(directory, "site")
+        Fs.mkdirSync(site)
+        Fs.writeFileSync(
+          Path.join(site, "index.php"),
+          "<?php echo \"page \", $_SERVER[\"REQUEST_URI\"], \" \", posix_getppid();"
+        )
+        Fs.writeFileSync(Path.join(site, "style.css"), "body {}\n")
+        const args = ["gateway", "--php", site, "--port", "0", "--front-controller", "/index.php"]
+        const gateway = yield* start(args, { env: { TMPDIR: directory } })
+        const url = yield* urlOf(gateway)
+        const page = yield* ask(`${url}any/where?a=b`)
+        const [, uri, pid] = /^page (\S+) (\d+)$/.exec(page.text)!
+        assert.strictEqual(uri, "/any/where?a=b")
+        assert.include(yield* ask(`${url}style.css`), { type: "text/css; charset=utf-8", text: "body {}\n" })
+        gateway.child.kill("SIGINT")
+        assert.deepInclude(yield* gateway.ended, { code: 0, signal: null })
+        assert.isFalse(Fs.existsSync(`/proc/${pid}`))
+        assert.deepStrictEqual(Fs.readdirSync(directory).filter((name) => name.startsWith("effect-fastcgi-")), [])
+      })), 30_000)
+  })
+})
