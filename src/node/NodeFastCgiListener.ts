@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import type * as Net from "node:net"
 import * as CgiProgram from "../server/CgiProgram.ts"
 import * as FastCgiAccess from "../server/FastCgiAccess.ts"
 import * as FastCgiLimits from "../server/FastCgiLimits.ts"
@@ -25,6 +26,8 @@ import { bindFd } from "./internal/inheritedSocket.ts"
 import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
 import { systemdSockets } from "./internal/systemdSockets.ts"
 import { bindUnix } from "./internal/unixSocket.ts"
+import { onFd, onPath, onPort } from "./internal/workers/messages.ts"
+import { workerEnd } from "./internal/workers/workerEnd.ts"
 
 /**
  * A listening socket that the process was started with.
@@ -188,8 +191,8 @@ export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions | 
  */
 export const make = (
   options: NodeFastCgiListenerOptions | ReadonlyArray<NodeFastCgiListenerOptions> = {}
-): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> =>
-  isSeveral(options)
+): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> => {
+  const made = isSeveral(options)
     ? Effect.flatMap(
       Effect.forEach(options, makeOne),
       (listeners) =>
@@ -198,6 +201,8 @@ export const make = (
           : Effect.fail(listenerError("Unknown", "Cannot listen: the list of listeners is empty."))
     )
     : makeOne(options)
+  return Effect.map(made, (listener) => workerEnd()?.watched(listener) ?? listener)
+}
 
 /**
  * Makes several listeners one: it has the addresses of all, accepts from all, and stops them all.
@@ -401,27 +406,31 @@ const makeOne = (
   const backlog = options.backlog ?? FastCgiLimits.listener.backlog.default
   // On a UNIX socket it lets everybody in, but it is looked at there as well.
   const allow = "allow" in options ? options.allow : undefined
+  const worker = workerEnd()
   if ("path" in options && options.path !== undefined) {
     const { mode, owner, path, unlink = true } = options
+    const unix = { path, mode, owner, backlog, unlink }
     return acceptor(
       formatPath(path),
       backlog,
-      (server) => bindUnix(server, { path, mode, owner, backlog, unlink }),
+      (server) => worker === undefined ? bindUnix(server, unix) : worker.bind(server, onPath(unix), backlog),
       allow
     )
   }
   if ("port" in options && options.port !== undefined) {
     const { host = "127.0.0.1", ipv6Only = false, port } = options
+    const inet = { host, port, ipv6Only, backlog }
     return acceptor(
       `${formatHost(host)}:${port}`,
       backlog,
-      (server) => bindInet(server, { host, port, ipv6Only, backlog }),
+      (server) => worker === undefined ? bindInet(server, inet) : worker.bind(server, onPort(inet), backlog),
       allow
     )
   }
   if ("systemd" in options && options.systemd !== undefined) return makeSystemd(options.systemd, backlog, allow)
   const fd = "fd" in options ? options.fd ?? 0 : 0
-  const listening = acceptor(`file descriptor ${fd}`, backlog, (server) => bindFd(server, { fd, backlog }), allow)
+  const listening = acceptor(`file descriptor ${fd}`, backlog, bindInherited(fd, backlog), allow)
+  if (worker !== undefined) return listening
   if (fd !== 0 || ("cgi" in options && options.cgi === false) || !CgiProgram.isCgi(process.env)) return listening
   return Effect.catchReason(listening, "FastCgiListenerError", "NotASocket", () => cgiProcess)
 }
@@ -431,16 +440,24 @@ const makeSystemd = Effect.fnUntraced(function*(
   backlog: number,
   allow: ReadonlyArray<string> | undefined
 ): Effect.fn.Return<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> {
-  const sockets = yield* systemdSockets(which === true ? undefined : which)
+  const name = which === true ? undefined : which
+  const worker = workerEnd()
+  const sockets = yield* worker === undefined ? systemdSockets(name) : worker.passed(name)
   const listeners = yield* Effect.forEach(sockets, ({ fd, name }) =>
     acceptor(
       `the socket "${name}" of systemd (file descriptor ${fd})`,
       backlog,
-      (server) => bindFd(server, { fd, backlog }),
+      bindInherited(fd, backlog),
       allow
     ))
   return isNonEmpty(listeners) && listeners.length > 1 ? merge(listeners) : listeners[0]!
 })
+
+// In a worker it is a descriptor of the supervisor.
+const bindInherited = (fd: number, backlog: number) => (server: Net.Server) => {
+  const worker = workerEnd()
+  return worker === undefined ? bindFd(server, { fd, backlog }) : worker.bind(server, onFd(fd), backlog)
+}
 
 const isSeveral = (
   options: NodeFastCgiListenerOptions | ReadonlyArray<NodeFastCgiListenerOptions>

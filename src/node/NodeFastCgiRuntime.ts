@@ -17,6 +17,7 @@ import * as NodeConsole from "node:console"
 import * as Os from "node:os"
 import { FastCgiListenerError } from "../server/FastCgiListener.ts"
 import { isOutputLost } from "./internal/stdio.ts"
+import { workerEnd } from "./internal/workers/workerEnd.ts"
 
 /**
  * Options of `runMain`.
@@ -93,7 +94,8 @@ export const runMain: {
   (args) => Effect.isEffect(args[0]),
   <A, E>(effect: Effect.Effect<A, E>, options: RunMainOptions = {}): void => {
     ignoreErrors()
-    const main = options.disableErrorReporting === true ? effect : Effect.onError(effect, report)
+    const reporting = options.disableErrorReporting === true ? effect : Effect.onError(effect, report)
+    const main = workerEnd()?.runs(reporting) ?? reporting
     const logging = Effect.provideService(main, LogToStderr, true)
     withSignals(options.shutdownTimeout)(
       isOutputLost() ? Effect.provideService(logging, Console, onStderr()) : logging,

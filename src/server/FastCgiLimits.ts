@@ -315,6 +315,79 @@ export const webSocket = {
 } as const satisfies Readonly<Record<string, FastCgiLimitDefinition>>
 
 /**
+ * The limits of workers, which their supervisor keeps (`NodeFastCgiWorkers`).
+ *
+ * @category limits
+ * @since 0.1.0
+ */
+export const workers = {
+  /** Requests that a worker takes; about so many, because they are counted ten times a second. Default `"unbounded"`. */
+  maxRequestsPerWorker: {
+    unit: "count",
+    default: "unbounded",
+    unbounded: true,
+    beyond: "a worker is replaced: its successor serves first, then it finishes what runs and ends",
+    counted: false
+  },
+  /** Resident memory of a worker, bytes, looked at once a second. Default `"unbounded"`. */
+  maxMemoryPerWorker: {
+    unit: "bytes",
+    default: "unbounded",
+    unbounded: true,
+    beyond: "a worker is replaced in the same way",
+    counted: false
+  },
+  /** How long a worker may take from its start until it serves. Default 60 seconds. */
+  startTimeout: {
+    unit: "duration",
+    default: "60 seconds",
+    unbounded: true,
+    beyond: "the worker is killed, and has failed to start: a reload stops, and the old one serves on",
+    counted: false
+  },
+  /**
+   * How long a worker may take to end when it was told to. It has to be longer than the server's `gracefulShutdownTimeout`.
+   * Default 30 seconds.
+   */
+  stopTimeout: {
+    unit: "duration",
+    default: "30 seconds",
+    unbounded: true,
+    beyond: "the worker is killed",
+    counted: false
+  },
+  /**
+   * How long the event loop of a worker may stand still: it says once a second that it is alive. Default 30 seconds.
+   */
+  unresponsiveTimeout: {
+    unit: "duration",
+    default: "30 seconds",
+    unbounded: true,
+    beyond: "the worker is killed and another one started; what it was running is lost",
+    counted: false
+  },
+  /**
+   * How many workers may fail to start, or end within a second after they serve, within `emergencyInterval` and while no
+   * other one serves. Default 16.
+   */
+  emergencyThreshold: {
+    unit: "count",
+    default: 16,
+    unbounded: true,
+    beyond: "the supervisor gives up, and exits with 1",
+    counted: false
+  },
+  /** What `emergencyThreshold` is counted over. Default 60 seconds. */
+  emergencyInterval: {
+    unit: "duration",
+    default: "60 seconds",
+    unbounded: false,
+    beyond: "a failure is forgotten",
+    counted: false
+  }
+} as const satisfies Readonly<Record<string, FastCgiLimitDefinition>>
+
+/**
  * A limit or a timeout that is counted when it is reached, by the name of its option.
  *
  * @category models

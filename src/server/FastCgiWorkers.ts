@@ -50,6 +50,7 @@ export interface WorkerStatus extends Schema.Schema.Type<typeof WorkerStatus> {}
  * - `recycled`: workers replaced because of `maxRequestsPerWorker` or `maxMemoryPerWorker`
  * - `unresponsive`: workers killed because their event loop stood still
  * - `reloads`: reloads that have succeeded
+ * - `requests`: FastCGI requests that all workers have taken so far, those that have ended too
  *
  * @category schemas
  * @since 0.1.0
@@ -61,6 +62,7 @@ export const SupervisorStatus = Schema.Struct({
   recycled: Schema.Int,
   unresponsive: Schema.Int,
   reloads: Schema.Int,
+  requests: Schema.Number,
   workers: Schema.Array(WorkerStatus)
 })
 

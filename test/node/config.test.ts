@@ -3,7 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { FastCgiGateway } from "effect-fastcgi/client"
-import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiListener } from "effect-fastcgi/node"
+import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiListener, NodeFastCgiWorkers } from "effect-fastcgi/node"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -162,7 +162,12 @@ describe("NodeFastCgi.config", () => {
           return undefined
         })
       )
-      yield* Effect.all([NodeFastCgi.config, FastCgiGateway.config, Effect.flip(NodeFastCgiConnector.config)]).pipe(
+      yield* Effect.all([
+        NodeFastCgi.config,
+        NodeFastCgiWorkers.config,
+        FastCgiGateway.config,
+        Effect.flip(NodeFastCgiConnector.config)
+      ]).pipe(
         Effect.provideService(ConfigProvider.ConfigProvider, recording)
       )
       asked.delete("FASTCGI")

@@ -29,7 +29,11 @@ const errors: Record<string, { readonly _tag: string; readonly reason: { readonl
     message: ""
   }),
   FastCgiStatusError: new Main.FastCgiStatus.FastCgiStatusError({ reason: { _tag: "SamePath" }, message: "" }),
-  FastCgiRequestError: new Main.FastCgiRequestError.FastCgiRequestError({ reason: { _tag: "Aborted" }, message: "" })
+  FastCgiRequestError: new Main.FastCgiRequestError.FastCgiRequestError({ reason: { _tag: "Aborted" }, message: "" }),
+  NodeFastCgiWorkersError: new Node.NodeFastCgiWorkers.NodeFastCgiWorkersError({
+    reason: { _tag: "NotStarted" },
+    message: ""
+  })
 }
 
 /** The errors that have one reason. */

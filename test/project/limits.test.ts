@@ -12,7 +12,8 @@ const all: ReadonlyArray<readonly [name: string, FastCgiLimits.FastCgiLimitDefin
   ...FastCgiLimits.admission,
   ...FastCgiLimits.server,
   ...FastCgiLimits.listener,
-  ...FastCgiLimits.webSocket
+  ...FastCgiLimits.webSocket,
+  ...FastCgiLimits.workers
 })
 
 const written = (limit: FastCgiLimits.FastCgiLimitDefinition): string => {

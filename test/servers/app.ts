@@ -12,7 +12,7 @@ import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { parseArgs } from "node:util"
 import { FastCgiLogger, FastCgiSendFile } from "../../src/http/index.ts"
-import { NodeFastCgi, type NodeFastCgiListener, NodeFastCgiRuntime } from "../../src/node/index.ts"
+import { NodeFastCgi, type NodeFastCgiListener, NodeFastCgiRuntime, NodeFastCgiWorkers } from "../../src/node/index.ts"
 import { type Command, type Event, type Measures, splitLines } from "./support/messages.ts"
 import * as Routes from "./support/routes.ts"
 
@@ -36,7 +36,11 @@ const { values } = parseArgs({
     "log-to-web-server": { type: "boolean" },
     "no-multiplexing": { type: "boolean" },
     /** Milliseconds. */
-    "stall-timeout": { type: "string" }
+    "stall-timeout": { type: "string" },
+    /** So many processes on the same sockets. */
+    workers: { type: "string" },
+    /** Further options of NodeFastCgiWorkers, as JSON. */
+    "workers-options": { type: "string" }
   }
 })
 
@@ -126,13 +130,18 @@ const started = Layer.effectDiscard(Effect.gen(function*() {
   yield* control.send({ _tag: "Started", pid: process.pid, address: HttpServer.formatAddress(address) })
 }))
 
-Layer.launch(
-  Layer.provide(started, Routes.layer).pipe(
-    Layer.provide(control),
-    Layer.provide(platform),
-    Layer.provide(loggers),
-    Layer.provide(Layer.succeed(Routes.StaticFiles, values.static))
-  )
-).pipe(
-  NodeFastCgiRuntime.runMain
+const app = Layer.provide(started, Routes.layer).pipe(
+  Layer.provide(control),
+  Layer.provide(platform),
+  Layer.provide(loggers),
+  Layer.provide(Layer.succeed(Routes.StaticFiles, values.static))
 )
+
+if (values.workers === undefined) {
+  NodeFastCgiRuntime.runMain(Layer.launch(app))
+} else {
+  NodeFastCgiWorkers.runMain(app, {
+    workers: Number(values.workers),
+    ...JSON.parse(values["workers-options"] ?? "{}") as NodeFastCgiWorkers.NodeFastCgiWorkersOptions
+  })
+}

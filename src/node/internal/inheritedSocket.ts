@@ -21,8 +21,7 @@ export const bindFd = Effect.fnUntraced(function*(
   options: { readonly fd: number; readonly backlog: number }
 ): Effect.fn.Return<Bound, FastCgiListenerError> {
   const { backlog, fd } = options
-  const kind = describe(fd)
-  if (kind !== undefined) return yield* notASocket(fd, kind)
+  yield* checkFd(fd)
   const path = unixPath(fd)
   let restoreStdin = () => {}
   yield* listen(
@@ -47,6 +46,13 @@ export const bindFd = Effect.fnUntraced(function*(
     closed: fd > maxStdio ? undefined : () => closeStdio(fd)
   }
 })
+
+/** Fails where the descriptor is no socket. */
+export const checkFd = (fd: number): Effect.Effect<void, FastCgiListenerError> =>
+  Effect.suspend(() => {
+    const kind = describe(fd)
+    return kind === undefined ? Effect.void : Effect.fail(notASocket(fd, kind))
+  })
 
 // -----------------------------------------------------------------------------
 // Internal

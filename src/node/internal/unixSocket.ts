@@ -34,7 +34,23 @@ export const bindUnix = (
   server: Net.Server,
   options: BindUnixOptions
 ): Effect.Effect<Bound, FastCgiListenerError> =>
-  options.path.startsWith("\0") ? bindAbstract(server, options) : bindPath(server, options)
+  bindUnixWith(
+    (path, failed) => listen(server, () => server.listen({ path, backlog: options.backlog }), failed),
+    options
+  )
+
+/** Binds a socket to the path and has it listen. */
+export type ListenAt = (
+  path: string,
+  failed: (cause: unknown) => FastCgiListenerError
+) => Effect.Effect<void, FastCgiListenerError>
+
+/** Gives the path to what `listenAt` makes listen, which it asks to do so under another name first. */
+export const bindUnixWith = (
+  listenAt: ListenAt,
+  options: BindUnixOptions
+): Effect.Effect<Bound, FastCgiListenerError> =>
+  options.path.startsWith("\0") ? bindAbstract(listenAt, options) : bindPath(listenAt, options)
 
 // -----------------------------------------------------------------------------
 // Internal
@@ -44,10 +60,9 @@ export const bindUnix = (
 const maxAttempts = 5
 
 const bindAbstract = Effect.fnUntraced(function*(
-  server: Net.Server,
-  options: BindUnixOptions
+  listenAt: ListenAt,
+  { path }: BindUnixOptions
 ): Effect.fn.Return<Bound, FastCgiListenerError> {
-  const { backlog, path } = options
   yield* checkPath(path)
   if (process.platform !== "linux") {
     return yield* listenerError(
@@ -55,20 +70,20 @@ const bindAbstract = Effect.fnUntraced(function*(
       `Cannot listen on ${formatPath(path)}: abstract sockets exist on Linux only. Give a path in the file system.`
     )
   }
-  yield* listen(server, () => server.listen({ path, backlog }), (cause) => pathError(path, cause))
+  yield* listenAt(path, (cause) => pathError(path, cause))
   return { address: NetAddress.unixPathAddress(path) }
 })
 
 const bindPath = Effect.fnUntraced(function*(
-  server: Net.Server,
+  listenAt: ListenAt,
   options: BindUnixOptions
 ): Effect.fn.Return<Bound, FastCgiListenerError> {
-  const { backlog, mode, owner, path } = options
+  const { path } = options
   yield* checkPath(path)
   const failed = (cause: unknown) => pathError(path, cause)
   const attempt = <A>(f: () => A) => Effect.try({ try: f, catch: failed })
 
-  const { gid, uid } = yield* ownerIds(path, owner)
+  const permissions = yield* permissionsOf(options)
   // The working directory may be another one when the socket is removed.
   const absolute = Path.resolve(path)
   yield* occupant(path)
@@ -81,22 +96,8 @@ const bindPath = Effect.fnUntraced(function*(
   })
   return yield* Effect.gen(function*() {
     const bound = `${hideout}/${name}`
-    yield* listen(server, () => server.listen({ path: bound, backlog }), failed)
-    if (owner !== undefined) {
-      yield* Effect.try({
-        try: () => Fs.chownSync(bound, uid, gid),
-        catch: (cause) =>
-          errorCode(cause) === "EPERM"
-            ? listenerError(
-              "PermissionDenied",
-              `Cannot give ${path} to ${formatOwner(owner)}: only root may give a socket away, and ` +
-                "others only to a group that they are in. Leave the owner out and set the mode, or start as root.",
-              cause
-            )
-            : failed(cause)
-      })
-    }
-    if (mode !== undefined) yield* attempt(() => Fs.chmodSync(bound, mode))
+    yield* listenAt(bound, failed)
+    yield* permissions(bound)
     const own = yield* attempt(() => Fs.lstatSync(bound, { bigint: true }))
     yield* place(path, bound, `${bound}-`)
     return {
@@ -106,6 +107,29 @@ const bindPath = Effect.fnUntraced(function*(
   }).pipe(
     Effect.ensuring(Effect.sync(() => Fs.rmSync(hideout, { recursive: true, force: true })))
   )
+})
+
+/** Looks the owner up. What it gives sets the owner and the mode of the socket, under the name that it has then. */
+export const permissionsOf = Effect.fnUntraced(function*(
+  { mode, owner, path }: BindUnixOptions
+): Effect.fn.Return<(socket: string) => Effect.Effect<void, FastCgiListenerError>, FastCgiListenerError> {
+  const { gid, uid } = yield* ownerIds(path, owner)
+  const refused = (cause: unknown) =>
+    owner !== undefined && errorCode(cause) === "EPERM"
+      ? listenerError(
+        "PermissionDenied",
+        `Cannot give ${path} to ${formatOwner(owner)}: only root may give a socket away, and ` +
+          "others only to a group that they are in. Leave the owner out and set the mode, or start as root.",
+        cause
+      )
+      : pathError(path, cause)
+  return (socket) =>
+    Effect.gen(function*() {
+      if (owner !== undefined) yield* Effect.try({ try: () => Fs.chownSync(socket, uid, gid), catch: refused })
+      if (mode !== undefined) {
+        yield* Effect.try({ try: () => Fs.chmodSync(socket, mode), catch: (cause) => pathError(path, cause) })
+      }
+    })
 })
 
 // What chown(2) takes for "as it is".
@@ -280,7 +304,7 @@ const link = (existing: string, path: string): boolean => {
 }
 
 // While the socket is open its inode cannot be another's, so this is called before it is closed.
-const unlinkOwn = (path: string, own: Fs.BigIntStats): void => {
+export const unlinkOwn = (path: string, own: Fs.BigIntStats): void => {
   try {
     if (isSame(own, Fs.lstatSync(path, { bigint: true }))) Fs.unlinkSync(path)
   } catch {

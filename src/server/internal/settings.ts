@@ -10,9 +10,13 @@ import * as FastCgiLimits from "../FastCgiLimits.ts"
 
 /** Every setting there is. A variable that begins like them and is none of them is a typing error. */
 const settings: ReadonlyArray<string> = [
-  ...[FastCgiLimits.admission, FastCgiLimits.server, FastCgiLimits.listener, FastCgiLimits.webSocket].flatMap((list) =>
-    Object.keys(list).map(FastCgiLimits.settingName)
-  ),
+  ...[
+    FastCgiLimits.admission,
+    FastCgiLimits.server,
+    FastCgiLimits.listener,
+    FastCgiLimits.webSocket,
+    FastCgiLimits.workers
+  ].flatMap((list) => Object.keys(list).map(FastCgiLimits.settingName)),
   ...upstreamSettings,
   "FASTCGI_ALLOW",
   "FASTCGI_ALLOW_HALF_OPEN",
@@ -33,7 +37,8 @@ const settings: ReadonlyArray<string> = [
   "FASTCGI_URL_FROM",
   "FASTCGI_WEB_SOCKET_DEFLATE",
   "FASTCGI_WEB_SOCKET_ORIGINS",
-  "FASTCGI_WEB_SOCKET_PROTOCOLS"
+  "FASTCGI_WEB_SOCKET_PROTOCOLS",
+  "FASTCGI_WORKERS"
 ].sort()
 
 /** Warns of what is set and is no setting, a typing error for instance. */

@@ -1,0 +1,75 @@
+/**
+ * A supervisor and its workers, as processes.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import * as WebServers from "../support/webServers.ts"
+import { answering, gone, others, pidOf, place, refusal, start, upload } from "../support/workers.ts"
+
+describe("workers", () => {
+  it.live("share a UNIX socket; one that dies is replaced, all are reloaded, and a stop lets them finish", () =>
+    Effect.gen(function*() {
+      const { path } = yield* place
+      const supervisor = yield* start({ listen: { path, mode: 0o640 }, workers: { workers: 2 } })
+      assert.strictEqual(Fs.statSync(path).mode & 0o777, 0o640)
+      const first = yield* answering({ path }, 2)
+      assert.notInclude([...first], supervisor.pid)
+
+      // What they know of one another.
+      const { reports, status: { value: status } } = yield* others({ path })
+      assert.deepStrictEqual(new Set(reports.map(({ value }) => value.pid)), first)
+      assert.deepStrictEqual(reports.map(({ worker }) => worker).sort(), [1, 2])
+      assert.strictEqual(status.pid, supervisor.pid)
+      assert.deepStrictEqual(status.workers.map(({ state }) => state), ["serving", "serving"])
+      assert.isAbove(status.workers[0]!.memory, 2 ** 20)
+
+      // One dies.
+      const [dead] = first
+      process.kill(dead!, "SIGKILL")
+      yield* supervisor.says(`(process ${dead}) has ended by itself (SIGKILL): starting another one`)
+      const second = yield* answering({ path }, 2, [dead!])
+
+      // All are replaced, and what runs is finished.
+      const running = yield* upload({ path })
+      yield* WebServers.eventually(
+        "the upload has begun",
+        Effect.filterOrFail(
+          others({ path }),
+          ({ status }) => status.value.workers.reduce((sum, { requestsOpen }) => sum + requestsOpen, 0) > 0
+        )
+      )
+      process.kill(supervisor.pid, "SIGHUP")
+      yield* supervisor.says("reloaded: all 2 workers are new")
+      const third = yield* answering({ path }, 2, [...second])
+      const [by, size] = (yield* running.finish).split(" ").map(Number)
+      assert.isTrue(second.has(by!))
+      assert.strictEqual(size, 10)
+      yield* Effect.forEach(second, gone)
+      const { status: { value: after } } = yield* others({ path })
+      assert.deepStrictEqual([after.restarts, after.reloads], [1, 1])
+
+      assert.deepStrictEqual(yield* supervisor.stop(), { code: 0, signal: null })
+      assert.isFalse(Fs.existsSync(path))
+      for (const pid of third) assert.isFalse(WebServers.isRunning(pid))
+    }).pipe(Effect.scoped))
+
+  it.live("on a port: one that has taken its requests is replaced, and one that hangs", () =>
+    Effect.gen(function*() {
+      const port = yield* WebServers.freePort
+      const supervisor = yield* start({
+        listen: { port },
+        workers: { workers: 1, maxRequestsPerWorker: 20, unresponsiveTimeout: "1500 millis" }
+      })
+      const first = yield* pidOf({ port })
+      for (let i = 0; i < 25; i++) yield* pidOf({ port })
+      yield* supervisor.says(/replacing worker 1 \(process \d+\): it has taken 2\d requests \(maxRequestsPerWorker\)/)
+      const [second] = yield* answering({ port }, 1, [first])
+      yield* gone(first)
+      process.kill(second!, "SIGSTOP")
+      yield* supervisor.says(`killed worker 1 (process ${second}): its event loop has stood still for`)
+      yield* answering({ port }, 1, [second!])
+      assert.deepStrictEqual(yield* supervisor.stop("SIGINT"), { code: 0, signal: null })
+      assert.strictEqual(yield* refusal({ port, host: "127.0.0.1" }), "ECONNREFUSED")
+    }).pipe(Effect.scoped))
+})
