@@ -21,6 +21,7 @@ import { acceptor } from "./internal/acceptor.ts"
 import { asAccountName } from "./internal/accounts.ts"
 import { listenForms, parseListenAddress } from "./internal/address.ts"
 import { cgiProcess } from "./internal/cgiProcess.ts"
+import { bindInCluster, isClusterWorker } from "./internal/clusterSocket.ts"
 import { bindInet } from "./internal/inetSocket.ts"
 import { bindFd } from "./internal/inheritedSocket.ts"
 import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
@@ -413,7 +414,12 @@ const makeOne = (
     return acceptor(
       formatPath(path),
       backlog,
-      (server) => worker === undefined ? bindUnix(server, unix) : worker.bind(server, onPath(unix), backlog),
+      (server) =>
+        worker !== undefined
+          ? worker.bind(server, onPath(unix), backlog)
+          : isClusterWorker() && !path.startsWith("\0")
+          ? bindInCluster(server, unix)
+          : bindUnix(server, unix),
       allow
     )
   }

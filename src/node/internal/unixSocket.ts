@@ -164,7 +164,8 @@ const highestId = 2 ** 32 - 1
 const formatOwner = ({ group, user }: SocketOwner): string =>
   [user === undefined ? [] : `user ${user}`, group === undefined ? [] : `group ${group}`].flat().join(" and ")
 
-const checkPath = (path: string): Effect.Effect<void, FastCgiListenerError> => {
+/** Fails for what is no path of a socket. */
+export const checkPath = (path: string): Effect.Effect<void, FastCgiListenerError> => {
   const problem = pathProblem(path)
   if (problem === undefined) return Effect.void
   const where = problem.reason === "Empty" ? "Cannot listen" : `Cannot listen on ${formatPath(path)}`
@@ -193,8 +194,8 @@ const makeHideout = (directory: string, base: string): { readonly hideout: strin
   }
 }
 
-// What stands at the path: nothing, or a socket that nobody listens on. Fails for everything that must stay.
-const occupant = Effect.fnUntraced(function*(
+/** What stands at the path: nothing, or a socket that nobody listens on. Fails for everything that must stay. */
+export const occupant = Effect.fnUntraced(function*(
   path: string
 ): Effect.fn.Return<Fs.BigIntStats | undefined, FastCgiListenerError> {
   const stat = yield* Effect.try({
@@ -268,7 +269,8 @@ const place = Effect.fnUntraced(function*(
   )
 })
 
-const takeAway = (path: string, aside: string, stale: Fs.BigIntStats): void => {
+/** Removes a socket that nobody listens on any more, and nothing else. */
+export const takeAway = (path: string, aside: string, stale: Fs.BigIntStats): void => {
   try {
     Fs.renameSync(path, aside)
   } catch (cause) {
@@ -312,4 +314,6 @@ export const unlinkOwn = (path: string, own: Fs.BigIntStats): void => {
   }
 }
 
-const isSame = (a: Fs.BigIntStats, b: Fs.BigIntStats): boolean => a.ino === b.ino && a.dev === b.dev
+// The number of a file that has been removed may be the next one's.
+const isSame = (a: Fs.BigIntStats, b: Fs.BigIntStats): boolean =>
+  a.ino === b.ino && a.dev === b.dev && a.birthtimeNs === b.birthtimeNs

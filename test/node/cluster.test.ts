@@ -1,0 +1,73 @@
+/**
+ * Workers of node:cluster, which have no supervisor of ours.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import * as WebServers from "../support/webServers.ts"
+import { answering, gone, refusal } from "../support/workers.ts"
+import { withListening } from "./children.ts"
+
+const fixture = fileURLToPath(new URL("./fixtures/cluster.ts", import.meta.url))
+
+const start = (options: object, ...policy: ReadonlyArray<string>) =>
+  Effect.tap(
+    WebServers.start({
+      name: "the cluster",
+      command: process.execPath,
+      args: [fixture, JSON.stringify(options), ...policy]
+    }),
+    (cluster) => cluster.says("3 listen")
+  )
+
+describe("three workers of node:cluster", () => {
+  it.live.each([["by its primary"], ["none"]] as const)(
+    "share a UNIX socket until the last has gone (%s)",
+    ([policy]) =>
+      Effect.gen(function*() {
+        const path = Path.join(yield* WebServers.temporaryDirectory, "app.sock")
+        // One that a program has left over is in the way of none of them.
+        yield* withListening(path, () => Effect.void)
+        assert.isTrue(Fs.existsSync(path))
+        const cluster = yield* start({ path, mode: 0o640 }, policy!)
+        assert.strictEqual(Fs.statSync(path).mode & 0o777, 0o640)
+        const pids = [...yield* answering({ path }, 3)]
+        process.kill(pids[0]!, "SIGTERM")
+        yield* cluster.says(`worker ${pids[0]} exit 0`)
+        yield* answering({ path }, 2, [pids[0]!])
+        process.kill(pids[1]!, "SIGTERM")
+        yield* cluster.says(`worker ${pids[1]} exit 0`)
+        assert.deepStrictEqual([...yield* answering({ path }, 1)], [pids[2]])
+        assert.deepStrictEqual(yield* cluster.stop(), { code: 0, signal: null })
+        yield* gone(pids[2]!)
+        assert.isFalse(Fs.existsSync(path))
+        assert.notMatch(cluster.log(), /Cannot|exit 1/)
+      }).pipe(Effect.scoped)
+  )
+
+  it.live("share a port", () =>
+    Effect.gen(function*() {
+      const port = yield* WebServers.freePort
+      const cluster = yield* start({ port })
+      yield* answering({ port }, 3)
+      assert.deepStrictEqual(yield* cluster.stop(), { code: 0, signal: null })
+      assert.strictEqual(yield* refusal({ port, host: "127.0.0.1" }), "ECONNREFUSED")
+    }).pipe(Effect.scoped))
+
+  it.live("do not take a path that another program listens on", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* WebServers.temporaryDirectory, "app.sock")
+      yield* withListening(path, () =>
+        Effect.gen(function*() {
+          const cluster = yield* WebServers.start({
+            name: "the cluster",
+            command: process.execPath,
+            args: [fixture, JSON.stringify({ path })]
+          })
+          yield* cluster.says(/(worker \d+ exit 1\s+(.*\s+)?){3}/)
+          assert.include(cluster.log(), `Cannot listen on ${path}: another process listens there.`)
+        }))
+    }).pipe(Effect.scoped))
+})
