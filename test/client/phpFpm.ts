@@ -47,8 +47,15 @@ export interface PhpFpm {
   readonly connectRecycled: ReturnType<typeof NodeFastCgiConnector.connect>
 }
 
+export interface PhpFpmOptions {
+  /** Whether Debian's php.ini counts, with the extensions that are installed. Default: only what is compiled in. */
+  readonly systemIni?: boolean
+  /** Lines for the pool `www`. */
+  readonly pool?: (folder: string) => ReadonlyArray<string>
+}
+
 /** Starts php-fpm and waits until it says that it is ready. It is stopped, and its folder removed, with the scope. */
-export const start = (command: string) =>
+export const start = (command: string, options: PhpFpmOptions = {}) =>
   Effect.gen(function*() {
     const folder = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "fcgi-php-"))),
@@ -80,6 +87,7 @@ php_admin_value[memory_limit] = 256M
 php_admin_flag[log_errors] = on
 php_admin_value[error_log] =
 php_admin_flag[output_buffering] = off
+${options.pool?.(folder).join("\n") ?? ""}
 [recycled]
 listen = ${recycled}
 ${root ? "user = root\ngroup = root" : ""}
@@ -94,7 +102,7 @@ pm.max_requests = 1
         const child = spawn(command, [
           "-F",
           "-O",
-          "-n",
+          ...(options.systemIni === true ? [] : ["-n"]),
           ...(root ? ["-R"] : []),
           "-p",
           folder,
