@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 export * as NodeFastCgi from "./NodeFastCgi.ts"
+export * as NodeFastCgiAccessLog from "./NodeFastCgiAccessLog.ts"
 export * as NodeFastCgiApp from "./NodeFastCgiApp.ts"
 export * as NodeFastCgiConnector from "./NodeFastCgiConnector.ts"
 export * as NodeFastCgiListener from "./NodeFastCgiListener.ts"

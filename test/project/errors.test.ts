@@ -37,7 +37,7 @@ const errors: Record<string, { readonly _tag: string; readonly reason: { readonl
 }
 
 /** The errors that have one reason. */
-const single = ["FastCgiTransportError"]
+const single = ["FastCgiAccessLogError", "FastCgiTransportError", "NodeFastCgiAccessLogError"]
 
 const isErrorClass = (value: unknown): value is { readonly name: string; readonly prototype: Error } =>
   typeof value === "function" && value.prototype instanceof Error

@@ -19,8 +19,7 @@ export class Observation {
   readonly admittedAt: number
   /** When its handler was started. */
   startedAt: number | undefined
-  /** When the header block of its response was appended. */
-  headAt: number | undefined
+  private hasHead = false
   /** When it was over. */
   endedAt: number | undefined
   /** Bytes of the body of its response. */
@@ -40,12 +39,12 @@ export class Observation {
 
   /** The header block of the response, with its empty line; undefined until there is one. */
   get head(): string | undefined {
-    return this.headAt === undefined ? undefined : this.headText
+    return this.hasHead ? this.headText : undefined
   }
 
   /** The status of the response, 0 when there was none. */
   get status(): number {
-    return this.headAt === undefined ? 0 : this.parsedStatus ??= statusOf(this.headText)
+    return this.hasHead ? this.parsedStatus ??= statusOf(this.headText) : 0
   }
 
   /** How long it has taken, in milliseconds. */
@@ -63,15 +62,18 @@ export class Observation {
   }
 
   onHead(head: string, bodyLength: number): void {
-    this.headAt = millisecondsOf(this.clock)
+    this.hasHead = true
     this.headText = head
     this.bodySize = bodyLength
   }
 
   onStdout(content: Uint8Array): void {
-    if (this.headAt === undefined) this.gather(content)
-    else this.bodySize += content.length
+    if (this.hasHead) this.bodySize += content.length
+    else this.gather(content)
   }
+
+  /** Its answer is complete, and END_REQUEST follows: the last moment for its STDERR. */
+  onLast: (() => void) | undefined
 
   onEnd(): void {
     this.endedAt = millisecondsOf(this.clock)

@@ -18,6 +18,8 @@ const settings: ReadonlyArray<string> = [
     FastCgiLimits.workers
   ].flatMap((list) => Object.keys(list).map(FastCgiLimits.settingName)),
   ...upstreamSettings,
+  "FASTCGI_ACCESS_FORMAT",
+  "FASTCGI_ACCESS_LOG",
   "FASTCGI_ALLOW",
   "FASTCGI_ALLOW_HALF_OPEN",
   "FASTCGI_BASE_PATH",

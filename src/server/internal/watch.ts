@@ -4,8 +4,10 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
+import type * as Scope from "effect/Scope"
 import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiResponse } from "../FastCgiResponse.ts"
 import type { ApplicationRequest } from "./applicationRequest.ts"
@@ -31,6 +33,8 @@ export interface Watcher {
   readonly page?: ((request: ApplicationRequest) => Effect.Effect<FastCgiResponse> | undefined) | undefined
   /** A request has been admitted. */
   readonly onAdmitted?: ((observation: Observation) => void) | undefined
+  /** The answer to a request that was admitted is complete: the last moment for its STDERR. */
+  readonly onLast?: ((observation: Observation) => void) | undefined
   /** A request that was admitted is over, or one has been refused because of a limit. */
   readonly onEnded?: ((observation: Observation) => void) | undefined
 }
@@ -47,6 +51,16 @@ export const places = {
   slowLog: place("slowLog"),
   status: place("status")
 }
+
+/** Adds a watcher to those that are there. */
+export const layer = <E, R>(
+  place: Context.Reference<Watchers>,
+  watcher: Effect.Effect<Watcher, E, R>
+): Layer.Layer<never, E, Exclude<R, Scope.Scope>> =>
+  Layer.effect(
+    place,
+    Effect.flatMap(watcher, (watcher) => Effect.map(place, (others) => [...others, watcher]))
+  )
 
 /** All who watch in a context. */
 export const watchersOf = (context: Context.Context<never>): Watchers =>
@@ -90,7 +104,11 @@ export class Watch {
 
   admitted(request: ApplicationRequest): void {
     const observation = request.observation = new Observation(request, this.clock)
-    for (const { onAdmitted } of this.watchers) onAdmitted?.(observation)
+    for (const watcher of this.watchers) {
+      watcher.onAdmitted?.(observation)
+      const { onLast } = watcher
+      if (onLast !== undefined) observation.onLast = () => onLast(observation)
+    }
   }
 
   refused(request: ApplicationRequest, refusal: Refusal): void {

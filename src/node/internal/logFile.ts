@@ -1,0 +1,174 @@
+/**
+ * A file, or a descriptor, that lines are written to in batches, one write at a time. What cannot be written in time is left
+ * out: nobody waits for it, its memory is bounded, and it is said once when it begins and once when it is over.
+ */
+import * as Fs from "node:fs"
+
+// Bytes that are written at once, as soon as there are so many; otherwise after a second.
+const batchSize = 64 * 1024
+const defaultInterval = 1000
+// Lines that wait for a write that does not end, in characters.
+const maxWaiting = 4 * 1024 * 1024
+// Milliseconds after which a pipe that is full is tried again.
+const pipeInterval = 20
+
+// A named pipe without a reader is an error at once then, and one that is full does not keep a thread.
+const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = Fs.constants
+const flags = O_APPEND | O_CREAT | O_NONBLOCK | O_WRONLY
+
+/** What a log is told. */
+export interface LogFileEvents {
+  /** Lines are left out, because of this. */
+  readonly onFailure: (why: string) => void
+  /** Lines are written again; so many were left out. */
+  readonly onRecovery: (leftOut: number) => void
+}
+
+/** Lines on their way to a file. */
+export class LogFile {
+  private readonly path: string | undefined
+  private readonly events: LogFileEvents
+  private readonly interval: number
+  private fd: number
+  private inode: bigint | number = 0
+  private waiting = ""
+  private writing = false
+  private timer: NodeJS.Timeout | undefined
+  private reopening = false
+  private leftOut = 0
+  private failing = false
+  // Whether the last write has left a line without its end.
+  private torn = false
+  private lookedAt = 0
+  private whenIdle: (() => void) | undefined
+
+  /** Throws what opening it throws. `interval` is how long a line waits for others, in milliseconds. */
+  constructor(to: string | number, events: LogFileEvents, interval = defaultInterval) {
+    this.events = events
+    this.interval = interval
+    this.path = typeof to === "string" ? to : undefined
+    this.fd = typeof to === "string" ? this.open(to) : to
+  }
+
+  /** Takes a line, with its line feed. */
+  readonly write = (line: string): void => {
+    if (this.waiting.length > maxWaiting) {
+      this.leaveOut(1, "it takes too long to write to it")
+      return
+    }
+    this.waiting += line
+    if (this.waiting.length >= batchSize) this.flush()
+    else this.timer ??= setTimeout(this.ring, this.interval)
+  }
+
+  /** Opens the path anew: what comes from now on goes there, what is on its way to where it was going. */
+  readonly reopen = (): void => {
+    if (this.path === undefined) return
+    this.reopening = true
+    this.flush()
+  }
+
+  /** Writes what waits, for at most so many milliseconds, and closes the file. */
+  async close(timeout: number): Promise<void> {
+    clearTimeout(this.timer)
+    this.flush()
+    if (this.writing) {
+      await Promise.race([
+        new Promise<void>((resolve) => {
+          this.whenIdle = resolve
+        }),
+        new Promise<void>((resolve) => setTimeout(resolve, timeout))
+      ])
+    }
+    if (this.path !== undefined && !this.writing) Fs.closeSync(this.fd)
+  }
+
+  private readonly ring = (): void => {
+    this.timer = undefined
+    this.flush()
+  }
+
+  private open(path: string): number {
+    const fd = Fs.openSync(path, flags, 0o640)
+    this.inode = Fs.fstatSync(fd).ino
+    return fd
+  }
+
+  private flush(): void {
+    if (this.writing) return
+    if (this.reopening || this.hasMoved()) this.openAnew()
+    if (this.waiting === "") {
+      this.whenIdle?.()
+      return
+    }
+    const bytes = Buffer.from((this.torn ? "\n" : "") + this.waiting, "utf8")
+    this.waiting = ""
+    this.writing = true
+    this.put(bytes, 0)
+  }
+
+  // Once a second a file that was moved away, or removed, is noticed without a signal.
+  private hasMoved(): boolean {
+    if (this.path === undefined) return false
+    const now = performance.now()
+    if (now - this.lookedAt < this.interval) return false
+    this.lookedAt = now
+    try {
+      return Fs.statSync(this.path).ino !== this.inode
+    } catch {
+      return true
+    }
+  }
+
+  private openAnew(): void {
+    this.reopening = false
+    try {
+      const fd = this.open(this.path!)
+      Fs.closeSync(this.fd)
+      this.fd = fd
+      this.torn = false
+    } catch (error) {
+      // The old one is better than none.
+      this.fail(error)
+    }
+  }
+
+  private put(bytes: Buffer, from: number): void {
+    Fs.write(this.fd, bytes, from, bytes.length - from, null, (error, written) => {
+      if (error === null) {
+        if (from + written < bytes.length) return this.put(bytes, from + written)
+        this.torn = false
+        if (this.failing) {
+          this.failing = false
+          this.events.onRecovery(this.leftOut)
+          this.leftOut = 0
+        }
+      } else if (error.code === "EAGAIN") {
+        // A pipe whose reader is slow.
+        setTimeout(() => this.put(bytes, from), pipeInterval)
+        return
+      } else {
+        this.torn ||= from > 0 && bytes[from - 1] !== 0x0a
+        let lines = 0
+        for (let at = from; (at = bytes.indexOf(0x0a, at)) !== -1; at++) lines++
+        this.leaveOut(lines, error.message)
+      }
+      this.writing = false
+      if (this.waiting.length >= batchSize || this.reopening || this.whenIdle !== undefined) this.flush()
+      else if (this.waiting !== "") this.timer ??= setTimeout(this.ring, this.interval)
+    })
+  }
+
+  private leaveOut(lines: number, why: string): void {
+    this.leftOut += lines
+    if (this.failing) return
+    this.failing = true
+    this.events.onFailure(why)
+  }
+
+  private fail(error: unknown): void {
+    if (this.failing) return
+    this.failing = true
+    this.events.onFailure(error instanceof Error ? error.message : String(error))
+  }
+}
