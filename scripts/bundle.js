@@ -17,8 +17,11 @@ const bundle = await rolldown({
     throw new Error(warning.message)
   }
 })
-// What was bundled before has other names.
-Fs.rmSync(folder, { recursive: true, force: true })
+// What was bundled before has other names. The compiler's files are in a folder of their own.
+Fs.mkdirSync(folder, { recursive: true })
+for (const file of Fs.readdirSync(folder, { withFileTypes: true })) {
+  if (file.isFile()) Fs.rmSync(Path.join(folder, file.name))
+}
 const { output } = await bundle.write({
   dir: folder,
   format: "esm",

@@ -19,14 +19,14 @@ import { dump, record, replay } from "./commands/capture.ts"
 import { conformance } from "./commands/conformance.ts"
 import { ping, status, values } from "./commands/health.ts"
 import { request } from "./commands/request.ts"
-import { gateway } from "./commands/serving.ts"
+import { gateway, serve } from "./commands/serving.ts"
 import { CommandFailure, ExitCode } from "./internal/failure.ts"
 import { stoppedCode } from "./internal/life.ts"
 import * as Output from "./internal/output.ts"
 
 const command = Command.make("effect-fastcgi").pipe(
   Command.withDescription("FastCGI from the command line: ask an application, look at what is said, measure, serve."),
-  Command.withSubcommands([request, ping, values, status, dump, record, replay, bench, gateway, conformance])
+  Command.withSubcommands([request, ping, values, status, dump, record, replay, bench, gateway, serve, conformance])
 )
 
 /** Runs the command line of this process. */

@@ -1,11 +1,13 @@
 /**
- * `effect-fastcgi bench` and `gateway`, built and started as people start them.
+ * `effect-fastcgi bench`, `gateway` and `serve`, built and started as people start them.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import { projectRoot } from "../support/files.ts"
 import { describeWith } from "../support/requirement.ts"
+import { eventually, temporaryDirectory, until } from "../support/webServers.ts"
 import * as App from "./support/app.ts"
 import { command, type Running, start } from "./support/command.ts"
 
@@ -53,14 +55,14 @@ describe("effect-fastcgi bench", () => {
     "measures nothing that does not work, and shows what it has at ctrl-C",
     () =>
       Effect.scoped(Effect.gen(function*() {
-        const { socket } = yield* App.start
+        const { requests, socket } = yield* App.start
         const missing = yield* command("bench", socket, "/missing")
         assert.strictEqual(missing.code, 1)
         assert.match(missing.stderr, /answers with 404 Not Found: nothing to measure/)
         assert.strictEqual((yield* command("bench", "/no/such.sock")).code, 3)
         assert.strictEqual((yield* command("bench", socket, "--multiplex", "4")).code, 2)
         const running = yield* start(["bench", socket, "/hello", "--keep-conn"], { env: { FORCE_COLOR: "0" } })
-        yield* Effect.sleep(500)
+        yield* until("many requests have come", () => requests() > 100)
         running.child.kill("SIGINT")
         const { code, stdout } = yield* running.ended
         assert.strictEqual(code, 130)
@@ -128,4 +130,124 @@ describe("effect-fastcgi gateway", () => {
         assert.deepStrictEqual(Fs.readdirSync(directory).filter((name) => name.startsWith("effect-fastcgi-")), [])
       })), 30_000)
   })
+})
+
+describe("effect-fastcgi serve", () => {
+  const routes = (word: string) =>
+    `import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+export default HttpRouter.add("GET", "/", HttpServerResponse.text("${word}"))
+`
+  const folder = Effect.map(temporaryDirectory, (directory) => {
+    Fs.symlinkSync(Path.join(projectRoot, "node_modules"), Path.join(directory, "node_modules"))
+    Fs.writeFileSync(Path.join(directory, "package.json"), "{ \"type\": \"module\" }")
+    return directory
+  })
+
+  it.live(
+    "runs the new code when it changes, loses no request, and keeps the old where the new does not start",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const directory = yield* folder
+        const socket = Path.join(directory, "app.sock")
+        const module = Path.join(directory, "app.js")
+        Fs.writeFileSync(module, routes("one"))
+        const serving = yield* start(["serve", module, "--listen", socket, "--mode", "600", "--watch"])
+        yield* serving.says(/1 worker serves/)
+        assert.strictEqual(Fs.statSync(socket).mode & 0o777, 0o600)
+        const load = yield* start(["bench", socket, "/", "--connections", "2", "--seconds", "60s", "--json"])
+        const answers = (word: string) =>
+          eventually(
+            `the answer is ${word}`,
+            Effect.flatMap(
+              command("request", socket, "/"),
+              ({ stdout }) => stdout === word ? Effect.void : Effect.fail(stdout)
+            )
+          )
+        yield* answers("one")
+        Fs.writeFileSync(module, routes("two"))
+        yield* answers("two")
+        Fs.writeFileSync(module, "throw new Error(\"not this one\")")
+        yield* serving.says(/not this one[^]*the reload has stopped/)
+        yield* answers("two")
+        Fs.writeFileSync(module, routes("three"))
+        yield* answers("three")
+        load.child.kill("SIGINT")
+        const figures = JSON.parse((yield* load.ended).stdout) as {
+          readonly requests: number
+          readonly failures: object
+        }
+        assert.deepStrictEqual(figures.failures, {})
+        assert.isAbove(figures.requests, 50)
+        serving.child.kill("SIGINT")
+        assert.deepInclude(yield* serving.ended, { code: 0, signal: null })
+        assert.isFalse(Fs.existsSync(socket))
+      })),
+    60_000
+  )
+
+  it.live("waits for a change where nothing starts", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const directory = yield* folder
+      const socket = Path.join(directory, "app.sock")
+      const module = Path.join(directory, "app.js")
+      Fs.writeFileSync(module, "export default 42")
+      const serving = yield* start(["serve", module, "--listen", socket, "--watch"])
+      yield* serving.says(/exports nothing by default that can be served[^]*Waiting for a change/)
+      Fs.writeFileSync(module, routes("mended"))
+      yield* serving.says(/1 worker serves/)
+      assert.strictEqual((yield* command("request", socket, "/")).stdout, "mended")
+    })), 60_000)
+
+  it.live(
+    "takes apps of every kind, and says what is wrong with what is none",
+    () =>
+      Effect.scoped(Effect.gen(function*() {
+        const directory = yield* folder
+        const apps = {
+          fetch: "export default { fetch: (request) => new Response(new URL(request.url).pathname) }",
+          node: "export default (request, response) => response.end(request.url)",
+          hono:
+            "import { Hono } from \"hono\"\nconst app = new Hono()\napp.get(\"*\", (c) => c.text(c.req.path))\nexport default app",
+          koa:
+            "import Koa from \"koa\"\nconst app = new Koa()\napp.use((c) => { c.body = c.path })\nexport default app",
+          fastify:
+            "import Fastify from \"fastify\"\nconst app = Fastify()\napp.get(\"*\", async (request) => request.url)\nexport default app",
+          effect:
+            "import * as Effect from \"effect/Effect\"\nimport { HttpServerRequest } from \"effect/http/HttpServerRequest\"\n" +
+            "import * as HttpServerResponse from \"effect/http/HttpServerResponse\"\n" +
+            "export default Effect.map(HttpServerRequest, ({ url }) => HttpServerResponse.text(url))"
+        }
+        // Four of them take long enough: FULL=1 for all.
+        const few = ["fetch", "node", "fastify", "effect"]
+        yield* Effect.forEach(
+          Object.entries(apps).filter(([name]) => process.env["FULL"] === "1" || few.includes(name)),
+          Effect.fnUntraced(function*([name, code]) {
+            const module = Path.join(directory, `${name}.js`)
+            const socket = Path.join(directory, `${name}.sock`)
+            Fs.writeFileSync(module, code)
+            const serving = yield* start(["serve", module, "--listen", socket])
+            yield* serving.says(/1 worker serves/)
+            assert.strictEqual((yield* command("request", socket, "/some/path")).stdout, "/some/path", name)
+            serving.child.kill("SIGTERM")
+            assert.strictEqual((yield* serving.ended).code, 0, name)
+          }, Effect.scoped),
+          { concurrency: 2 }
+        )
+        const broken = Path.join(directory, "broken.js")
+        Fs.writeFileSync(broken, "throw new Error(\"no good\")")
+        const tries = [
+          [1, [broken, "--listen", Path.join(directory, "b.sock")], /no good[^]*has ended \(exit 1\) before it served/],
+          [2, ["/no/such.js"], /There is no module \/no\/such\.js/],
+          [2, [broken, "--listen", "app.sock"], /Did you mean \.\/app\.sock\?/],
+          [2, [broken, "--mode", "9"], /--mode takes three octal digits/]
+        ] as const
+        yield* Effect.forEach(tries, ([code, args, said]) =>
+          Effect.map(command("serve", ...args), (ended) => {
+            assert.match(ended.stderr, said)
+            assert.strictEqual(ended.code, code)
+          }), { concurrency: 2 })
+      })),
+    60_000
+  )
 })

@@ -6,7 +6,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { addressForms } from "../../node/internal/address.ts"
+import { addressForms, listenForms } from "../../node/internal/address.ts"
 import * as Flags from "../internal/flags.ts"
 
 const gatewayFlags = {
@@ -63,5 +63,57 @@ export const gateway = Command.make(
       description: "A PHP site, with a php-fpm that is started and stopped"
     },
     { command: "effect-fastcgi gateway /run/php/php-fpm.sock --php /srv/www", description: "With one that runs" }
+  ])
+)
+
+const serveFlags = {
+  module: Argument.String("module").pipe(
+    Argument.withDescription("The app: a module whose default export is served. TypeScript runs as it is.")
+  ),
+  listen: Flags.several(
+    "listen",
+    "address",
+    `What to listen on: ${listenForms}. Default FASTCGI_LISTEN, or file descriptor 0.`
+  ).pipe(Flag.withAlias("l")),
+  mode: Flags.text("mode", "octal", "The file mode of UNIX sockets, such as 660."),
+  basePath: Flags.text("base-path", "path", "The path that the app is mounted at in the web server."),
+  workers: Flags.count("workers", 1, "How many processes serve."),
+  watch: Flags.toggle(
+    "watch",
+    "Serve the new code when a module of the package changes; the old where it does not start."
+  ),
+  as: Flag.Literals("as", ["auto", "effect", "fetch", "node"]).pipe(
+    Flag.withDefault("auto"),
+    Flag.withMetavar("kind"),
+    Flag.withDescription(
+      "What the default export is, where that can be mistaken: a function of two parameters is node's."
+    )
+  ),
+  log: Flags.toggle("log", "Log the requests of an HttpRouter.")
+}
+
+/** What the command line of `serve` says. */
+export type ServeOptions = Command.Command.Config.Infer<typeof serveFlags>
+
+/** `serve`. */
+export const serve = Command.make(
+  "serve",
+  serveFlags,
+  (options) => Effect.flatMap(Effect.promise(() => import("../serving/serve.ts")), ({ run }) => run(options))
+).pipe(
+  Command.withShortDescription("Run an app behind a web server, and its new code when it changes."),
+  Command.withDescription(
+    "Serves what a module exports by default: a layer of routes of HttpRouter, an HTTP app as an Effect, an object with a " +
+      "fetch function (Hono, Elysia, h3), an app of Express, Koa or Fastify, or a function of request and response. It runs " +
+      "in processes of its own, which share the socket; SIGHUP replaces them without losing a request, SIGTERM lets them " +
+      "finish. Limits and timeouts are settings of the environment: docs/operations.md."
+  ),
+  Command.withExamples([
+    { command: "effect-fastcgi serve app.ts --listen /run/app.sock --mode 660", description: "Behind nginx" },
+    { command: "effect-fastcgi serve app.ts --listen 9000 --watch --log", description: "In development" },
+    {
+      command: "effect-fastcgi serve app.js --listen systemd --workers 4",
+      description: "Four processes on systemd's socket"
+    }
   ])
 )
