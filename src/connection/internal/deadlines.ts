@@ -31,8 +31,11 @@ export class Deadlines<A> {
     this.timers.start("due", this.timeout, this.ring)
   }
 
-  delete(it: A): void {
-    if (this.due.delete(it) && this.due.size === 0 && this.timeout > shortTime) this.stop()
+  /** Returns whether it had not expired. */
+  delete(it: A): boolean {
+    const wasDue = this.due.delete(it)
+    if (wasDue && this.due.size === 0 && this.timeout > shortTime) this.stop()
+    return wasDue
   }
 
   /** Calls `expire` no more. */

@@ -1,0 +1,150 @@
+/**
+ * A record of every request that takes longer than it should, made while it runs: where it is, and what it waits for. What
+ * php-fpm calls its slow log.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Tracer from "effect/Tracer"
+import { Deadlines } from "../connection/internal/deadlines.ts"
+import * as Settings from "../settings/settings.ts"
+import * as FastCgiMetrics from "./FastCgiMetrics.ts"
+import { annotationsOf } from "./internal/handlerFailures.ts"
+import type { Observation } from "./internal/observation.ts"
+import { frames, makeSpanTree, type SpanTree } from "./internal/slowRequest.ts"
+import * as Watch from "./internal/watch.ts"
+
+/**
+ * Options of `layer`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiSlowLogOptions {
+  /** How long a request may take, from the end of its params on (`request_slowlog_timeout`). */
+  readonly slowTimeout: Duration.Input
+  /** The most frames of the stack (`request_slowlog_trace_depth`). Default 20. */
+  readonly traceDepth?: number | undefined
+}
+
+/**
+ * Logs a warning for every request of the servers that the layer is provided to that takes longer than `slowTimeout`, and counts
+ * it (`FastCgiMetrics.requestsSlow`).
+ *
+ * **Details**
+ *
+ * The record is made when the time is over, so it shows what the request is doing then. Its annotations are `http.method` and
+ * `http.url` without the query, `fastcgi.duration` and `fastcgi.queue_time` in milliseconds, `fastcgi.state` (waiting for its
+ * turn, running, or responding), `fastcgi.spans` and `fastcgi.stack`. A request that has kept the event loop busy, so that
+ * nothing could be looked at, is recorded when it has ended.
+ *
+ * - `fastcgi.spans` is the tree of the spans that the request has begun so far, each with how long it took or has been open. An
+ *   HTTP app has a span for the request; `Effect.withSpan` and `Effect.fn` make more. Spans that are made through a `Tracer`
+ *   which is provided inside of this layer are not seen.
+ * - `fastcgi.stack` is what Effect knows of the call stack of the handler's fiber: the places of `Effect.withSpan` and
+ *   `Effect.fn` that it is in, innermost first. Effect keeps no other frames, and tells nothing of the fibers that a handler has
+ *   forked, except by their spans.
+ *
+ * **Example** (Whatever takes longer than 5 seconds)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import { FastCgiResponse, FastCgiServer, FastCgiSlowLog } from "effect-fastcgi"
+ * import { NodeFastCgiListener } from "effect-fastcgi/node"
+ *
+ * export const HelloLive = FastCgiServer.serve({ responder: Effect.succeed(FastCgiResponse.make("Hello\n")) }).pipe(
+ *   Layer.provide(NodeFastCgiListener.layerUnix({ path: "/run/hello.sock" })),
+ *   Layer.provide(FastCgiSlowLog.layer({ slowTimeout: "5 seconds" }))
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: FastCgiSlowLogOptions): Layer.Layer<never> =>
+  Layer.unwrap(Effect.map(Tracer.Tracer, (tracer) => {
+    const spans = makeSpanTree(tracer)
+    return Layer.mergeAll(
+      Layer.succeed(Tracer.Tracer, spans.tracer),
+      Watch.layer(Watch.places.slowLog, makeWatcher(options, spans))
+    )
+  }))
+
+/**
+ * The options from settings of the environment: `FASTCGI_SLOW_TIMEOUT` (without it there is no log) and
+ * `FASTCGI_SLOW_TRACE_DEPTH`.
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<FastCgiSlowLogOptions | undefined> = Config.map(
+  Config.all({
+    slowTimeout: Settings.duration("FASTCGI_SLOW_TIMEOUT"),
+    traceDepth: Settings.count("FASTCGI_SLOW_TRACE_DEPTH")
+  }),
+  ({ slowTimeout, traceDepth }) => slowTimeout === undefined ? undefined : { slowTimeout, traceDepth }
+)
+
+/**
+ * Provides what `layer` does with the options of `config`, and nothing where the environment has no `FASTCGI_SLOW_TIMEOUT`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
+  Effect.map(config, (options) => options === undefined ? Layer.empty : layer(options))
+)
+
+// -----------------------------------------------------------------------------
+// Internal
+// -----------------------------------------------------------------------------
+
+const makeWatcher = ({ slowTimeout, traceDepth = 20 }: FastCgiSlowLogOptions, spans: SpanTree) =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<never>()
+    const clock = yield* Clock.Clock
+    const timeout = Duration.fromInputUnsafe(slowTimeout)
+    const millis = Duration.toMillis(timeout)
+    const limit = Duration.format(timeout)
+    const run = Effect.runForkWith(context)
+
+    const record = (observation: Observation): void => {
+      const { request: { params }, duration, fiber, head, queueTime, startedAt } = observation
+      FastCgiMetrics.requestsSlow.updateUnsafe(1, context)
+      const begun = clock.currentTimeNanosUnsafe() - BigInt(Math.ceil(duration * 1e6))
+      const running = observation.endedAt === undefined ? fiber : undefined
+      run(Effect.annotateLogs(Effect.logWarning(`a FastCGI request takes longer than ${limit} (slowTimeout)`), {
+        ...annotationsOf(params),
+        "fastcgi.duration": Math.round(duration),
+        "fastcgi.queue_time": Math.round(queueTime),
+        "fastcgi.state": observation.endedAt !== undefined
+          ? "ended"
+          : head !== undefined
+          ? "responding"
+          : startedAt !== undefined
+          ? "running"
+          : "waiting",
+        ...(running === undefined ? {} : {
+          "fastcgi.spans": spans.of(running, begun, clock.currentTimeNanosUnsafe()),
+          "fastcgi.stack": frames(running.cache.stackFrame, traceDepth)
+        })
+      }))
+    }
+
+    const deadlines = new Deadlines<Observation>(millis, clock, run, record)
+    yield* Effect.addFinalizer(() => Effect.sync(() => deadlines.stop()))
+    const watcher: Watch.Watcher = {
+      onAdmitted: (observation) => deadlines.add(observation),
+      onEnded(observation) {
+        if (!observation.isRefused && deadlines.delete(observation) && observation.duration > millis) {
+          record(observation)
+        }
+      }
+    }
+    return watcher
+  })
