@@ -204,7 +204,10 @@ const supervising = Effect.fnUntraced(function*(
     Fiber.runIn(Effect.runForkWith(context)(effect), scope)
   }
   const workers = Math.max(1, options.workers ?? Os.availableParallelism())
-  const ready = NodeSystemd.notify("READY=1", `STATUS=${workers} workers serve`)
+  const ready = NodeSystemd.notify(
+    "READY=1",
+    `STATUS=${workers === 1 ? "1 worker serves" : `${workers} workers serve`}`
+  )
   const supervisor = new Supervisor({
     rules: { workers, ...FastCgiLimits.resolve(FastCgiLimits.workers, options) },
     program: program(options),
