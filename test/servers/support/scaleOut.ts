@@ -6,11 +6,11 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
-import * as Http from "node:http"
 import * as Path from "node:path"
 import { onPath } from "../../support/programs.ts"
 import * as WebServers from "../../support/webServers.ts"
 import * as Application from "./application.ts"
+import { type Seen, startClients } from "./clients.ts"
 import { type Address, type Places, type Setup, type WebServer, wholeFile } from "./scaleOutSetups.ts"
 
 /** What happens under load. */
@@ -23,13 +23,7 @@ export type Event =
   | "restart"
 
 /** What the clients have seen. */
-export interface Tally {
-  readonly requests: number
-  readonly failed: number
-  /** What went wrong, and how often. */
-  readonly complaints: Readonly<Record<string, number>>
-  /** The longest that a client has waited for an answer. Milliseconds. */
-  readonly longest: number
+export interface Tally extends Seen {
   /** Requests that applications have begun to handle more than once. */
   readonly repeated: number
 }
@@ -76,7 +70,7 @@ export const experiment = ({ answers = 1200, event, method, patience = "5 second
     const [first, second] = yield* Effect.all([start(addresses[0]), start(addresses[1])], { concurrency: 2 })
     yield* startServer(setup, { folder, port, first: addresses[0], second: addresses[1] })
 
-    const load = yield* startLoad(port, method)
+    const load = yield* startClients({ port, method, clients, delay })
     yield* load.answers(before)
     yield* WebServers.until("requests at the first application", () => first.begun().length >= 50)
     switch (event) {
@@ -134,131 +128,3 @@ const startServer = (setup: Setup, places: Places) =>
       ready: WebServers.accepts({ host: "127.0.0.1", port: places.port })
     })
   })
-
-interface Load {
-  /** Waits until the clients have got so many more right answers. */
-  readonly answers: (count: number) => Effect.Effect<void, WebServers.ProgramError>
-  /** Lets the clients finish what they have begun. */
-  readonly stop: Effect.Effect<Omit<Tally, "repeated">>
-}
-
-/** Clients that ask one thing after the other, each on a connection of its own as long as the web server keeps it. */
-const startLoad = (port: number, method: Options["method"]): Effect.Effect<Load, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    const complaints: Record<string, number> = {}
-    let requests = 0
-    let good = 0
-    let failed = 0
-    let longest = 0
-    let active = clients
-    let stopping = false
-    let wake = () => {}
-    const agents: Array<Http.Agent> = []
-
-    const client = (agent: Http.Agent) => {
-      if (stopping) {
-        active--
-        wake()
-        return
-      }
-      const body = method === "POST" ? `a body of request ${requests}` : ""
-      const began = performance.now()
-      ask({ agent, port, method, body, id: `${++requests}` }, (complaint) => {
-        longest = Math.max(longest, performance.now() - began)
-        if (complaint === undefined) good++
-        else {
-          failed++
-          complaints[complaint] = (complaints[complaint] ?? 0) + 1
-        }
-        wake()
-        // Not at once: a stack that grows with every request that fails at once would end.
-        setImmediate(client, agent)
-      })
-    }
-
-    const wait = (look: () => boolean) =>
-      Effect.callback<void>((resume) => {
-        wake = () => {
-          if (look()) resume(Effect.void)
-        }
-        wake()
-      })
-
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        for (let i = 0; i < clients; i++) {
-          const agent = new Http.Agent({ keepAlive: true, maxSockets: 1 })
-          agents.push(agent)
-          client(agent)
-        }
-      }),
-      () =>
-        Effect.sync(() => {
-          stopping = true
-          for (const agent of agents) agent.destroy()
-        })
-    )
-    return {
-      answers: (count) =>
-        Effect.suspend(() => {
-          const goal = good + count
-          return Effect.timeoutOrElse(wait(() => good >= goal), {
-            duration: "60 seconds",
-            orElse: () =>
-              Effect.fail(
-                new WebServers.ProgramError({
-                  message: `${count} answers: not within 60 seconds; ${failed} of ${requests} requests have failed: ` +
-                    JSON.stringify(complaints)
-                })
-              )
-          })
-        }),
-      stop: Effect.suspend(() => {
-        stopping = true
-        return Effect.map(wait(() => active === 0), () => ({ requests, failed, complaints, longest }))
-      })
-    }
-  })
-
-interface Question {
-  readonly agent: Http.Agent
-  readonly port: number
-  readonly method: Options["method"]
-  readonly body: string
-  readonly id: string
-}
-
-/** Sends a request and says what was wrong with the answer, if anything. */
-const ask = (
-  { agent, body, id, method, port }: Question,
-  answered: (complaint: string | undefined) => void
-): void => {
-  const expected = `${body.length} after a delay`
-  const outgoing = Http.request({
-    host: "127.0.0.1",
-    port,
-    path: `/delay?ms=${delay}&id=${id}`,
-    method,
-    agent,
-    headers: method === "POST" ? { "content-length": body.length } : {}
-  })
-  let done = false
-  const finish = (complaint: string | undefined) => {
-    if (done) return
-    done = true
-    answered(complaint)
-  }
-  outgoing.setTimeout(30_000, () => outgoing.destroy(new Error("no answer in 30 seconds")))
-  outgoing.on("error", (error) => finish((error as NodeJS.ErrnoException).code ?? error.message))
-  outgoing.on("response", (response) => {
-    let text = ""
-    response.setEncoding("utf8")
-    response.on("data", (chunk: string) => text += chunk)
-    response.on("error", () => finish("cut off"))
-    response.on("end", () =>
-      finish(
-        response.statusCode !== 200 ? String(response.statusCode) : text === expected ? undefined : "another answer"
-      ))
-  })
-  outgoing.end(body)
-}
