@@ -8,6 +8,14 @@ import { cpuSeconds, output } from "./processes.ts"
 
 const folder = fileURLToPath(new URL("..", import.meta.url))
 
+/** Of all requests of a measurement, in microseconds. */
+export interface Latency {
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+  readonly p999: number
+}
+
 /** Replies a request is counted by are checked: status, length, and the text where it is short. */
 export interface Sample {
   readonly requests: number
@@ -15,9 +23,7 @@ export interface Sample {
   readonly rate: number
   /** CPU of the server process, microseconds a request. */
   readonly cpu: number
-  /** Microseconds. */
-  readonly p50: number
-  readonly p99: number
+  readonly latency: Latency
   /** Requests that failed, or were answered wrongly, or broke the protocol. */
   readonly errors: number
   /** Which errors, for a person. */
@@ -26,7 +32,7 @@ export interface Sample {
 
 export interface Workload {
   readonly name: string
-  readonly path: "/bench/hello" | "/bench/upload" | "/bench/download"
+  readonly path: "/bench/hello" | "/bench/upload" | "/bench/download" | "/bench/stream"
   readonly connections: number
   /** Requests in flight on each connection. */
   readonly multiplex: number
@@ -34,19 +40,41 @@ export interface Workload {
   /** Bytes of request body. */
   readonly body: number
   readonly expect: { readonly body: string } | { readonly bytes: number }
+  /**
+   * Whether the load generator never sleeps. One that sleeps makes a server pay for waking it: the slower the server, the more often.
+   * wrk has no such way.
+   */
+  readonly polling?: boolean
+  /** Measures a server from its start on, for this many seconds, instead of when it is warm. */
+  readonly fromStart?: number
 }
 
-/** Compiles fcgi-load.c unless that has been done since it was changed, and returns the program's path. */
-export const compileGenerator = async (): Promise<string> => {
-  const source = Path.join(folder, "fcgi-load.c")
-  const target = Path.join(folder, "../.bench/fcgi-load")
+/** How long a measurement takes, in seconds. */
+export interface Duration {
+  readonly seconds: number
+  /** Before that, on the same connections. */
+  readonly warmUp: number
+}
+
+const compile = async (file: string, name: string, command: (source: string, target: string) => Array<string>) => {
+  const source = Path.join(folder, file)
+  const target = Path.join(folder, "../.bench", name)
   const built = Fs.statSync(target, { throwIfNoEntry: false })
   if (built === undefined || built.mtimeMs < Fs.statSync(source).mtimeMs) {
     Fs.mkdirSync(Path.dirname(target), { recursive: true })
-    await output("cc", ["-O2", "-Wall", "-Wextra", "-o", target, source])
+    const [program, ...args] = command(source, target)
+    await output(program!, args)
   }
   return target
 }
+
+/** Compiles fcgi-load.c unless that has been done since it was changed, and returns the program's path. */
+export const compileGenerator = (): Promise<string> =>
+  compile("fcgi-load.c", "fcgi-load", (source, target) => ["cc", "-O2", "-Wall", "-Wextra", "-o", target, source])
+
+/** The same for the server in Go. */
+export const compileGo = (go: string): Promise<string> =>
+  compile("servers/goFcgi.go", "goFcgi", (source, target) => [go, "build", "-o", target, source])
 
 interface Report {
   readonly good: number
@@ -54,11 +82,14 @@ interface Report {
   readonly violations: number
   readonly seconds: number
   readonly p50_us: number
+  readonly p90_us: number
   readonly p99_us: number
+  readonly p999_us: number
   readonly server_cpu_us_per_request: number
   readonly [counter: string]: number | string
 }
 
+// What fcgi-load counts as an error of a request or as a breach of the protocol.
 const counters = [
   "connect_failed",
   "connect_backlog_full",
@@ -85,7 +116,7 @@ export const fastCgi = async (
   generator: string,
   workload: Workload,
   target: { readonly socket: string; readonly pid: number },
-  seconds: number
+  { seconds, warmUp }: Duration
 ): Promise<Sample> => {
   const expect = "body" in workload.expect
     ? ["--expect-body", workload.expect.body]
@@ -111,7 +142,9 @@ export const fastCgi = async (
     "--seconds",
     String(seconds),
     "--warmup",
-    String(Math.min(1, seconds / 3)),
+    String(warmUp),
+    "--poll",
+    workload.polling === true ? "1" : "0",
     "--timeout",
     "5",
     "--max-errors",
@@ -125,8 +158,7 @@ export const fastCgi = async (
     requests: report.good,
     rate: report.good / report.seconds,
     cpu: report.server_cpu_us_per_request,
-    p50: report.p50_us,
-    p99: report.p99_us,
+    latency: { p50: report.p50_us, p90: report.p90_us, p99: report.p99_us, p999: report.p999_us },
     errors: report.errors + report.violations,
     complaint: counters.filter((name) => report[name] !== 0).map((name) => `${name} ${report[name]}`).join(", ")
   }
@@ -137,7 +169,9 @@ interface WrkReport {
   readonly microseconds: number
   readonly bytes: number
   readonly p50: number
+  readonly p90: number
   readonly p99: number
+  readonly p999: number
   readonly errors: Record<"connect" | "read" | "write" | "status" | "timeout", number>
 }
 
@@ -163,9 +197,9 @@ export const http = async (
   wrk: string,
   workload: Workload,
   target: { readonly port: number; readonly pid: number },
-  seconds: number
+  { seconds, warmUp }: Duration
 ): Promise<Sample> => {
-  await runWrk(wrk, workload, target.port, 1)
+  if (warmUp > 0) await runWrk(wrk, workload, target.port, warmUp)
   const before = cpuSeconds(target.pid)
   const report = await runWrk(wrk, workload, target.port, seconds)
   const cpu = cpuSeconds(target.pid) - before
@@ -175,8 +209,7 @@ export const http = async (
     requests: good,
     rate: good / (report.microseconds / 1e6),
     cpu: good === 0 ? 0 : cpu * 1e6 / good,
-    p50: report.p50,
-    p99: report.p99,
+    latency: { p50: report.p50, p90: report.p90, p99: report.p99, p999: report.p999 },
     errors: failed,
     complaint: Object.entries(report.errors).filter(([, count]) => count > 0).map(([name, count]) => `${name} ${count}`)
       .join(", ")

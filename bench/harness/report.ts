@@ -1,25 +1,32 @@
 /**
- * Rounds into figures: medians, and medians of ratios taken within one round.
+ * Samples into figures: medians, and medians of ratios taken within one round; figures into tables.
  */
-import type { Sample } from "./load.ts"
+import type { Latency, Sample } from "./load.ts"
 
-/** The samples of one server in one workload, one a round. */
+/** The samples of one server in one workload: for each start, one a round. */
 export interface Series {
   readonly target: string
-  readonly samples: ReadonlyArray<Sample>
+  readonly starts: ReadonlyArray<ReadonlyArray<Sample>>
+}
+
+export type Range = readonly [least: number, most: number]
+
+/** A ratio to the baseline of the same round of the same start. */
+export interface Ratio {
+  readonly median: number
+  /** Over all rounds of all starts: how far to trust a single measurement. */
+  readonly rounds: Range
+  /** Of the medians of the starts. */
+  readonly starts: Range
 }
 
 export interface Line {
   readonly target: string
   readonly rate: number
   readonly cpu: number
-  readonly p50: number
-  readonly p99: number
-  /** To the baseline of the same round; the median over the rounds. */
-  readonly rateRatio: number
-  readonly cpuRatio: number
-  /** The smallest and largest of the rounds' ratios, which say how far to trust the median. */
-  readonly rateRatioRange: readonly [number, number]
+  readonly latency: Latency
+  readonly rateRatio: Ratio
+  readonly cpuRatio: Ratio
   readonly errors: number
   readonly complaint: string
 }
@@ -31,42 +38,74 @@ export const median = (values: ReadonlyArray<number>): number => {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
+const range = (values: ReadonlyArray<number>): Range => [Math.min(...values), Math.max(...values)]
+
+const ratio = (one: Series, baseline: Series, figure: (sample: Sample) => number): Ratio => {
+  const starts = one.starts.map((rounds, start) =>
+    rounds.map((sample, round) => figure(sample) / figure(baseline.starts[start]![round]!))
+  )
+  return { median: median(starts.flat()), rounds: range(starts.flat()), starts: range(starts.map(median)) }
+}
+
 /** One line a server; ratios are to the first series. */
-export const summarize = (all: ReadonlyArray<Series>): ReadonlyArray<Line> => {
-  const baseline = all[0]!
-  return all.map(({ samples, target }) => {
-    const rates = samples.map((sample, round) => sample.rate / baseline.samples[round]!.rate)
+export const summarize = (all: ReadonlyArray<Series>): ReadonlyArray<Line> =>
+  all.map((one) => {
+    const samples = one.starts.flat()
+    const of = (figure: (sample: Sample) => number) => median(samples.map(figure))
     return {
-      target,
-      rate: median(samples.map((sample) => sample.rate)),
-      cpu: median(samples.map((sample) => sample.cpu)),
-      p50: median(samples.map((sample) => sample.p50)),
-      p99: median(samples.map((sample) => sample.p99)),
-      rateRatio: median(rates),
-      cpuRatio: median(samples.map((sample, round) => sample.cpu / baseline.samples[round]!.cpu)),
-      rateRatioRange: [Math.min(...rates), Math.max(...rates)],
+      target: one.target,
+      rate: of(({ rate }) => rate),
+      cpu: of(({ cpu }) => cpu),
+      latency: {
+        p50: of(({ latency }) => latency.p50),
+        p90: of(({ latency }) => latency.p90),
+        p99: of(({ latency }) => latency.p99),
+        p999: of(({ latency }) => latency.p999)
+      },
+      rateRatio: ratio(one, all[0]!, ({ rate }) => rate),
+      cpuRatio: ratio(one, all[0]!, ({ cpu }) => cpu),
       errors: samples.reduce((sum, sample) => sum + sample.errors, 0),
       complaint: samples.map((sample) => sample.complaint).find((complaint) => complaint !== "") ?? ""
     }
   })
-}
 
-export const table = (lines: ReadonlyArray<Line>): string => {
-  const rows = lines.map((line) => [
+/** What is printed, and stands on a page: cells as text, the first row are the heads. */
+export type Table = ReadonlyArray<ReadonlyArray<string>>
+
+const rangeText = ([least, most]: Range): string => `${least.toFixed(2)}–${most.toFixed(2)}`
+
+export const count = (value: number): string => value >= 1000 ? `${(value / 1000).toFixed(1)}k` : value.toFixed(0)
+
+export const cells = (lines: ReadonlyArray<Line>): Table => [
+  ["server", "requests/s", "ratio", "of starts", "of rounds", "CPU µs", "ratio", "of starts", "p50 µs", "p99 µs", ""],
+  ...lines.map((line) => [
     line.target,
-    line.rate >= 1000 ? `${(line.rate / 1000).toFixed(1)}k` : line.rate.toFixed(0),
-    line.rateRatio.toFixed(2),
-    `${line.rateRatioRange[0].toFixed(2)}–${line.rateRatioRange[1].toFixed(2)}`,
+    count(line.rate),
+    line.rateRatio.median.toFixed(2),
+    rangeText(line.rateRatio.starts),
+    rangeText(line.rateRatio.rounds),
     line.cpu.toFixed(line.cpu < 100 ? 1 : 0),
-    line.cpuRatio.toFixed(2),
-    line.p50.toFixed(0),
-    line.p99.toFixed(0),
+    line.cpuRatio.median.toFixed(2),
+    rangeText(line.cpuRatio.starts),
+    line.latency.p50.toFixed(0),
+    line.latency.p99.toFixed(0),
     line.errors === 0 ? "" : `${line.errors} failed: ${line.complaint}`
   ])
-  const heads = ["", "requests/s", "ratio", "of rounds", "CPU µs", "ratio", "p50 µs", "p99 µs", ""]
-  const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => row[column]!.length)))
-  return [heads, ...rows].map((row) =>
+]
+
+/** For a terminal. */
+export const text = (table: Table): string => {
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
+  return table.map((row) =>
     row.map((cell, column) => column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)).join("  ")
       .trimEnd()
   ).join("\n")
+}
+
+/** For a page; numbers stand on the right. A column without a cell is left out. */
+export const markdown = (table: Table): string => {
+  const used = table[0]!.map((_, column) => table.some((row) => row[column] !== ""))
+  const [heads, ...rows] = table.map((row) => row.filter((_, column) => used[column]))
+  const line = (row: ReadonlyArray<string>) => `| ${row.join(" | ")} |`
+  return [line(heads!), line(heads!.map((_, column) => column === 0 ? "---" : "---:")), ...rows.map(line)].join("\n")
 }

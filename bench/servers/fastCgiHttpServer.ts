@@ -4,11 +4,11 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { NodeFastCgi } from "effect-fastcgi/node"
 import * as Layer from "effect/Layer"
-import { socketPath } from "./content.ts"
+import { backlog, socketPath } from "./content.ts"
 import { serve } from "./routes.ts"
 
 serve.pipe(
-  Layer.provide(NodeFastCgi.layer({ path: socketPath() })),
+  Layer.provide(NodeFastCgi.layer({ path: socketPath(), backlog, maxRequests: "unbounded" })),
   Layer.launch,
   NodeRuntime.runMain
 )

@@ -2,12 +2,12 @@
  * effect-fastcgi without HTTP on top: a Responder.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { FastCgiResponse, FastCgiServer } from "effect-fastcgi"
+import { FastCgiAdmission, FastCgiResponse, FastCgiServer } from "effect-fastcgi"
 import { NodeFastCgiListener } from "effect-fastcgi/node"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import { hello, large, socketPath } from "./content.ts"
+import { backlog, hello, large, pieces, socketPath } from "./content.ts"
 
 const octets = { headers: { "Content-Type": "application/octet-stream", "Content-Length": String(large.length) } }
 
@@ -20,12 +20,17 @@ FastCgiServer.serve({
         Effect.map((length) => FastCgiResponse.make(String(length)))
       )
     }
+    if (path === "/bench/stream") return Effect.succeed(FastCgiResponse.make(Stream.fromIterable(pieces), octets))
+    if (path === "/bench/wait") return Effect.never
     return Effect.succeed(
       path === "/bench/download" ? FastCgiResponse.make(large, octets) : FastCgiResponse.make(hello)
     )
   }
 }).pipe(
-  Layer.provide(NodeFastCgiListener.layerUnix({ path: socketPath() })),
+  Layer.provide([
+    NodeFastCgiListener.layerUnix({ path: socketPath(), backlog }),
+    FastCgiAdmission.layer({ maxRequests: "unbounded" })
+  ]),
   Layer.launch,
   NodeRuntime.runMain
 )

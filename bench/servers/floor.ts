@@ -1,10 +1,10 @@
 /**
  * The floor: what Node's sockets allow. A hand-written loop over record headers, one precomputed reply with the request id patched
- * in, and one write for all replies of a socket read. Which reply it is told when it starts. It decodes no parameter, checks nothing, and does nothing that a real server
- * needs beyond that.
+ * in, and one write for all replies of a socket read. Which reply it is told when it starts. It decodes no parameter, checks nothing, and does nothing that
+ * a real server needs beyond that.
  */
 import * as Net from "node:net"
-import { hello, large, socketPath } from "./content.ts"
+import { backlog, hello, large, socketPath } from "./content.ts"
 
 const record = (type: number, content: Uint8Array): Uint8Array => {
   const padding = -content.length & 7
@@ -35,7 +35,8 @@ const reply = (
 const replies = {
   hello: reply("text/plain", Buffer.from(hello)),
   download: reply("application/octet-stream", large),
-  upload: reply("text/plain", Buffer.from(String(large.length)))
+  upload: reply("text/plain", Buffer.from(String(large.length))),
+  stream: reply("application/octet-stream", large)
 }
 const wanted = replies[process.argv[3] as keyof typeof replies]
 
@@ -111,7 +112,7 @@ const server = Net.createServer((socket) => {
       const length = bytes[start + 4]! << 8 | bytes[start + 5]!
       const end = at + length + bytes[start + 6]!
       // The floor takes BEGIN_REQUEST where it is whole in one read, as it is at the start of a request.
-      if (type === 1 && (chunk[at + 2]! & 1) === 0) ending.add(id)
+      if (type === 1 && chunk[at + 2] === 0) ending.add(id)
       if (type === 5 && length === 0) answer(id)
       skip = Math.max(0, end - chunk.length)
       at = Math.min(end, chunk.length)
@@ -121,4 +122,4 @@ const server = Net.createServer((socket) => {
   socket.on("error", () => socket.destroy())
 })
 
-server.listen({ path: socketPath(), backlog: 511 })
+server.listen({ path: socketPath(), backlog })

@@ -2,7 +2,8 @@
  * The app of the benchmark for `node:http`, which nodeHttp.ts and serveNode.ts serve.
  */
 import type * as Http from "node:http"
-import { hello, large } from "./content.ts"
+import { Readable } from "node:stream"
+import { hello, large, pieces } from "./content.ts"
 
 /** Answers the requests of the benchmark, without a framework. */
 export const app = (request: Http.IncomingMessage, response: Http.ServerResponse): void => {
@@ -19,7 +20,10 @@ export const app = (request: Http.IncomingMessage, response: Http.ServerResponse
   } else if (path === "/bench/download") {
     response.writeHead(200, { "content-type": "application/octet-stream", "content-length": large.length })
     response.end(large)
-  } else {
+  } else if (path === "/bench/stream") {
+    response.writeHead(200, { "content-type": "application/octet-stream", "content-length": large.length })
+    Readable.from(pieces).pipe(response)
+  } else if (path !== "/bench/wait") {
     response.writeHead(200, { "content-type": "text/plain", "content-length": hello.length })
     response.end(hello)
   }

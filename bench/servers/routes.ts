@@ -6,7 +6,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import { hello, large } from "./content.ts"
+import { hello, large, pieces } from "./content.ts"
 
 export const Routes = Layer.mergeAll(
   HttpRouter.add("GET", "/bench/hello", Effect.sync(() => HttpServerResponse.text(hello))),
@@ -15,7 +15,13 @@ export const Routes = Layer.mergeAll(
       Stream.runFold(() => 0, (length, chunk) => length + chunk.length),
       Effect.map((length) => HttpServerResponse.text(String(length)))
     )),
-  HttpRouter.add("GET", "/bench/download", Effect.sync(() => HttpServerResponse.uint8Array(large)))
+  HttpRouter.add("GET", "/bench/download", Effect.sync(() => HttpServerResponse.uint8Array(large))),
+  HttpRouter.add(
+    "GET",
+    "/bench/stream",
+    Effect.sync(() => HttpServerResponse.stream(Stream.fromIterable(pieces), { contentLength: large.length }))
+  ),
+  HttpRouter.add("GET", "/bench/wait", Effect.never)
 )
 
 /** Neither side logs a line per request: the default logger costs three quarters of the throughput. */
