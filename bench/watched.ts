@@ -48,7 +48,7 @@ const measure = async ({ pid, socket }: Running, count: string): Promise<number>
 const median = (numbers: ReadonlyArray<number>): number =>
   numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!
 
-for (const name of only?.split(",") ?? ["combined", "json", "status"]) {
+for (const name of only?.split(",") ?? ["combined", "json", "metrics", "slow", "status"]) {
   const without = await begin("without", [])
   const watched = await begin(name, name.split("+"))
   for (const one of [without, watched, without, watched]) await measure(one, "20000")

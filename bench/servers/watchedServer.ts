@@ -2,6 +2,7 @@
  * fastCgiHttpServer.ts with those who watch its requests: what they are is said behind the socket.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import { FastCgiHttpMetrics, FastCgiSlowLog } from "effect-fastcgi"
 import { NodeFastCgi, NodeFastCgiAccessLog, NodeFastCgiStatus } from "effect-fastcgi/node"
 import * as Layer from "effect/Layer"
 import { socketPath } from "./content.ts"
@@ -12,6 +13,8 @@ const log = `${socketPath()}.log`
 const watchers: Readonly<Record<string, Layer.Layer<never, unknown>>> = {
   "combined": NodeFastCgiAccessLog.layer({ to: log, format: "combined" }),
   "json": NodeFastCgiAccessLog.layer({ to: log, format: "json" }),
+  "metrics": FastCgiHttpMetrics.layer(),
+  "slow": FastCgiSlowLog.layer({ slowTimeout: "5 seconds" }),
   "status": NodeFastCgiStatus.layer({ path: "/status", pingPath: "/ping" }) as Layer.Layer<never, unknown>
 }
 
