@@ -86,7 +86,7 @@ export const socketOf = (transport: Transport): Socket.Socket => {
   })
 }
 
-/** Joins a channel from bytes to bytes to a transport, until that is closed. */
+/** Joins a channel from bytes to bytes to a transport, until that is closed or both directions have ended. */
 export const join = <R>(
   transport: Transport,
   channel: Channel.Channel<
@@ -104,7 +104,12 @@ export const join = <R>(
     const closed = yield* Deferred.make<void>()
     const written = yield* Deferred.make<Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], never, void, R>>()
     const context = yield* Effect.context<R>()
-    const tapped = FastCgiTransport.tap(transport, { onClose: () => Deferred.doneUnsafe(closed, Effect.void) })
+    let directions = 2
+    const close = () => Deferred.doneUnsafe(closed, Effect.void)
+    const ended = () => {
+      if (--directions === 0) close()
+    }
+    const tapped = FastCgiTransport.tap(transport, { onClose: close, onReadEnd: ended, onEnd: ended })
     const read = yield* Channel.toTransform(FastCgiTransport.toChannel(tapped))(
       Effect.provideContext(Effect.flatten(Deferred.await(written)), context),
       scope
