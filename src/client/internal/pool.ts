@@ -176,7 +176,7 @@ export class Pool {
       Effect.flatMap(this.begin(request, begin, want), (begun) =>
         Effect.matchCauseEffect(use(begun), {
           onSuccess: (answer) => {
-            begun.upstream.health.succeeded()
+            this.noting(begun.upstream, () => begun.upstream.health.succeeded())
             return Effect.succeed(answer)
           },
           onFailure: (cause) => {
