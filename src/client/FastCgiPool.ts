@@ -130,12 +130,14 @@ export interface FastCgiUpstreamState {
  * `request` waits for a connection, as long as `waitTimeout`, and then returns as soon as the application has begun to answer,
  * or at once where the request is not sent again. Interrupting it leaves the queue, or gives the request up.
  *
- * A request is sent again, once, on a new connection, when its connection was lost before anything had come of an answer, and
- * when it may run twice: it has a method that says so (RFC 9110 §9.2.2) or is an Authorizer's, and its body is in memory.
- * Where there is another upstream, it goes there. It is sent to another upstream as well where one cannot be connected to, and,
- * with a body in memory, where one refuses it as overloaded. Any other request goes out on a kept connection that has been idle
- * for 50 ms, or on a new one in the place of one that has not: php-fpm closes a connection a moment after the last answer of a
- * worker (`pm.max_requests`).
+ * A request is sent again when its connection was lost before anything had come of an answer, and when it may run twice: it has a
+ * method that says so (RFC 9110 §9.2.2) or is an Authorizer's, and its body is in memory. A kept connection that was lost is
+ * replaced at once by a new one. Where a new one is lost, the request is sent once more: to another upstream, or 100 ms later, when
+ * a php-fpm that restarts has new workers. It goes to another upstream as well where one cannot be connected to, and, with a body
+ * in memory, where one refuses it as overloaded.
+ *
+ * Any other request goes out on a kept connection that has been idle for 50 ms, or on a new one in the place of one that has
+ * not: php-fpm closes a connection a moment after the last answer of a worker (`pm.max_requests`).
  *
  * Idle connections are closed, one in 100 ms for each connection whose first request has had no answer for as long, because
  * php-fpm has no other worker for it.
@@ -265,5 +267,5 @@ const toPool = (pool: Pool.Pool): FastCgiPool => ({
   [Pool.PoolTypeId]: pool,
   request: (request) => pooledRequest(pool, request),
   statesUnsafe: () => pool.statesUnsafe(),
-  waitingUnsafe: () => pool.waitingUnsafe()
+  waitingUnsafe: () => pool.waiting
 })

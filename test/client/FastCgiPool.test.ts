@@ -405,6 +405,8 @@ describe("FastCgiPool", () => {
       yield* app.untilTag("BeginRequest")
       yield* turns
       yield* app.close
+      yield* turns
+      yield* TestClock.adjust("100 millis")
       return { text, nth, opened }
     })
 

@@ -12,6 +12,7 @@ import * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import { TestClock } from "effect/testing"
 import { createServer } from "node:http"
 import { type ShutdownOptions, suite } from "../http/suite.ts"
 
@@ -20,12 +21,13 @@ const gateway = (keepConnection: boolean) => (options: ShutdownOptions) =>
     HttpClient.HttpClient,
     Effect.gen(function*() {
       const { connect } = yield* FastCgiTest.FastCgiMemory
-      const context = yield* Layer.build(
+      // What is lost is sent again after a while.
+      const context = yield* TestClock.withLive(Layer.build(
         FastCgiGateway.layer({ connect, keepConnection, headTimeout: "1 hour", bodyTimeout: "1 hour" }).pipe(
           Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
           Layer.provideMerge(FetchHttpClient.layer)
         )
-      )
+      ))
       const { port } = Context.get(context, HttpServer.HttpServer).address as { readonly port: number }
       return Context.get(context, HttpClient.HttpClient).pipe(
         HttpClient.mapRequest(HttpClientRequest.prependUrl(`http://127.0.0.1:${port}`)),

@@ -34,6 +34,10 @@ for ($sent = 0; $sent < $size; $sent += 65536) { echo $size - $sent < 65536 ? su
     `<?php http_response_code((int) $_GET["code"]); header("X-Code: " . $_GET["code"]); echo "status ", $_GET["code"];`,
   "stderr.php": `<?php error_log("something odd"); echo "done";`,
   "count.php": `<?php file_put_contents(__DIR__ . "/count", "x", FILE_APPEND); echo getmypid();`,
+  "sleep.php": `<?php usleep((int) $_GET["us"]); echo $_GET["n"] ?? "", $_POST["n"] ?? "";`,
+  // Each line is written at once, whoever writes at the same time.
+  "note.php":
+    `<?php file_put_contents(__DIR__ . "/notes", $_GET["n"] . "\n", FILE_APPEND | LOCK_EX); usleep(2000); echo $_GET["n"];`,
   "exit.php": `<?php echo "partial"; exit(3);`,
   "crash.php": `<?php exec("kill -9 " . getmypid()); sleep(5);`
 }
@@ -45,6 +49,8 @@ export interface PhpFpm {
   readonly connect: ReturnType<typeof NodeFastCgiConnector.connect>
   /** To workers that end after one request each (`pm.max_requests`). */
   readonly connectRecycled: ReturnType<typeof NodeFastCgiConnector.connect>
+  /** Replaces all workers, whatever they are doing, and waits until the new ones are there. The sockets stay open. */
+  readonly reload: Effect.Effect<void>
 }
 
 export interface PhpFpmOptions {
@@ -81,7 +87,7 @@ pm.max_children = 4
 pm.status_path = /status
 ping.path = /ping
 catch_workers_output = no
-php_admin_value[post_max_size] = 64M
+php_admin_value[post_max_size] = 256M
 php_admin_value[upload_max_filesize] = 64M
 php_admin_value[memory_limit] = 256M
 php_admin_flag[log_errors] = on
@@ -96,7 +102,9 @@ pm.max_children = 1
 pm.max_requests = 1
 `
     )
-    yield* Effect.acquireRelease(
+    let ready = 0
+    let onReady = () => {}
+    const child = yield* Effect.acquireRelease(
       Effect.callback<ReturnType<typeof spawn>, PhpFpmError>((resume) => {
         let log = ""
         const child = spawn(command, [
@@ -112,17 +120,20 @@ pm.max_requests = 1
           stdio: ["ignore", "ignore", "pipe"]
         })
         child.on("error", (error) => resume(Effect.fail(new PhpFpmError({ message: error.message }))))
-        child.on("exit", (code) =>
-          resume(Effect.fail(new PhpFpmError({ message: `php-fpm exited with ${code}: ${log}` }))))
+        child.on(
+          "exit",
+          (code) => resume(Effect.fail(new PhpFpmError({ message: `php-fpm exited with ${code}: ${log}` })))
+        )
         child.stderr.on("data", (data) => {
           log += String(data)
           if (log.includes("ready to handle connections")) {
+            log = ""
+            ready++
+            onReady()
             resume(Effect.succeed(child))
           }
         })
-        return Effect.sync(() =>
-          child.kill("SIGKILL")
-        )
+        return Effect.sync(() => child.kill("SIGKILL"))
       }),
       (child) =>
         Effect.callback<void>((resume) => {
@@ -136,7 +147,14 @@ pm.max_requests = 1
       documentRoot,
       folder,
       connect: NodeFastCgiConnector.connect({ path: socket }),
-      connectRecycled: NodeFastCgiConnector.connect({ path: recycled })
+      connectRecycled: NodeFastCgiConnector.connect({ path: recycled }),
+      reload: Effect.callback<void>((resume) => {
+        const before = ready
+        onReady = () => {
+          if (ready > before) resume(Effect.void)
+        }
+        child.kill("SIGUSR2")
+      })
     }
     return phpFpm
   })

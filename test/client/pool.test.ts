@@ -69,7 +69,7 @@ describe("pools connections", () => {
       )
       const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
       for (const attempt of [1, 2, 3]) {
-        const exit = yield* Effect.exit(client.get(url))
+        const exit = yield* Effect.exit(client.post(url))
         assert.isTrue(Exit.isFailure(exit))
         yield* Effect.repeat(Effect.yieldNow, { times: 20 })
         assert.isAtLeast(released, attempt)
@@ -261,11 +261,16 @@ describe("pools connections", () => {
       const { connect, nth, opened } = yield* applications()
       const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
       const exit = yield* Effect.forkScoped(Effect.exit(client.get(url)))
-      for (const n of [1, 2]) {
-        const app = yield* nth(n)
-        yield* untilRequest(app, 1)
-        yield* app.close
-      }
+      const first = yield* nth(1)
+      yield* untilRequest(first)
+      yield* first.close
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+      yield* TestClock.adjust("99 millis")
+      assert.strictEqual(opened.length, 1)
+      yield* TestClock.adjust("1 millis")
+      const second = yield* nth(2)
+      yield* untilRequest(second)
+      yield* second.close
       const died = within(() => "the failure of a request whose connections died")(Fiber.join(exit))
       assert.strictEqual(reasonOf(yield* died), "TransportError ConnectionLost")
       assert.strictEqual(opened.length, 2)
@@ -314,14 +319,18 @@ describe("pools connections", () => {
       assert.deepStrictEqual(yield* Fiber.join(second), Exit.succeed("fine"))
     }))
 
-  it.effect("but only once", () =>
+  it.effect("and once more where the new one dies as well, but not for ever", () =>
     Effect.gen(function*() {
       const { nth, opened, second } = yield* dying(HttpClientRequest.get(url), [])
-      const fresh = yield* nth(2)
-      yield* untilRequest(fresh)
-      yield* fresh.close
+      for (const n of [2, 3]) {
+        const fresh = yield* nth(n)
+        yield* untilRequest(fresh)
+        yield* fresh.close
+        yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+        yield* TestClock.adjust("100 millis")
+      }
       assert.strictEqual(reasonOf(yield* Fiber.join(second)), "TransportError ConnectionLost")
-      assert.strictEqual(opened.length, 2)
+      assert.strictEqual(opened.length, 3)
     }))
 
   for (

@@ -71,6 +71,7 @@ class Play {
         open: (opening) => this.openings.push(opening),
         cancel: (opening) => {
           this.cancelled++
+          assert.isTrue(opening.over)
           this.openings.splice(this.openings.indexOf(opening), 1)
         },
         closed: (entry) => this.entries.delete(entry.connection),
@@ -335,6 +336,36 @@ describe("PoolState", () => {
     play.end(served)
     assert.isFalse(served.connection.open)
     assert.isTrue(waiter.place instanceof Opening)
+  })
+
+  it("gives a connection that gets free to who waits longest for one to be opened", () => {
+    const play = new Play({}, [{ maxConnections: 4 }])
+    const a = play.run()
+    const [post, first, second] = [once, any, any].map((want) => play.state.take(want, 0) as Opening<FakeConnection>)
+    const waiter = play.state.wait(any, 0, false)
+    play.end(a)
+    assert.strictEqual(first.entry, a)
+    assert.strictEqual(play.cancelled, 1)
+    // In its place one is opened for who waits.
+    assert.isTrue(waiter.place instanceof Opening)
+    assert.strictEqual(play.openings.length, 3)
+    play.end(play.begin(first))
+    assert.strictEqual(second.entry, a)
+    play.end(play.begin(second))
+    play.end(play.begin(waiter.place))
+    assert.deepStrictEqual(play.counts(), [{ connections: 1, idle: 1 }])
+    assert.isUndefined(post.entry)
+    // What takes no other is helped as well.
+    play.now = 100
+    assert.isTrue(play.state.mayStarve)
+    play.state.relieve(play.now)
+    assert.isFalse(a.connection.open)
+    // One that is interrupted just then gives back what it has got.
+    const [b] = [play.run()]
+    const place = play.state.take(any, play.now)!
+    play.end(b)
+    play.state.giveBack(place, play.now)
+    assert.strictEqual(play.counts()[0].idle, 1)
   })
 
   describe("with several upstreams", () => {

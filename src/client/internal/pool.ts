@@ -2,6 +2,7 @@
  * A pool in time: what `PoolState` decides is done here. Connections are opened, requests wait, and are sent again where that is
  * safe.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -22,7 +23,7 @@ import { Entry, type Opening, type Place, type Upstream, type Waiter, type Want 
 import { limitsOf, type PoolOptions, upstreamsOf } from "./poolOptions.ts"
 import { PoolState } from "./poolState.ts"
 import type { Repeats } from "./repeats.ts"
-import { beginOptions, defaults, open, started } from "./request.ts"
+import { beginOptions, defaults, leave, open, started } from "./request.ts"
 import type { WebServerEnd } from "./webServerEnd.ts"
 
 /** Where a public pool has its inside. */
@@ -69,11 +70,13 @@ interface PlaceFailure {
 interface Attempt extends Want<WebServerEnd> {
   /** It has been sent before. */
   readonly again: boolean
+  /** And lost with a connection that was new. */
+  readonly lost: boolean
 }
 
-// How long END_REQUEST may take, in milliseconds, once the answer is complete (by its Content-Length, say): a program may
-// have things to do behind its answer.
-const endTimeout = 30_000
+// How long until a request whose new connection was lost is sent again to the same upstream, in milliseconds. While php-fpm
+// restarts, a worker that is still to be stopped may take what another one has lost.
+const repeatDelay = 100
 
 // How long after a failure connections are opened in advance again, in milliseconds.
 const spareDelay = 1000
@@ -117,7 +120,7 @@ export class Pool {
       upstreams.map(({ limits }, i) => ({ limits, counts: this.connectors[i].totals })),
       {
         open: (opening) => this.open(opening),
-        cancel: (opening) => this.pending.get(opening)?.fiber?.interruptUnsafe(),
+        cancel: (opening) => this.cancel(opening),
         closed: (entry) => this.closeScope(entry),
         grant: (waiter) => waiter.wake?.()
       }
@@ -154,7 +157,7 @@ export class Pool {
     })
   }
 
-  waitingUnsafe(): number {
+  get waiting(): number {
     return this.state.waiting.size
   }
 
@@ -180,12 +183,14 @@ export class Pool {
             return Effect.succeed(answer)
           },
           onFailure: (cause) => {
-            const error = cause.reasons.find((reason) => reason._tag === "Fail")?.error
+            const error = cause.reasons.find(Cause.isFailReason)?.error
             const next = error === undefined ? undefined : this.afterFailure(error, begun, want, repeats)
-            return next === undefined ? Effect.failCause(cause) : attempt(next)
+            if (next === undefined) return Effect.failCause(cause)
+            const nowhereElse = next.lost && next.tried.length >= this.state.upstreams.length
+            return nowhereElse ? Effect.delay(attempt(next), repeatDelay) : attempt(next)
           }
         }))
-    return attempt({ repeatable: repeats.mayRunTwice, fresh, tried: [], again: false })
+    return attempt({ repeatable: repeats.mayRunTwice, fresh, tried: [], again: false, lost: false })
   }
 
   // What has failed counts against its upstream, and may be tried once more.
@@ -201,9 +206,9 @@ export class Pool {
         if (reason.received > 0) return undefined
         // A kept connection may be closed at any time.
         if (!reused) this.failed(upstream)
-        if (!mayRunTwice || want.again) return undefined
+        if (!mayRunTwice || want.lost) return undefined
         this.connectors[upstream.index].totals.repeated++
-        return { ...(reused ? { ...want, again: true } : elsewhere), fresh: true }
+        return { ...(reused ? { ...want, again: true } : { ...elsewhere, lost: true }), fresh: true }
       case "Overloaded":
         if (!inMemory || elsewhere.tried.length >= this.state.upstreams.length) return undefined
         this.connectors[upstream.index].totals.repeated++
@@ -271,7 +276,7 @@ export class Pool {
       reused,
       upstream,
       name,
-      leaveUnsafe: () => this.leave(connection, request),
+      leaveUnsafe: () => leave(connection, request, (effect) => this.fork(effect)),
       headUnsafe: () => totals.headTime.add(this.now() - request.begunAt)
     }))
   }
@@ -280,8 +285,8 @@ export class Pool {
 
   private placeFor(want: Attempt, restore: Restore): Effect.Effect<EntryOf, PlaceFailure> {
     return Effect.suspend(() => {
-      if (this.closed) return Effect.fail({ error: poolClosed() })
       const now = this.now()
+      if (this.closed) return Effect.fail({ error: poolClosed() })
       const place = this.state.take(want, now)
       if (place instanceof Entry) return Effect.succeed(place)
       if (place !== undefined) return this.untilOpened(place, restore)
@@ -374,12 +379,18 @@ export class Pool {
           return Effect.void
         }
         totals.connectFailures++
-        const failure = exit.cause.reasons.find((reason) => reason._tag === "Fail")?.error
+        const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
         this.noting(upstream, () => this.state.openFailed(opening, now))
         Deferred.doneUnsafe(pending.opened, Exit.fail(failure ?? poolClosed()))
         if (upstream.spareFailed) this.timers.start("fill", spareDelay, this.fill)
         return Scope.close(scope, exit)
       })))
+  }
+
+  private cancel(opening: OpeningOf): void {
+    const { fiber, opened } = this.pending.get(opening)!
+    if (opening.entry !== undefined) Deferred.doneUnsafe(opened, Exit.succeed(opening.entry))
+    fiber?.interruptUnsafe()
   }
 
   private connected(
@@ -427,16 +438,6 @@ export class Pool {
     if (scope !== undefined) this.fork(Scope.close(scope, Exit.void))
   }
 
-  // An application that never sends END_REQUEST would keep a connection for each of its answers.
-  private leave(connection: WebServerEnd, request: ClientRequest): void {
-    if (!connection.leaveUnsafe(request)) return
-    const message = `the application did not end the request within ${endTimeout / 1000} seconds of its whole answer`
-    this.fork(Effect.timeoutOrElse(Effect.exit(Deferred.await(request.end)), {
-      duration: endTimeout,
-      orElse: () => Effect.sync(() => connection.abortUnsafe(request, fail({ _tag: "Timeout" }, message)))
-    }))
-  }
-
   private ping(upstream: UpstreamOf, options: FastCgiPing): void {
     const { connect } = this.connectors[upstream.index]
     this.fork(pinging(options, {
@@ -471,10 +472,7 @@ export class Pool {
   // --- internal ---------------------------------------------------------------------------------
 
   /** Runs an Effect in the background, for as long as the pool lives. */
-  fork<A, E>(
-    effect: Effect.Effect<A, E>,
-    context: Context.Context<never> = this.context
-  ): Fiber.Fiber<A, E> {
+  fork<A, E>(effect: Effect.Effect<A, E>, context: Context.Context<never> = this.context): Fiber.Fiber<A, E> {
     return Fiber.runIn(Effect.runForkWith(context)(effect), this.scope)
   }
 
@@ -483,7 +481,7 @@ export class Pool {
   }
 }
 
-const poolClosed = (): FastCgiClientError => fail({ _tag: "Closed" }, "the pool is closed")
+const poolClosed = () => fail({ _tag: "Closed" }, "the pool is closed")
 
 /** Creates a pool whose connections are closed with the scope. Each has a scope of its own, and the rest of the context. */
 export const make = <E, R>(

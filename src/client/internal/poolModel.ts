@@ -48,7 +48,7 @@ export interface UpstreamCounts {
 export interface PoolActions<C extends PooledConnection> {
   /** Opens a connection, and calls `opened` or `openFailed`. */
   readonly open: (opening: Opening<C>) => void
-  /** Gives an opening up. The state has forgotten it. */
+  /** Gives an opening up. The state has forgotten it, or whoever waits for it has got its `entry` instead. */
   readonly cancel: (opening: Opening<C>) => void
   /** The connection is closed, or is closed now, and belongs to the pool no more. */
   readonly closed: (entry: Entry<C>) => void
@@ -86,6 +86,10 @@ export class Upstream<C extends PooledConnection> {
   readonly unheard = new LinkedList<Entry<C>>()
   /** Openings with room for more requests. */
   readonly joinable = new LinkedList<Opening<C>>()
+  /** Openings for a request that takes a connection that gets free as well. Oldest first. */
+  readonly replaceable = new LinkedList<Opening<C>>()
+  /** Openings for a request that takes no other connection. Who has waited longest first. */
+  readonly required = new LinkedList<Opening<C>>()
   /** Openings that nobody waits for. */
   spares = 0
   /** Opening in advance has failed, and is to be tried later. */
@@ -130,6 +134,7 @@ export class Opening<C extends PooledConnection> implements Linked<Opening<C>> {
   after: Opening<C> | undefined
   /** Requests that wait for it. */
   joined = 0
+  since = 0
   /** It has come to an end, with a connection or without. */
   over = false
   entry: Entry<C> | undefined

@@ -33,9 +33,9 @@ import { choose } from "./upstreams.ts"
 // was lost.
 const settledAfter = 50
 
-// How long the first request on a connection may be without any sign of its application before idle connections are closed for it:
-// php-fpm and its like give a worker to each connection, and nobody serves the one that waits in the backlog while all workers
-// wait on connections that are idle.
+// How long connecting, or the first request on a connection, may be without any sign of the application before idle connections
+// are closed for it: php-fpm and its like give a worker to each connection, and nobody serves the one that waits in the backlog,
+// or for room there, while all workers wait on connections that are idle.
 const reliefAfter = 100
 
 export class PoolState<C extends PooledConnection> {
@@ -123,7 +123,7 @@ export class PoolState<C extends PooledConnection> {
   opened(opening: Opening<C>, connection: C): Entry<C> {
     const { upstream } = opening
     opening.over = true
-    upstream.joinable.remove(opening)
+    opening.list?.remove(opening)
     if (opening.joined === 0) upstream.spares--
     upstream.openings--
     const entry = new Entry(upstream, connection, opening.joined)
@@ -165,6 +165,13 @@ export class PoolState<C extends PooledConnection> {
       this.close(entry)
       return this.dispatch(now)
     }
+    const opening = upstream.replaceable.first
+    if (opening !== undefined) {
+      // Connecting may take long where the backlog is full, and this connection is here.
+      this.forget(opening)
+      opening.entry = this.reserve(entry)
+      this.actions.cancel(opening)
+    }
     this.dispatch(now)
     const { keepConnection, maxIdle, minIdle } = this.limits
     const most = keepConnection || entry.used > 0 ? Math.max(maxIdle, minIdle) : minIdle
@@ -195,7 +202,7 @@ export class PoolState<C extends PooledConnection> {
 
   /** Whether `relieve` may have something to do, in a while. */
   get mayStarve(): boolean {
-    return this.upstreams.some(({ idle, unheard }) => unheard.size > 0 && idle.size > 0)
+    return this.upstreams.some(({ idle, required, unheard }) => idle.size > 0 && unheard.size + required.size > 0)
   }
 
   /** Closes an idle connection for each that its application does not serve. */
@@ -250,13 +257,13 @@ export class PoolState<C extends PooledConnection> {
       const entry = shared.last ?? (want.repeatable ? idle.last : settled(idle, now))
       if (entry !== undefined) return this.reserve(entry)
     }
-    if (joinable.last !== undefined) return this.join(joinable.last)
+    if (joinable.last !== undefined) return this.join(joinable.last, want, now)
     const full = upstream.size >= limits.maxConnections
     // What is alive with the requests of others is not what has just been lost.
     if (full && idle.last === undefined) return this.reserve(shared.last!)
     // php-fpm gives a worker to each connection: the new one must not wait until that of an idle one is free.
     if (idle.last !== undefined && (full || !want.fresh)) this.close(idle.last)
-    const opening = this.join(this.opening(upstream))
+    const opening = this.join(this.opening(upstream), want, now)
     this.actions.open(opening)
     return opening
   }
@@ -274,12 +281,15 @@ export class PoolState<C extends PooledConnection> {
     return entry
   }
 
-  private join(opening: Opening<C>): Opening<C> {
+  private join(opening: Opening<C>, want: Want<C>, now: number): Opening<C> {
     const { upstream } = opening
     if (opening.joined === 0) upstream.spares--
     opening.joined++
+    opening.since = now
     if (opening.joined < this.limits.maxRequests) upstream.joinable.push(opening)
-    else upstream.joinable.remove(opening)
+    else if (this.limits.maxRequests > 1) upstream.joinable.remove(opening)
+    else if (want.repeatable && !want.fresh) upstream.replaceable.push(opening)
+    else upstream.required.push(opening)
     return opening
   }
 
@@ -328,7 +338,7 @@ export class PoolState<C extends PooledConnection> {
     upstream.size--
     upstream.openings--
     if (opening.joined === 0) upstream.spares--
-    upstream.joinable.remove(opening)
+    opening.list?.remove(opening)
   }
 
   private close(entry: Entry<C>): void {
@@ -346,21 +356,24 @@ export class PoolState<C extends PooledConnection> {
     this.actions.closed(entry)
   }
 
-  // Each connection that is not served is a reason to close one, and another one when it has waited that long again.
-  private starves(upstream: Upstream<C>, now: number): boolean {
-    const { unheard } = upstream
+  // Each request that waits for its application is a reason to close one, and another one when it has waited that long again.
+  private starves({ required, unheard }: Upstream<C>, now: number): boolean {
     for (let entry = unheard.first; entry !== undefined; entry = unheard.first) {
       if (entry.first === undefined || entry.first.received > 0) {
         unheard.remove(entry)
       } else if (now - entry.unheardSince < reliefAfter) {
-        return false
+        break
       } else {
         entry.unheardSince = now
         unheard.push(entry)
         return true
       }
     }
-    return false
+    const opening = required.first
+    if (opening === undefined || now - opening.since < reliefAfter) return false
+    opening.since = now
+    required.push(opening)
+    return true
   }
 }
 

@@ -164,6 +164,24 @@ const notTaken = (
     return Effect.never
   })
 
+// How long END_REQUEST may take, in milliseconds, once the answer is complete (by its Content-Length, say): a program may
+// have things to do behind its answer.
+const endTimeout = 30_000
+
+/** Leaves a request whose answer is complete to end by itself: one that never did would keep a connection for ever. */
+export const leave = (
+  connection: WebServerEnd,
+  request: ClientRequest,
+  fork: (effect: Effect.Effect<unknown>) => void
+): void => {
+  if (!connection.leaveUnsafe(request)) return
+  const message = `the application did not end the request within ${endTimeout / 1000} seconds of its whole answer`
+  fork(Effect.timeoutOrElse(Effect.exit(Deferred.await(request.end)), {
+    duration: endTimeout,
+    orElse: () => Effect.sync(() => connection.abortUnsafe(request, fail({ _tag: "Timeout" }, message)))
+  }))
+}
+
 /** The public view of a request. */
 export const toResponse = (request: ClientRequest): FastCgiClientResponse => ({
   requestId: request.requestId,

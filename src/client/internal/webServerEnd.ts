@@ -5,6 +5,7 @@
  * An id is free when END_REQUEST has arrived, not before (SPEC 3.3). What has arrived of an answer that is complete belongs
  * to its reader and holds nobody up any more.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -249,20 +250,20 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   // What has arrived can still be read, and says what happened: an answer that is complete is one.
   onClose(): void {
     if (!this.state.isOpen) return
-    const rest: Effect.Effect<void> = Pull.matchEffect(this.transport.pull, {
+    const rest: Effect.Effect<void, FastCgiTransportError> = Pull.matchEffect(this.transport.pull, {
       onSuccess: (chunks) =>
         Effect.suspend(() => {
           this.onRead(chunks)
           return this.state.isOpen ? rest : Effect.void
         }),
       onDone: () => Effect.sync(() => this.onReadEnd()),
-      onFailure: (cause) =>
-        Effect.sync(() => {
-          const failure = cause.reasons.find((reason) => reason._tag === "Fail")
-          if (failure !== undefined) this.onLost(failure.error)
-        })
+      onFailure: Effect.failCause
     })
-    this.fork(rest)
+    this.fork(Effect.catchCause(rest, (cause) =>
+      Effect.sync(() => {
+        const failure = cause.reasons.find(Cause.isFailReason)
+        return failure === undefined ? this.onReadDefect(Cause.squash(cause)) : this.onLost(failure.error)
+      })))
   }
 
   protected onDefect(defect: unknown): void {
