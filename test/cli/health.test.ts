@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as PhpFpm from "../client/phpFpm.ts"
 import { describeWith } from "../support/requirement.ts"
+import { until } from "../support/webServers.ts"
 import * as App from "./support/app.ts"
 import { command, start } from "./support/command.ts"
 
@@ -55,6 +56,29 @@ describe("effect-fastcgi values", () => {
     })))
 })
 
+describe("effect-fastcgi status", () => {
+  it.live("shows what an application of this package does, and what is open", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { requests, socket } = yield* App.start
+      const waiting = yield* start(["request", socket, "/never"])
+      yield* until("a request is open", () => requests() === 1)
+      const status = (...args: ReadonlyArray<string>) => command("status", socket, "--path", "/own-status", ...args)
+      const { code, stdout } = yield* status("--workers")
+      assert.strictEqual(code, 0, stdout)
+      assert.match(stdout, /^Application {2}tests, 1 worker, up/)
+      assert.match(stdout, /^Requests {5}1 open \(0 wait, 1 run, 0 respond\), 1 at most so far$/m)
+      assert.match(stdout, /^\d+ +Running +.* ms +GET \/never$/m)
+      assert.deepInclude(JSON.parse((yield* status("--json")).stdout), { "pool": "tests", "requests open": 1 })
+      assert.match((yield* status("--openmetrics")).stdout, /^fastcgi_requests_open\{pool="tests"\} 1$/m)
+      waiting.child.kill("SIGINT")
+      yield* waiting.ended
+      const none = yield* command("status", socket, "--path", "/hello")
+      assert.strictEqual(none.code, 1)
+      assert.match(none.stderr, /is no status of php-fpm 8\.2 or later, or of this package/)
+      assert.match((yield* command("status", socket)).stderr, /NodeFastCgiStatus\.layer\(\{ path: "\/status" \}\)/)
+    })))
+})
+
 describeWith(["php-fpm8.2"], "with php-fpm", (phpFpm) => {
   it.live("shows how busy the pool is, and whether it answers", () =>
     Effect.gen(function*() {
@@ -72,6 +96,6 @@ describeWith(["php-fpm8.2"], "with php-fpm", (phpFpm) => {
       assert.match(metrics.stdout, /# EOF\n$/)
       const none = yield* command("status", socket, "--path", "/none")
       assert.strictEqual(none.code, 1)
-      assert.match(none.stderr, /Set pm\.status_path = \/none/)
+      assert.match(none.stderr, /php-fpm shows it by pm\.status_path = \/none/)
     }))
 })

@@ -89,9 +89,9 @@ const statusFlags = {
   path: Flag.String("path").pipe(
     Flag.withDefault("/status"),
     Flag.withMetavar("path"),
-    Flag.withDescription("pm.status_path of the pool. Default /status.")
+    Flag.withDescription("Where the status page is: pm.status_path of a pool. Default /status.")
   ),
-  workers: Flags.toggle("workers", "Show what each worker does, with the URLs that they serve."),
+  workers: Flags.toggle("workers", "Show the workers, and the requests that they serve."),
   openmetrics: Flags.toggle("openmetrics", "Print it as OpenMetrics, for Prometheus."),
   timeout,
   watch,
@@ -107,10 +107,11 @@ export const status = Command.make(
   statusFlags,
   (options) => Effect.flatMap(Effect.promise(() => import("../health/status.ts")), ({ run }) => run(options))
 ).pipe(
-  Command.withShortDescription("Show how busy a php-fpm pool is."),
+  Command.withShortDescription("Show how busy a php-fpm pool is, or an application of this package."),
   Command.withDescription(
-    "Asks php-fpm for its status page, which pm.status_path of the pool has to name. Exits with 0 when it came, 1 when " +
-      "the pool has none, 3 when nobody listens, 4 when no worker was free in time."
+    "Asks for the status page of php-fpm, which pm.status_path of the pool has to name, or of an application of this " +
+      "package, which NodeFastCgiStatus gives it. Exits with 0 when it came, 1 when there is none, 3 when nobody listens, " +
+      "4 when no worker was free in time."
   ),
   Command.withExamples([
     { command: "effect-fastcgi status /run/php/php-fpm.sock --workers --watch", description: "What the workers do" },

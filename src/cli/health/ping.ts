@@ -1,16 +1,13 @@
 /**
  * What `ping` does.
  */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { CgiHead } from "../../cgi/CgiResponse.ts"
-import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { PingOptions } from "../commands/health.ts"
 import { type CommandFailure, ExitCode, fail } from "../internal/failure.ts"
 import * as Output from "../internal/output.ts"
 import * as Target from "../internal/target.ts"
-import { exchange } from "../request/answer.ts"
 import { again } from "./again.ts"
+import { getPage, type Page } from "./page.ts"
 
 /** Asks for the page, once or again and again, and says what came. */
 export const run = (options: PingOptions): Effect.Effect<void, CommandFailure> =>
@@ -43,76 +40,22 @@ export const run = (options: PingOptions): Effect.Effect<void, CommandFailure> =
 // Internal
 // -----------------------------------------------------------------------------
 
-interface Pong {
+interface Pong extends Page {
   readonly good: boolean
-  readonly status: number
-  readonly statusText: string
-  readonly text: string
-  /** Until the answer was complete. */
-  readonly milliseconds: number
 }
 
-// What is kept of the page.
-const textKept = 1024
+// What is kept of the page, in bytes.
+const maxSize = 1024
 
 const defaultPath = "/ping"
 
-const attempt = (target: Target.Target, options: PingOptions): Effect.Effect<Pong, CommandFailure> =>
-  Effect.suspend(() => asked(target, options))
-
-const asked = (target: Target.Target, options: PingOptions): Effect.Effect<Pong, CommandFailure> => {
-  const path = options.path ?? defaultPath
-  let text = ""
-  let found: CgiHead | undefined
-  return exchange(target, {
-    method: "GET",
-    request: {
-      role: Role.Responder,
-      // php-fpm knows its pages by SCRIPT_NAME, and looks at no request without SCRIPT_FILENAME.
-      params: [
-        ["REQUEST_METHOD", "GET"],
-        ["SCRIPT_FILENAME", path],
-        ["SCRIPT_NAME", path],
-        ["REQUEST_URI", path],
-        ["QUERY_STRING", ""],
-        ["SERVER_PROTOCOL", "HTTP/1.1"],
-        ["GATEWAY_INTERFACE", "CGI/1.1"],
-        ["SERVER_NAME", "localhost"],
-        ["SERVER_PORT", "80"],
-        ["HTTP_HOST", "localhost"],
-        ["HTTP_USER_AGENT", "effect-fastcgi"],
-        ["REMOTE_ADDR", "127.0.0.1"]
-      ]
-    }
-  }, {
-    onHead: (head) =>
-      Effect.sync(() => {
-        found = head
-        return true
-      }),
-    onBody: (bytes) =>
-      Effect.sync(() => {
-        text = (text + Buffer.from(bytes).toString("utf8")).slice(0, textKept)
-      }),
-    onStderr: () => Effect.void
-  }).pipe(
-    Effect.scoped,
-    Effect.map((outcome): Pong => {
-      const { status, statusText } = found!
-      const strict = options.path !== undefined || options.response !== undefined
-      const expected = status === 200 && (options.response === undefined || text.trimEnd() === options.response)
-      return { good: !strict || expected, status, statusText, text, milliseconds: outcome.ended }
-    }),
-    Effect.timeoutOrElse({
-      duration: options.timeout,
-      orElse: () =>
-        fail(
-          ExitCode.Timeout,
-          `${target.name} did not answer ${path} within ${Duration.format(options.timeout)}: it hangs, or all of its ` +
-            "workers are busy."
-        )
-    })
-  )
+const attempt = (target: Target.Target, options: PingOptions): Effect.Effect<Pong, CommandFailure> => {
+  const { path = defaultPath, response, timeout } = options
+  return Effect.map(getPage(target, { path, timeout, maxSize }), (page) => {
+    const strict = options.path !== undefined || response !== undefined
+    const expected = page.status === 200 && (response === undefined || page.text.trimEnd() === response)
+    return { ...page, good: !strict || expected }
+  })
 }
 
 const clock = (): string => new Date().toTimeString().slice(0, 8)

@@ -2,15 +2,18 @@
  * What `status` does.
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as FastCgiClient from "../../client/FastCgiClient.ts"
 import * as FastCgiPhp from "../../client/FastCgiPhp.ts"
 import type { StatusOptions } from "../commands/health.ts"
-import { clientFailure, type CommandFailure, ExitCode, fail, sentence, usage } from "../internal/failure.ts"
+import { CommandFailure, ExitCode, usage } from "../internal/failure.ts"
 import * as Output from "../internal/output.ts"
 import * as Target from "../internal/target.ts"
 import { printable } from "../records/lines.ts"
 import { again } from "./again.ts"
+import { OwnStatus, ownTable } from "./ownStatus.ts"
+import { getPage } from "./page.ts"
+import { elapsed } from "./time.ts"
 
 /** Asks php-fpm for its status, once or again and again, and shows it. */
 export const run = (options: StatusOptions): Effect.Effect<void, CommandFailure> =>
@@ -76,40 +79,44 @@ export const table = (
 // Internal
 // -----------------------------------------------------------------------------
 
-const encode = Schema.encodeEffect(FastCgiPhp.FastCgiPhpStatus)
+// A worker takes up to 1 KiB of the page.
+const maxSize = 16 * 1024 * 1024
+
+const decode = Schema.decodeUnknownEffect(Schema.fromJsonString(FastCgiPhp.FastCgiPhpStatus))
+const decodeOwn = Schema.decodeUnknownOption(Schema.fromJsonString(OwnStatus))
 
 const ask = (target: Target.Target, options: StatusOptions): Effect.Effect<string, CommandFailure> =>
   Effect.gen(function*() {
-    const client = yield* FastCgiClient.make({ connect: target.connect, keepConnection: false })
-    const status = yield* FastCgiPhp.status(client, {
-      path: options.path,
-      timeout: options.timeout,
-      full: options.workers || options.json || options.openmetrics
-    })
+    const text = yield* getText(target, options, "json&full")
+    const own = decodeOwn(text)
+    if (options.openmetrics && Option.isSome(own)) return yield* getText(target, options, "openmetrics")
+    const status = yield* Effect.mapError(
+      decode(text),
+      () => notThePage(`The answer to ${options.path} is no status of php-fpm 8.2 or later, or of this package.`)
+    )
     if (options.openmetrics) return FastCgiPhp.openMetrics(status)
-    if (options.json) return `${JSON.stringify(yield* Effect.orDie(encode(status)), undefined, 2)}\n`
-    return `${table(status, options.workers, Output.painter(process.stdout)).join("\n")}\n`
-  }).pipe(
-    Effect.scoped,
-    Effect.catchTags({
-      FastCgiClientError: (error) => Effect.fail(clientFailure(error)),
-      FastCgiPhpError: (error) =>
-        fail(
-          ExitCode.Found,
-          sentence(error.message) +
-            (error.reason._tag === "NotConfigured"
-              ? ` Set pm.status_path = ${options.path} in the pool's configuration, or give --path.`
-              : "")
-        )
-    })
-  )
+    if (options.json) return `${JSON.stringify(JSON.parse(text), undefined, 2)}\n`
+    const paint = Output.painter(process.stdout)
+    const lines = Option.isSome(own)
+      ? ownTable(own.value, options.workers, paint)
+      : table(status, options.workers, paint)
+    return `${lines.join("\n")}\n`
+  })
 
-const elapsed = (seconds: number): string => {
-  const parts = [[86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]] as const
-  const at = parts.findIndex(([size]) => seconds >= size)
-  if (at === -1) return "0 s"
-  return parts.slice(at, at + 2).map(([size, unit], i) => {
-    const rest = i === 0 ? seconds : seconds % parts[at]![0]
-    return `${Math.floor(rest / size)} ${unit}`
-  }).join(" ")
-}
+const getText = (
+  target: Target.Target,
+  { path, timeout }: StatusOptions,
+  query: string
+): Effect.Effect<string, CommandFailure> =>
+  Effect.flatMap(getPage(target, { path, query, timeout, maxSize }), ({ status, statusText, text }) =>
+    status === 200
+      ? Effect.succeed(text)
+      : Effect.fail(notThePage(
+        status === 404 || status === 403
+          ? `The application has no page ${path}: it answers ${status} ${statusText}. php-fpm shows it by ` +
+            `pm.status_path = ${path} in the pool's configuration, an application of this package by ` +
+            `NodeFastCgiStatus.layer({ path: "${path}" }). Or give another --path.`
+          : `The application answers ${path} with ${status} ${statusText}.`
+      )))
+
+const notThePage = (message: string): CommandFailure => new CommandFailure({ code: ExitCode.Found, message })

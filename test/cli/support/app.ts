@@ -11,6 +11,7 @@ import * as NodeFastCgiListener from "../../../src/node/NodeFastCgiListener.ts"
 import * as FastCgiRequest from "../../../src/server/FastCgiRequest.ts"
 import * as FastCgiResponse from "../../../src/server/FastCgiResponse.ts"
 import * as FastCgiServer from "../../../src/server/FastCgiServer.ts"
+import * as FastCgiStatus from "../../../src/server/FastCgiStatus.ts"
 import { temporaryDirectory } from "../../support/webServers.ts"
 
 /** Where it listens, and what it has seen. */
@@ -42,7 +43,8 @@ export const start: Effect.Effect<App, never, Scope.Scope> = Effect.gen(function
         params.get("REMOTE_USER") === "me" ? FastCgiResponse.allow() : FastCgiResponse.deny()
       ))
   }).pipe(
-    Layer.provide(NodeFastCgiListener.layerUnix({ path: socket }))
+    Layer.provide(NodeFastCgiListener.layerUnix({ path: socket })),
+    Layer.provide(FastCgiStatus.layer({ path: "/own-status", pool: "tests" }))
   )
   yield* Effect.orDie(Layer.build(layer))
   return { directory, socket, aborted, requests: () => requests }
