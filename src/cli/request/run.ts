@@ -53,30 +53,42 @@ const shown = Effect.fnUntraced(function*(
   options: RequestOptions
 ): Effect.fn.Return<void, CommandFailure, FileSystem.FileSystem | Scope.Scope> {
   const write = options.output === undefined || options.output === "-"
-    ? Output.write
+    ? undefined
     : yield* fileWriter(options.output)
   let stderr = ""
+  // php-fpm ends no line.
+  let openLine = false
+  const endLine = Effect.suspend(() => {
+    if (!openLine) return Effect.void
+    openLine = false
+    return Output.writeError("\n")
+  })
+  const isTerminal = process.stdout.isTTY && process.stderr.isTTY
+  // On a terminal the body does not go on in a line of STDERR, and what is no text does not go there.
+  const toTerminal = (bytes: Uint8Array) =>
+    bytes.includes(0)
+      ? usage("The body is binary, and would garble the terminal: -o FILE writes it to a file, and | cat shows it.")
+      : Effect.andThen(isTerminal ? endLine : Effect.void, Output.write(bytes))
   const receiver: Receiver = {
     tap: options.verbose ? traced : undefined,
     raw: options.raw,
     onHead: (head) =>
       Effect.as(
-        options.include || options.head ? Output.write(headText(head)) : Effect.void,
+        options.include || options.head
+          ? Effect.andThen(isTerminal ? endLine : Effect.void, Output.write(headText(head)))
+          : Effect.void,
         !(options.fail && isBad(head, options))
       ),
-    onBody: write,
+    onBody: write ?? (process.stdout.isTTY ? toTerminal : Output.write),
     onStderr: (bytes) => {
       stderr = (stderr + Buffer.from(bytes).toString("latin1")).slice(-stderrKept)
       // With -v it is among the records.
-      return options.verbose ? Effect.void : Output.writeError(bytes)
+      if (options.verbose) return Effect.void
+      openLine = bytes.at(-1) !== 0x0a
+      return Output.writeError(bytes)
     }
   }
-  const outcome = yield* exchange(target, message, receiver).pipe(
-    Effect.ensuring(Effect.suspend(() =>
-      // php-fpm ends no line.
-      stderr === "" || stderr.endsWith("\n") || options.verbose ? Effect.void : Output.writeError("\n")
-    ))
-  )
+  const outcome = yield* Effect.ensuring(exchange(target, message, receiver), endLine)
   if (options.verbose) yield* Output.note(summary(target, outcome))
   if (outcome.head !== undefined && /Primary script unknown/.test(stderr)) {
     yield* Output.note(

@@ -37,10 +37,11 @@ export const start: Effect.Effect<PhpFpm, CommandFailure, Scope.Scope> = Effect.
   const child = yield* Effect.acquireRelease(
     Effect.sync(() =>
       // In a group of its own: at ctrl-C it is stopped when what it answers has been passed on, and not before.
-      ChildProcess.spawn(program, ["-F", "-O", ...(isRoot ? ["-R"] : []), "-p", folder, "-y", configuration], {
-        detached: true,
-        stdio: ["ignore", "ignore", "inherit"]
-      })
+      ChildProcess.spawn(
+        "sh",
+        ["-c", guard, "sh", program, "-F", "-O", ...(isRoot ? ["-R"] : []), "-p", folder, "-y", configuration],
+        { detached: true, stdio: ["pipe", "ignore", "inherit"] }
+      )
     ),
     stop
   )
@@ -72,6 +73,14 @@ export const start: Effect.Effect<PhpFpm, CommandFailure, Scope.Scope> = Effect.
 // -----------------------------------------------------------------------------
 
 const startDeadline = "10 seconds"
+
+// Runs a program, and stops it when standard input ends: also where this process is killed and can stop nothing.
+const guard = `exec 3<&0
+"$@" 3<&- </dev/null & program=$!
+(cat <&3 >/dev/null; kill -QUIT $program) 2>/dev/null & watcher=$!
+wait $program; code=$?
+kill $watcher 2>/dev/null
+exit $code`
 
 // How long it may take to end after SIGQUIT, which lets requests finish. Milliseconds.
 const stopDeadline = 3000
@@ -112,10 +121,12 @@ const find = (): string | undefined => {
 const stop = (child: ChildProcess.ChildProcess): Effect.Effect<void> =>
   Effect.callback((resume) => {
     if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return resume(Effect.void)
-    const timer = setTimeout(() => child.kill("SIGKILL"), stopDeadline)
+    const { pid } = child
+    // The group: php-fpm, its workers, and the shell.
+    const timer = setTimeout(() => process.kill(-pid, "SIGKILL"), stopDeadline)
     child.once("exit", () => {
       clearTimeout(timer)
       resume(Effect.void)
     })
-    child.kill("SIGQUIT")
+    child.stdin?.end()
   })
