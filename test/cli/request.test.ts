@@ -4,12 +4,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as PhpFpm from "../client/phpFpm.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as App from "./support/app.ts"
-import { command, run, start } from "./support/command.ts"
+import { command, program, start } from "./support/command.ts"
 
 interface Echo {
   readonly params: Readonly<Record<string, string>>
@@ -159,17 +160,24 @@ describe("effect-fastcgi request", () => {
       assert.strictEqual(yield* Queue.take(aborted), "/endless")
     })))
 
-  it.live("starts in less than half a second", () =>
+  it.live("starts in a few times what Node takes that does nothing, and shows its help", () =>
     Effect.gen(function*() {
-      yield* command("--help")
-      const started = performance.now()
       const { code, stdout } = yield* command("--help")
       assert.strictEqual(code, 0)
-      // It takes 0.1 seconds where nothing else is going on.
-      assert.isBelow(performance.now() - started, 2000)
-      for (const name of ["request", "ping", "values", "status", "conformance"]) assert.include(stdout, name)
-      const completions = yield* run(["--completions", "bash"])
+      for (const name of ["request", "ping", "values", "status", "dump", "bench", "serve", "conformance"]) {
+        assert.match(stdout, new RegExp(`^  ${name} +[A-Z]`, "m"))
+      }
+      const completions = yield* command("--completions", "bash")
       assert.include(completions.stdout, "request")
+      const timed = (args: ReadonlyArray<string>) => {
+        const started = performance.now()
+        ChildProcess.spawnSync(process.execPath, args)
+        return performance.now() - started
+      }
+      // The least of some, by turns, so that a machine that is busy slows both. Bundled it is 3 times, before it was 15.
+      const rounds = [1, 2, 3, 4].map(() => [timed(["-e", "0"]), timed([program(), "--help"])] as const)
+      const nothing = Math.min(...rounds.map(([nothing]) => nothing))
+      assert.isBelow(Math.min(...rounds.map(([, help]) => help)), 8 * nothing)
     }))
 
   describeWith(["php-fpm8.2"], "with php-fpm", (phpFpm) => {
