@@ -9,14 +9,16 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type * as Net from "node:net"
+import * as Tls from "node:tls"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
-import { duration, required } from "../settings/settings.ts"
+import { duration, flag, required, text } from "../settings/settings.ts"
 import { addressForms, parseAddress } from "./internal/address.ts"
 import { makePatient } from "./internal/fullBacklog.ts"
 import { errorCode, errorText, formatHost, formatPath } from "./internal/listenerError.ts"
 import { ReadingSocket } from "./internal/readingSocket.ts"
 import { pathProblem } from "./internal/socketPath.ts"
-import { fromSocket } from "./internal/socketTransport.ts"
+import { fromDuplex, fromSocket } from "./internal/socketTransport.ts"
+import { pem, tlsFiles } from "./internal/tlsFiles.ts"
 
 /**
  * Why there is no connection:
@@ -27,6 +29,7 @@ import { fromSocket } from "./internal/socketTransport.ts"
  * - `PermissionDenied`: the socket's mode, or its directory's, keeps this process out
  * - `Unreachable`: the network says that there is no way to the host
  * - `Timeout`: no answer within `connectTimeout`
+ * - `TlsFailed`: no TLS with the application: its certificate is not accepted, or it speaks none
  * - `InvalidPath`: the socket path is longer than the operating system takes, empty, or holds a NUL
  * - `Unknown`: anything else; see `cause`
  *
@@ -40,6 +43,7 @@ export type FastCgiConnectErrorReason =
   | { readonly _tag: "PermissionDenied" }
   | { readonly _tag: "Unreachable" }
   | { readonly _tag: "Timeout" }
+  | { readonly _tag: "TlsFailed" }
   | { readonly _tag: "InvalidPath" }
   | { readonly _tag: "Unknown" }
 
@@ -54,6 +58,23 @@ export class FastCgiConnectError extends Data.TaggedError("FastCgiConnectError")
   readonly message: string
   readonly cause?: unknown
 }> {}
+
+/**
+ * TLS to an application on another host, whose listener has `tls`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ConnectorTlsOptions {
+  /** The authorities, in PEM, one of which has to have signed the application's certificate. Default those of Node. */
+  readonly ca?: string | Uint8Array | undefined
+  /** The certificate of this end, in PEM, where the application asks for one. */
+  readonly cert?: string | Uint8Array | undefined
+  /** Its key in PEM, without a passphrase. */
+  readonly key?: string | Uint8Array | undefined
+  /** The name that the application's certificate has to be for. Default the host. */
+  readonly serverName?: string | undefined
+}
 
 /**
  * Where the application listens.
@@ -79,6 +100,8 @@ export type NodeFastCgiConnectorOptions =
   & {
     /** How long connecting may take. Default 10 seconds. */
     readonly connectTimeout?: Duration.Input | undefined
+    /** Default no TLS. `{}` is TLS without a certificate of this end. */
+    readonly tls?: ConnectorTlsOptions | undefined
   }
 
 /**
@@ -107,6 +130,7 @@ export const connect = (
   options: NodeFastCgiConnectorOptions
 ): Effect.Effect<FastCgiTransport, FastCgiConnectError, Scope.Scope> => {
   const isPath = "path" in options
+  const { tls } = options
   const name = isPath ? formatPath(options.path) : `${formatHost(options.host ?? "127.0.0.1")}:${options.port}`
   const timeout = Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
   const timedOut = () =>
@@ -131,17 +155,29 @@ export const connect = (
   const attempt = Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const scope = yield* Effect.scope
-      const socket = yield* Effect.try({
-        try: () =>
-          isPath
-            ? new ReadingSocket().connect({ path: options.path })
-            : new ReadingSocket().connect({ host: options.host ?? "127.0.0.1", port: options.port }),
-        catch: (cause) => connectError(name, isPath, cause)
+      const to: { path: string } | { host: string; port: number } = isPath
+        ? { path: options.path }
+        : { host: options.host ?? "127.0.0.1", port: options.port }
+      const { socket, transport } = yield* Effect.try({
+        // The transport is made before it is connected: what the application sends at once is not lost.
+        try: () => {
+          if (tls === undefined) {
+            const socket = new ReadingSocket().connect(to)
+            return { socket, transport: fromSocket(socket) }
+          }
+          const secure: Tls.ConnectionOptions & { readonly allowHalfOpen: true } = {
+            ...secureOptions(tls),
+            ...to,
+            allowHalfOpen: true
+          }
+          const socket = Tls.connect(secure)
+          socket.setNoDelay(true)
+          return { socket, transport: fromDuplex(socket, socket) }
+        },
+        catch: (cause) => connectError(name, isPath, tls !== undefined, cause)
       })
-      // Before it is connected: what the application sends at once is not lost.
-      const transport = fromSocket(socket)
       const close = Effect.sync(() => socket.destroy())
-      yield* restore(connected(socket, name, isPath)).pipe(Effect.onError(() => close))
+      yield* restore(connected(socket, name, isPath, tls !== undefined)).pipe(Effect.onError(() => close))
       yield* Scope.addFinalizer(scope, close)
       return transport
     })
@@ -161,18 +197,26 @@ export const connect = (
 
 /**
  * Where the application listens, from settings of the environment: `FASTCGI_UPSTREAM`, which has to be there, a UNIX socket
- * path, `HOST:PORT`, `:PORT` or `PORT`, and `FASTCGI_UPSTREAM_CONNECT_TIMEOUT` for `connectTimeout`. See
- * `FastCgiHttpClient.layerConfig`.
+ * path, `HOST:PORT`, `:PORT` or `PORT`, and `FASTCGI_UPSTREAM_CONNECT_TIMEOUT` for `connectTimeout`. `FASTCGI_UPSTREAM_TLS` is
+ * whether there is TLS; `FASTCGI_UPSTREAM_TLS_CA`, `_CERT` and `_KEY`, files in PEM, and `FASTCGI_UPSTREAM_TLS_SERVER_NAME` turn it
+ * on as well. See `FastCgiHttpClient.layerConfig`.
  *
  * @category configuration
  * @since 0.1.0
  */
 export const config: Config.Config<NodeFastCgiConnectorOptions> = Config.map(
   Config.all([
-    required("FASTCGI_UPSTREAM", addressForms, parseAddress),
-    duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT")
+    duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT"),
+    flag("FASTCGI_UPSTREAM_TLS"),
+    tlsFiles("FASTCGI_UPSTREAM_TLS"),
+    text("FASTCGI_UPSTREAM_TLS_SERVER_NAME"),
+    required("FASTCGI_UPSTREAM", addressForms, parseAddress)
   ]),
-  ([to, connectTimeout]) => ({ ...to, connectTimeout })
+  ([connectTimeout, secure, files, serverName, to]) => {
+    const tls = { ...files, serverName }
+    const isSecure = secure ?? Object.values(tls).some((value) => value !== undefined)
+    return { ...to, connectTimeout, ...isSecure ? { tls } : undefined }
+  }
 )
 
 // -----------------------------------------------------------------------------
@@ -182,15 +226,26 @@ export const config: Config.Config<NodeFastCgiConnectorOptions> = Config.map(
 const connected = (
   socket: Net.Socket,
   name: string,
-  isPath: boolean
+  isPath: boolean,
+  isSecure: boolean
 ): Effect.Effect<void, FastCgiConnectError> =>
   Effect.callback((resume) => {
     // Stays for good: an error after this wait, or after it was given up, must not become an uncaught exception.
-    socket.on("error", (cause) => resume(Effect.suspend(() => Effect.fail(connectError(name, isPath, cause)))))
-    socket.on("connect", () => resume(Effect.void))
+    socket.on(
+      "error",
+      (cause) => resume(Effect.suspend(() => Effect.fail(connectError(name, isPath, isSecure, cause))))
+    )
+    socket.on(isSecure ? "secureConnect" : "connect", () => resume(Effect.void))
   })
 
-const connectError = (name: string, isPath: boolean, cause: unknown): FastCgiConnectError => {
+const secureOptions = ({ ca, cert, key, serverName }: ConnectorTlsOptions): Tls.ConnectionOptions => ({
+  ...ca === undefined ? undefined : { ca: pem(ca) },
+  ...cert === undefined ? undefined : { cert: pem(cert) },
+  ...key === undefined ? undefined : { key: pem(key) },
+  ...serverName === undefined ? undefined : { servername: serverName }
+})
+
+const connectError = (name: string, isPath: boolean, isSecure: boolean, cause: unknown): FastCgiConnectError => {
   const error = (tag: FastCgiConnectErrorReason["_tag"], why: string) =>
     new FastCgiConnectError({ reason: { _tag: tag }, message: `Cannot connect to ${name}: ${why}`, cause })
   switch (errorCode(cause)) {
@@ -229,6 +284,11 @@ const connectError = (name: string, isPath: boolean, cause: unknown): FastCgiCon
     case "ETIMEDOUT":
       return error("Timeout", "no answer. Check the address and the firewall.")
     default:
-      return error("Unknown", `${errorText(cause)}.`)
+      return isSecure
+        ? error(
+          "TlsFailed",
+          `${errorText(cause)}. Check the certificates of both ends, and whether the listener has tls.`
+        )
+        : error("Unknown", `${errorText(cause)}.`)
   }
 }

@@ -6,6 +6,7 @@
  */
 import * as Arr from "effect/Array"
 import * as Config from "effect/Config"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
@@ -16,8 +17,8 @@ import * as FastCgiAccess from "../server/FastCgiAccess.ts"
 import * as FastCgiLimits from "../server/FastCgiLimits.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
 import { isSetToNothing, limits, warnOfUnknown } from "../server/internal/settings.ts"
-import { setting } from "../settings/settings.ts"
-import { acceptor } from "./internal/acceptor.ts"
+import { setting, settingError } from "../settings/settings.ts"
+import { acceptor, type AcceptorOptions } from "./internal/acceptor.ts"
 import { asAccountName } from "./internal/accounts.ts"
 import { listenForms, parseListenAddress } from "./internal/address.ts"
 import { cgiProcess } from "./internal/cgiProcess.ts"
@@ -26,9 +27,49 @@ import { bindInet } from "./internal/inetSocket.ts"
 import { bindFd } from "./internal/inheritedSocket.ts"
 import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
 import { systemdSockets } from "./internal/systemdSockets.ts"
+import { tlsFiles } from "./internal/tlsFiles.ts"
 import { bindUnix } from "./internal/unixSocket.ts"
 import { onFd, onPath, onPort } from "./internal/workers/messages.ts"
 import { workerEnd } from "./internal/workers/workerEnd.ts"
+
+/**
+ * TLS on a listener (RFC 8446), for a web server on another host. HAProxy can (`server … ssl`), and `NodeFastCgiConnector`; no
+ * other web server speaks FastCGI over TLS.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface TlsOptions {
+  /** The certificate, with those between it and its authority, in PEM. */
+  readonly cert: string | Uint8Array
+  /** Its key in PEM, without a passphrase. */
+  readonly key: string | Uint8Array
+  /**
+   * The authorities, in PEM, one of which has to have signed the certificate that a peer has to present: mutual TLS. Left out,
+   * peers present none, and `allow` alone says who may connect.
+   */
+  readonly ca?: string | Uint8Array | undefined
+}
+
+/**
+ * What stands before FastCGI on each connection, in this order.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FrontOptions {
+  /**
+   * Who begins a connection with a header of the PROXY protocol, version 1 or 2, as HAProxy does with `send-proxy` and
+   * `send-proxy-v2`: addresses and networks, or `true` for whoever may connect, which over TCP takes a list of those (`allow`).
+   * `peer` is the address in the header then. Who is to send one and does not is refused; a header of somebody else's is forged,
+   * and refused as well. Default nobody.
+   */
+  readonly proxyProtocol?: true | ReadonlyArray<string> | undefined
+  /** The certificate of this end, and whose certificates are asked for. Default no TLS. */
+  readonly tls?: TlsOptions | undefined
+  /** How long both may take: see `FastCgiLimits.listener`. Default 10 seconds. */
+  readonly handshakeTimeout?: Duration.Input | undefined
+}
 
 /**
  * A listening socket that the process was started with.
@@ -36,7 +77,7 @@ import { workerEnd } from "./internal/workers/workerEnd.ts"
  * @category options
  * @since 0.1.0
  */
-export interface FdOptions {
+export interface FdOptions extends FrontOptions {
   /** The file descriptor. Default 0, where a web server puts the socket (SPEC 2.2). */
   readonly fd?: number | undefined
   /**
@@ -84,7 +125,7 @@ export interface SocketOwner {
  * @category options
  * @since 0.1.0
  */
-export interface UnixOptions {
+export interface UnixOptions extends FrontOptions {
   /**
    * The path, of at most 107 bytes (103 on macOS and the BSDs). On Linux a path that begins with "\0" is a name in the
    * abstract namespace, to which mode, owner and unlink do not apply.
@@ -113,7 +154,7 @@ export interface UnixOptions {
  * @category options
  * @since 0.1.0
  */
-export interface TcpOptions {
+export interface TcpOptions extends FrontOptions {
   /**
    * An address of this host or a name for one. Default "127.0.0.1": whoever can connect can set every variable that the
    * application trusts its web server with, so open it no further than to the web server.
@@ -144,7 +185,7 @@ export interface TcpOptions {
  * @category options
  * @since 0.1.0
  */
-export interface SystemdOptions {
+export interface SystemdOptions extends FrontOptions {
   /**
    * Which of them: all (`true`), or those with this name, `FileDescriptorName=` of the socket unit. Several are listened
    * on as one.
@@ -350,6 +391,10 @@ export const layerSystemd = (
  * | `FASTCGI_SOCKET_GROUP` | their group                                                                                  |
  * | `FASTCGI_BACKLOG`     | a whole number                                                                                |
  * | `FASTCGI_ALLOW`       | who may connect over TCP: addresses and networks, with commas between                         |
+ * | `FASTCGI_PROXY_PROTOCOL` | who sends PROXY headers: addresses and networks with commas between, or `yes` for whoever may connect |
+ * | `FASTCGI_TLS_CERT`, `FASTCGI_TLS_KEY` | files with the certificate and its key, in PEM                               |
+ * | `FASTCGI_TLS_CA`      | a file with the authorities of the certificates that peers have to present                    |
+ * | `FASTCGI_HANDSHAKE_TIMEOUT` | a duration, such as `10 seconds`                                                        |
  *
  * Logs a warning for each variable that begins with `FASTCGI_` and is no setting of this package.
  *
@@ -373,17 +418,40 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
     allow: setting("FASTCGI_ALLOW", "addresses and networks, with commas between", (text) => {
       const list = text.split(",").map((entry) => entry.trim())
       return Result.isSuccess(FastCgiAccess.fromEntries(list)) ? list : undefined
-    })
+    }),
+    proxyProtocol: setting(
+      "FASTCGI_PROXY_PROTOCOL",
+      "addresses and networks, with commas between, or yes",
+      (text): true | ReadonlyArray<string> | undefined => {
+        if (text === "yes") return true
+        const list = text.split(",").map((entry) => entry.trim())
+        return Result.isSuccess(FastCgiAccess.fromEntries(list)) ? list : undefined
+      }
+    ),
+    tls: tlsFiles("FASTCGI_TLS")
   }),
-  Effect.fnUntraced(function*({ allow, group, limits: { backlog }, listen, mode, user }) {
-    yield* warnOfUnknown
-    // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
-    const owner = user === undefined && group === undefined ? undefined : { user, group }
-    const more = { backlog, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
-    return (listen ?? [{ fd: 0 }]).map((options): NodeFastCgiListenerOptions =>
-      options.path === undefined ? { ...options, ...more } : { ...options, backlog, mode, owner }
-    )
-  })
+  Effect.fnUntraced(
+    function*({ allow, group, limits: { backlog, handshakeTimeout }, listen, mode, proxyProtocol, tls, user }) {
+      yield* warnOfUnknown
+      // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
+      const owner = user === undefined && group === undefined ? undefined : { user, group }
+      const { ca, cert, key } = tls
+      if ((cert === undefined) !== (key === undefined) || (ca !== undefined && cert === undefined)) {
+        const message = "FASTCGI_TLS_CERT and FASTCGI_TLS_KEY go together, and FASTCGI_TLS_CA goes with them"
+        return yield* Effect.fail(settingError(message))
+      }
+      const front = {
+        backlog,
+        handshakeTimeout,
+        proxyProtocol,
+        tls: cert === undefined || key === undefined ? undefined : { ca, cert, key }
+      }
+      const more = { ...front, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
+      return (listen ?? [{ fd: 0 }]).map((options): NodeFastCgiListenerOptions =>
+        options.path === undefined ? { ...options, ...more } : { ...options, ...front, mode, owner }
+      )
+    }
+  )
 )
 
 /**
@@ -404,9 +472,14 @@ export const layerConfig = (
 const makeOne = (
   options: NodeFastCgiListenerOptions
 ): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> => {
-  const backlog = options.backlog ?? FastCgiLimits.listener.backlog.default
-  // On a UNIX socket it lets everybody in, but it is looked at there as well.
-  const allow = "allow" in options ? options.allow : undefined
+  const { backlog = FastCgiLimits.listener.backlog.default, handshakeTimeout, proxyProtocol, tls } = options
+  // On a UNIX socket a list lets everybody in, but it is looked at there as well.
+  const front = {
+    allow: "allow" in options ? options.allow : undefined,
+    proxyProtocol,
+    tls,
+    handshakeTimeout
+  }
   const worker = workerEnd()
   if ("path" in options && options.path !== undefined) {
     const { mode, owner, path, unlink = true } = options
@@ -420,7 +493,7 @@ const makeOne = (
           : isClusterWorker() && !path.startsWith("\0")
           ? bindInCluster(server, unix)
           : bindUnix(server, unix),
-      allow
+      { ...front, isUnix: true }
     )
   }
   if ("port" in options && options.port !== undefined) {
@@ -430,12 +503,12 @@ const makeOne = (
       `${formatHost(host)}:${port}`,
       backlog,
       (server) => worker === undefined ? bindInet(server, inet) : worker.bind(server, onPort(inet), backlog),
-      allow
+      front
     )
   }
-  if ("systemd" in options && options.systemd !== undefined) return makeSystemd(options.systemd, backlog, allow)
+  if ("systemd" in options && options.systemd !== undefined) return makeSystemd(options.systemd, backlog, front)
   const fd = "fd" in options ? options.fd ?? 0 : 0
-  const listening = acceptor(`file descriptor ${fd}`, backlog, bindInherited(fd, backlog), allow)
+  const listening = acceptor(`file descriptor ${fd}`, backlog, bindInherited(fd, backlog), front)
   if (worker !== undefined) return listening
   if (fd !== 0 || ("cgi" in options && options.cgi === false) || !CgiProgram.isCgi(process.env)) return listening
   return Effect.catchReason(listening, "FastCgiListenerError", "NotASocket", () => cgiProcess)
@@ -444,7 +517,7 @@ const makeOne = (
 const makeSystemd = Effect.fnUntraced(function*(
   which: true | string,
   backlog: number,
-  allow: ReadonlyArray<string> | undefined
+  front: AcceptorOptions
 ): Effect.fn.Return<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> {
   const name = which === true ? undefined : which
   const worker = workerEnd()
@@ -454,7 +527,7 @@ const makeSystemd = Effect.fnUntraced(function*(
       `the socket "${name}" of systemd (file descriptor ${fd})`,
       backlog,
       bindInherited(fd, backlog),
-      allow
+      front
     ))
   return isNonEmpty(listeners) && listeners.length > 1 ? merge(listeners) : listeners[0]!
 })

@@ -275,6 +275,17 @@ export const listener = {
     unbounded: false,
     beyond: "the operating system lets a connection wait, or refuses it",
     counted: false
+  },
+  /**
+   * How long a peer may take for what comes in front of FastCGI where that is asked for: the header of the PROXY protocol and the
+   * handshake of TLS. Default 10 seconds.
+   */
+  handshakeTimeout: {
+    unit: "duration",
+    default: "10 seconds",
+    unbounded: false,
+    beyond: "a connection that has not begun with its PROXY header and its TLS handshake is closed",
+    counted: false
   }
 } as const satisfies Readonly<Record<string, FastCgiLimitDefinition>>
 

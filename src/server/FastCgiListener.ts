@@ -28,6 +28,7 @@ import * as FastCgiTransport from "../connection/FastCgiTransport.ts"
  * - `NoSuchOwner`: there is no user or group of the name that the socket shall belong to
  * - `AddressNotAvailable`: the address is not one of this host, or does not parse
  * - `InvalidAccessList`: the list of who may connect does not parse, and so nobody may
+ * - `InvalidCertificate`: the certificate, its key or the authorities of TLS cannot be used
  * - `Unknown`: anything else; see `cause`
  *
  * @category errors
@@ -42,6 +43,7 @@ export type FastCgiListenerErrorReason =
   | { readonly _tag: "NoSuchOwner" }
   | { readonly _tag: "AddressNotAvailable" }
   | { readonly _tag: "InvalidAccessList" }
+  | { readonly _tag: "InvalidCertificate" }
   | { readonly _tag: "Unknown" }
 
 /**

@@ -34,8 +34,8 @@ export const required = <A>(
       ? Effect.fail(settingError(`${name} is not set: expected ${expected}`))
       : Effect.succeed(value))
 
-// Whoever reads it has set a variable, and wants to know which; where it was read tells them nothing.
-const settingError = (message: string): Config.ConfigError => {
+/** Whoever reads it has set a variable, and wants to know which; where it was read tells them nothing. */
+export const settingError = (message: string): Config.ConfigError => {
   const cause = new ConfigProvider.SourceError({ message })
   cause.toString = () => message
   return new Config.ConfigError(cause)
@@ -65,6 +65,11 @@ export const upstreamSettings = [
   "FASTCGI_UPSTREAM_SCRIPT_FILENAME",
   "FASTCGI_UPSTREAM_SCRIPT_NAME",
   "FASTCGI_UPSTREAM_SERVER_NAME",
+  "FASTCGI_UPSTREAM_TLS",
+  "FASTCGI_UPSTREAM_TLS_CA",
+  "FASTCGI_UPSTREAM_TLS_CERT",
+  "FASTCGI_UPSTREAM_TLS_KEY",
+  "FASTCGI_UPSTREAM_TLS_SERVER_NAME",
   "FASTCGI_UPSTREAM_UPGRADE",
   "FASTCGI_UPSTREAM_WAIT_TIMEOUT"
 ] as const

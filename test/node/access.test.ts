@@ -194,7 +194,7 @@ describe("refused connections", () => {
         const listener = yield* acceptor("the test's port", 511, (created) => {
           server = created
           return bindInet(created, { host: "127.0.0.1", port: 0, ipv6Only: false, backlog: 511 })
-        }, ["127.0.0.2"])
+        }, { allow: ["127.0.0.2"] })
         yield* Effect.forkScoped(listener.run(hello))
         const resources = process.getActiveResourcesInfo().length
         const results = yield* Effect.forEach(
@@ -320,7 +320,7 @@ describe("a listener that other hosts can reach", () => {
       acceptor("the test's port", 511, (server) =>
         Effect.as(bindInet(server, { host: "127.0.0.1", port: 0, ipv6Only: false, backlog: 511 }), {
           address: NetAddress.inetAddressFromIpStringUnsafe(address, 9000)
-        }), allow)
+        }), { allow })
     ))
 
   it.live.each(["0.0.0.0", "::", "192.0.2.1", "10.0.0.1", "2001:db8::1"])(

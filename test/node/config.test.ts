@@ -32,6 +32,17 @@ describe("NodeFastCgiListener.config", () => {
       [{ FASTCGI_LISTEN: "0.0.0.0:9000", FASTCGI_ALLOW: "192.0.2.1, 10.0.0.0/8" }, [
         { host: "0.0.0.0", port: 9000, allow: ["192.0.2.1", "10.0.0.0/8"] }
       ]],
+      [{ FASTCGI_LISTEN: "9000", FASTCGI_PROXY_PROTOCOL: "10.0.0.0/8", FASTCGI_HANDSHAKE_TIMEOUT: "2 seconds" }, [
+        {
+          port: 9000,
+          handshakeTimeout: { _id: "Duration", _tag: "Millis", millis: 2000 },
+          proxyProtocol: ["10.0.0.0/8"]
+        }
+      ]],
+      [{ FASTCGI_LISTEN: "/run/a.sock", FASTCGI_PROXY_PROTOCOL: "yes" }, [{
+        path: "/run/a.sock",
+        proxyProtocol: true
+      }]],
       [{ FASTCGI_LISTEN: "fd:3" }, [{ fd: 3 }]],
       [{ FASTCGI_LISTEN: "systemd" }, [{ systemd: true }]],
       [{ FASTCGI_LISTEN: "systemd:web, :9000" }, [{ systemd: "web" }, { port: 9000 }]]
@@ -54,7 +65,10 @@ describe("NodeFastCgiListener.config", () => {
       { FASTCGI_SOCKET_USER: "a:b" },
       { FASTCGI_SOCKET_GROUP: "-g" },
       { FASTCGI_SOCKET_MODE: "888" },
-      { FASTCGI_BACKLOG: "0" }
+      { FASTCGI_BACKLOG: "0" },
+      { FASTCGI_PROXY_PROTOCOL: "everybody" },
+      { FASTCGI_HANDSHAKE_TIMEOUT: "never" },
+      { FASTCGI_TLS_CERT: "/nowhere/app.crt" }
     ]
   ) {
     it.effect(`fails for ${JSON.stringify(env)}, and names the setting`, () =>

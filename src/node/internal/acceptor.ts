@@ -12,6 +12,7 @@ import { acceptFailures } from "../../server/FastCgiMetrics.ts"
 import { LimitedLog } from "../../server/internal/limitedLog.ts"
 import { accessLists, peerOf, refuse, warnOfAccess } from "./access.ts"
 import { watchDescriptors } from "./descriptors.ts"
+import { type EntranceOptions, makeEntrance } from "./entrance.ts"
 import { listenerError } from "./listenerError.ts"
 import { acceptReadingSockets } from "./readingSocket.ts"
 import { fromSocket } from "./socketTransport.ts"
@@ -50,6 +51,13 @@ export const listen = (
     }
   })
 
+/** Who may connect, and what stands before FastCGI. */
+export interface AcceptorOptions extends EntranceOptions {
+  readonly allow?: ReadonlyArray<string> | undefined
+  /** Whether it is a UNIX socket, as far as that is known before it is bound. Default false. */
+  readonly isUnix?: boolean | undefined
+}
+
 /**
  * Binds a server by `bind`, and accepts until the scope is closed. `name` is what log messages call the listener, and
  * `backlog` what the server listens with. Over TCP the peers in `allow` may connect, by default all; where
@@ -59,12 +67,13 @@ export const acceptor = Effect.fnUntraced(function*(
   name: string,
   backlog: number,
   bind: (server: Net.Server) => Effect.Effect<Bound, FastCgiListenerError>,
-  allow?: ReadonlyArray<string> | undefined
+  { allow, isUnix = false, ...front }: AcceptorOptions = {}
 ): Effect.fn.Return<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> {
   const context = yield* Effect.context<never>()
   // Before the server listens: when a list does not parse, nobody has got in meanwhile.
   const lists = yield* accessLists(name, allow)
   const admits = lists.length === 0 ? undefined : yield* FastCgiAccess.guard(lists, name)
+  const entrance = yield* makeEntrance(name, front, isUnix, lists.length > 0)
   // A peer that half-closes after its request still gets an answer.
   const server = new Net.Server({ allowHalfOpen: true })
 
@@ -102,7 +111,11 @@ export const acceptor = Effect.fnUntraced(function*(
       refuse(socket)
       return
     }
-    const transport = fromSocket(socket, { watchesPeer: true })
+    if (entrance === undefined) enter(fromSocket(socket, { watchesPeer: true }))
+    else entrance.admit(socket, enter)
+  })
+
+  const enter = (transport: FastCgiTransport) => {
     if (accept !== undefined) {
       accept(transport)
       return
@@ -112,7 +125,7 @@ export const acceptor = Effect.fnUntraced(function*(
       onDrain: () => {},
       onClose: () => held.delete(transport)
     })
-  })
+  }
 
   let unlinked = false
   const unlink = (bound: Bound) => {
@@ -132,7 +145,8 @@ export const acceptor = Effect.fnUntraced(function*(
       Effect.onError(() => Effect.sync(() => server.close())),
       Effect.tap(() =>
         Effect.sync(() => {
-          acceptReadingSockets(server)
+          // What stands before FastCGI is read by Node's streams.
+          if (entrance === undefined) acceptReadingSockets(server)
           server.on("error", (cause) =>
             failed("accept", `A connection could not be accepted on ${name}: ${cause.message}`))
         })
@@ -142,6 +156,7 @@ export const acceptor = Effect.fnUntraced(function*(
       Effect.sync(() => {
         descriptors.stop()
         close(bound)
+        entrance?.close()
         for (const transport of held) transport.destroyUnsafe()
       })
   )

@@ -1,15 +1,17 @@
 /**
  * Addresses as people type them, in settings and on the command line.
  */
-import type { NodeFastCgiConnectorOptions } from "../NodeFastCgiConnector.ts"
 import type { NodeFastCgiListenerOptions } from "../NodeFastCgiListener.ts"
 
 /** The forms that `parseAddress` takes, for a sentence. */
 export const addressForms =
   "a UNIX socket path (/run/app.sock, ./app.sock, unix:app.sock), HOST:PORT, [::1]:PORT, :PORT, PORT or fcgi://HOST:PORT"
 
+/** A UNIX socket or a port. */
+export type Place = { readonly path: string } | { readonly host?: string | undefined; readonly port: number }
+
 /** Where to connect to, or `undefined` when the text is no address. */
-export const parseAddress = (text: string): NodeFastCgiConnectorOptions | undefined => {
+export const parseAddress = (text: string): Place | undefined => {
   const rest = scheme.exec(text)?.[1]
   // fcgi:///run/app.sock has no host, and no address has a path behind one.
   if (rest?.startsWith("/") === true) return { path: rest }
@@ -68,7 +70,7 @@ export const parseListenAddress = (text: string): NodeFastCgiListenerOptions | u
 
 const scheme = /^(?:fcgi|fastcgi|tcp):\/\/([^?#]+?)\/?$/
 
-const parsePort = (text: string): NodeFastCgiConnectorOptions | undefined => {
+const parsePort = (text: string): Place | undefined => {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:]*):)?(\d{1,5})$/.exec(text)
   if (match === null) return undefined
   const port = Number(match[2])

@@ -28,14 +28,14 @@ export const maxUnpulled = 64 * 1024
  *
  * With `watchesPeer`, for the end of a server, a peer that has closed both directions is noticed within a second or two
  * although what it has sent is not read, and then is lost: a reset on any socket, a plain close on UNIX sockets, and over TCP
- * where both ends are on one Linux host.
+ * where both ends are on one Linux host. `addressed` has the address of the other end where the socket's is that of a proxy.
  */
 export const fromSocket = (
   socket: Net.Socket,
-  options?: { readonly watchesPeer?: boolean | undefined }
+  options?: { readonly watchesPeer?: boolean | undefined; readonly addressed?: Addressed | undefined }
 ): FastCgiTransport => {
   socket.setNoDelay(true)
-  return new SocketTransport(socket, socket, socket, options?.watchesPeer === true)
+  return new SocketTransport(socket, socket, options?.addressed ?? socket, options?.watchesPeer === true)
 }
 
 /**
@@ -53,7 +53,10 @@ type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
 type Pulled = Effect.Effect<Chunks, FastCgiPullError>
 
 /** Whoever knows the other end's address. */
-type Addressed = Pick<Net.Socket, "remoteAddress" | "remotePort">
+export interface Addressed {
+  readonly remoteAddress?: string | undefined
+  readonly remotePort?: number | undefined
+}
 
 const nothing = new Uint8Array(0)
 
