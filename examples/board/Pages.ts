@@ -159,6 +159,8 @@ export interface BoardPage {
   readonly notes: ReadonlyArray<Note>
   readonly files: ReadonlyArray<BoardFile>
   readonly about: About
+  /** Where the page says that somebody writes, and hears it of others, where that can be. */
+  readonly writing: string | undefined
   /** What was sent and why it was refused. */
   readonly refused?: { readonly author: string; readonly text: string; readonly because: string } | undefined
   /** What was deleted a moment ago and can be restored. */
@@ -184,6 +186,11 @@ ${alert(options.refused?.because)}
 <label>Note <textarea name="text" maxlength="2000" required aria-keyshortcuts="Control+Enter">${"\n"}${options.refused?.text}</textarea></label>
 <div class="row"><button type="submit">Post</button><span class="hint" id="shortcut" hidden>or <kbd>Ctrl</kbd> <kbd>Enter</kbd> in the note</span></div>
 </form>
+${
+      options.writing === undefined
+        ? undefined
+        : html`<p class="writing" id="writing" data-path="${options.writing}" hidden></p>`
+    }
 </div>
 <h2 id="notes-title" tabindex="-1">Notes</h2>
 <p class="hint">Notes live in the memory of the server and files in a temporary folder: when it stops, they are gone.</p>

@@ -18,6 +18,7 @@ import { about } from "./About.ts"
 import { Board, type BoardEvent, NewNote, NotFound } from "./Board.ts"
 import * as Pages from "./Pages.ts"
 import { Records } from "./Records.ts"
+import * as Writing from "./Writing.ts"
 
 const seeOther = (location: string) => HttpServerResponse.redirect(location, { status: 303 })
 
@@ -43,8 +44,14 @@ const restorable = (board: Board["Service"], deleted: string | undefined) => {
 const notes = HttpRouter.use(Effect.fnUntraced(function*(router) {
   const board = yield* Board
 
-  const page = Effect.fnUntraced(function*(options: Omit<Pages.BoardPage, "notes" | "files" | "about">) {
-    return Pages.board({ ...options, notes: yield* board.notes, files: yield* board.files, about: yield* about })
+  const page = Effect.fnUntraced(function*(options: Omit<Pages.BoardPage, "notes" | "files" | "about" | "writing">) {
+    return Pages.board({
+      ...options,
+      notes: yield* board.notes,
+      files: yield* board.files,
+      about: yield* about,
+      writing: (yield* Writing.available) ? Writing.path : undefined
+    })
   })
 
   yield* router.add(
@@ -306,4 +313,4 @@ const refuseForeignPosts = HttpRouter.middleware(
   { global: true }
 )
 
-export const layer = Layer.mergeAll(notes, files, live, records, broken, errorPages, refuseForeignPosts)
+export const layer = Layer.mergeAll(notes, files, live, Writing.layer, records, broken, errorPages, refuseForeignPosts)

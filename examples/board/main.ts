@@ -6,7 +6,13 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import type { FastCgiListener } from "effect-fastcgi"
 import { FastCgiGateway } from "effect-fastcgi/client"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
-import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiListener, NodeFastCgiRuntime } from "effect-fastcgi/node"
+import {
+  NodeFastCgi,
+  NodeFastCgiConnector,
+  NodeFastCgiListener,
+  NodeFastCgiRuntime,
+  NodeFastCgiWebSocket
+} from "effect-fastcgi/node"
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -60,6 +66,7 @@ const main = Effect.fnUntraced(function*({ host, mode, port }: CommandLine.Start
  */
 const recorded = (path: string) =>
   FastCgiHttpServer.layerServer().pipe(
+    Layer.provide(NodeFastCgiWebSocket.layer({ webSocketOrigins: "same" })),
     Layer.provide(Records.layerListener),
     Layer.provide(NodeFastCgiListener.layerUnix({ path })),
     Layer.provideMerge(Records.layer),

@@ -253,3 +253,56 @@ if (picture?.dataset.rest) {
     // The link that stands there instead stays.
     .catch(() => {})
 }
+
+// Who else is writing. The server puts the place there where what stands in front of it carries WebSockets.
+
+const writing = byId("writing")
+if (writing) {
+  const author = byId("write").elements.author
+  const note = byId("write").elements.text
+  const others = new Map()
+  const pause = 4000
+  let socket
+  let opened = false
+  let told = false
+  let idle
+
+  const show = () => {
+    const names = Array.from(others.values(), (name) => name || "Somebody")
+    writing.hidden = names.length === 0
+    writing.textContent = names.length === 1 ? `${names[0]} is writing …` : `${names.join(", ")} are writing …`
+  }
+  const tell = (now) => {
+    clearTimeout(idle)
+    if (now) idle = setTimeout(() => tell(false), pause)
+    if (now === told || socket?.readyState !== WebSocket.OPEN) return
+    told = now
+    socket.send(JSON.stringify({ author: author.value.trim(), writing: now }))
+  }
+  const connect = () => {
+    const url = new URL(writing.dataset.path, location.href)
+    url.protocol = url.protocol.replace("http", "ws")
+    socket = new WebSocket(url)
+    socket.addEventListener("open", () => {
+      opened = true
+    })
+    socket.addEventListener("message", ({ data }) => {
+      const event = JSON.parse(data)
+      if (event.writing) others.set(event.page, event.author)
+      else others.delete(event.page)
+      show()
+    })
+    socket.addEventListener("close", () => {
+      told = false
+      others.clear()
+      show()
+    })
+  }
+  connect()
+  // The line of events says when the server is there again. What was never opened is not carried here.
+  on("snapshot", () => opened && socket.readyState === WebSocket.CLOSED && connect())
+
+  note.addEventListener("input", () => tell(note.value !== ""))
+  byId("write").addEventListener("submit", () => tell(false))
+  addEventListener("pagehide", () => socket.close())
+}
