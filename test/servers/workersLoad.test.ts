@@ -50,9 +50,13 @@ const start = (server: Server, options: { readonly workers?: object; readonly ki
 
 const count = (text: string, pattern: RegExp) => text.match(pattern)?.length ?? 0
 
-/** What must hold of every run: each request has run once. */
-const repeated = (application: Application.Application) =>
-  application.begun().length - new Set(application.begun()).size
+/**
+ * POSTs that have been begun more than once. nginx repeats a GET by itself when the connection that it had kept for it breaks.
+ */
+const repeated = (application: Application.Application) => {
+  const posts = application.begun().filter((id) => id.startsWith("POST-"))
+  return posts.length - new Set(posts).size
+}
 
 describe.each(["nginx", "haproxy"] as const)("four workers behind %s", (server) => {
   it.live("lose no request while they are reloaded again and again", () =>
@@ -90,7 +94,7 @@ describe.each(["nginx", "haproxy"] as const)("four workers behind %s", (server) 
   )
 
   it.live.skipIf(!full && server === "nginx")(
-    "lose only what it was running when one is killed, and repeat none",
+    "lose only what it was running when one is killed, and repeat no POST",
     () =>
       Effect.gen(function*() {
         const { application, load, supervisor } = yield* start(server, { kills: true })

@@ -56,7 +56,7 @@ export const startClients = (
       const method = methods !== "both" ? methods : requests % 2 === 0 ? "POST" : "GET"
       const body = method === "POST" ? `a body of request ${requests}` : ""
       const began = performance.now()
-      ask({ agent, port, method, body, delay, id: `${++requests}` }, (complaint) => {
+      ask({ agent, port, method, body, delay, id: `${method}-${++requests}` }, (complaint) => {
         longest = Math.max(longest, performance.now() - began)
         if (complaint === undefined) good++
         else {
