@@ -5,6 +5,9 @@
  *
  *     npm run bench:memory -- --rounds 40
  *     npm run bench:memory -- --only "handler, one"
+ *
+ * The last line is a fixed piece of work without the library (harness/calibration.ts). `--json` prints all of it as JSON, for
+ * test/project/speed.test.ts.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import {
@@ -28,13 +31,15 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { parseArgs } from "node:util"
+import { work } from "./harness/calibration.ts"
 import { nginxParams } from "./harness/nginxParams.ts"
 import { hello } from "./servers/content.ts"
 import { serve } from "./servers/routes.ts"
 
-const { values: { only, requests, rounds } } = parseArgs({
+const { values: { json, only, requests, rounds } } = parseArgs({
   options: {
     only: { type: "string", default: "" },
+    json: { type: "boolean", default: false },
     rounds: { type: "string", default: "25" },
     requests: { type: "string", default: "30000" }
   }
@@ -160,17 +165,36 @@ const measureChannel = Effect.gen(function*() {
   return summary(samples)
 })
 
+/** Work that the library has no part in. */
+const measureCalibration = () => {
+  const request = encodeRequest(true)
+  const into = new Uint8Array(4096)
+  const count = Number(requests)
+  const samples: Array<number> = []
+  for (let round = 0; round < Number(rounds); round++) {
+    let written = 0
+    const begin = process.hrtime.bigint()
+    for (let i = 0; i < count; i++) written += work(request, into)
+    samples.push(Number(process.hrtime.bigint() - begin) / count)
+    if (written === 0) throw new Error("nothing was written")
+  }
+  return summary(samples)
+}
+
 const summary = (samples: Array<number>) => {
   samples.sort((a, b) => a - b)
-  return { least: samples[0], median: samples[samples.length >> 1] }
+  return { least: samples[0]!, median: samples[samples.length >> 1]! }
 }
+
+const found: Record<string, ReturnType<typeof summary>> = {}
 
 const print = async (
   label: string,
   measure: () => ReturnType<typeof summary> | Promise<ReturnType<typeof summary>>
 ) => {
   if (!label.includes(only)) return
-  const { least, median } = await measure()
+  const { least, median } = found[label] = await measure()
+  if (json) return
   console.log(
     `${label.padEnd(36)} ${least.toFixed(0).padStart(6)} ns least ${median.toFixed(0).padStart(6)} ns median`
   )
@@ -188,4 +212,6 @@ for (const [name, app] of Object.entries(apps)) {
   await Effect.runPromise(Scope.close(scope, Exit.void))
 }
 await print("channel, one connection", () => Effect.runPromise(Effect.scoped(measureChannel)))
+await print("calibration", measureCalibration)
+if (json) console.log(JSON.stringify(found))
 process.exit()
