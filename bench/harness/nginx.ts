@@ -52,11 +52,15 @@ const location = (upstream: Upstream, index: number): string =>
       proxy_set_header X-Forwarded-Proto $scheme;
       proxy_buffer_size 16k; proxy_buffers 32 64k; proxy_max_temp_file_size 0;`
 
-/** Starts nginx in `folder`, which must be empty. Returns it and the port of each upstream, in their order. */
+/**
+ * Starts nginx in `folder`, which must be empty. Returns it and the port of each upstream, in their order. Connections to upstreams
+ * that carry nothing are kept for `keepaliveTimeout`.
+ */
 export const startNginx = async (
   nginx: string,
   folder: string,
-  upstreams: ReadonlyArray<Upstream>
+  upstreams: ReadonlyArray<Upstream>,
+  keepaliveTimeout = "4s"
 ): Promise<{ readonly server: Server; readonly ports: ReadonlyArray<number> }> => {
   const ports: Array<number> = []
   for (const _ of upstreams) {
@@ -79,7 +83,9 @@ ${temporary}
 ${
       upstreams.map((upstream, index) =>
         `  upstream upstream${index} { server unix:${upstream.socket};${
-          upstream.keepConnection ? " keepalive 64; keepalive_requests 1000000; keepalive_timeout 4s;" : ""
+          upstream.keepConnection
+            ? ` keepalive 64; keepalive_requests 1000000; keepalive_timeout ${keepaliveTimeout};`
+            : ""
         } }
   server { listen 127.0.0.1:${ports[index]} backlog=511; location / {${location(upstream, index)}
   } }`
