@@ -4,7 +4,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
 import * as Net from "node:net"
+import * as Os from "node:os"
 import * as Path from "node:path"
 import { projectRoot } from "../support/files.ts"
 import { call } from "./support/direct.ts"
@@ -71,6 +73,33 @@ const bare = middle(
     }),
   "bare"
 )
+
+/** The command of docs/starting.md, which makes one file of an application. */
+const bundle = (main: string, file: string): ReadonlyArray<string> => {
+  const page = Fs.readFileSync(Path.join(projectRoot, "docs/starting.md"), "utf8")
+  const command = /^npx (rolldown main\.js .*)$/m.exec(page)![1]!
+  return command.split(" ").map((word) => word === "main.js" ? main : word === "app.mjs" ? file : word)
+}
+
+describe("an application that is one file", () => {
+  it.live("answers, and starts faster than its modules do", () =>
+    Effect.gen(function*() {
+      const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-fastcgi-one-file-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(folder, { recursive: true })))
+      const main = Path.join(projectRoot, "test/node/fixtures/app.ts")
+      const file = Path.join(folder, "app.mjs")
+      const [program, ...args] = bundle(main, file)
+      ChildProcess.execFileSync(Path.join(projectRoot, "node_modules/.bin", program!), args, {
+        cwd: projectRoot,
+        stdio: "pipe"
+      })
+      const ask = (port: number) => Effect.map(call({ port }, "/none"), ({ status }) => status)
+      const asRun = yield* middle([main], ask, 404)
+      const asOne = yield* middle([file], ask, 404)
+      console.log(`one file starts in ${(asOne / asRun).toFixed(2)} of the time`)
+      assert.isBelow(asOne, asRun)
+    }))
+})
 
 describe("an application that is started", () => {
   it.live.each(
