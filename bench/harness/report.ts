@@ -76,14 +76,30 @@ const rangeText = ([least, most]: Range): string => `${least.toFixed(2)}–${mos
 
 export const count = (value: number): string => value >= 1000 ? `${(value / 1000).toFixed(1)}k` : value.toFixed(0)
 
+/** Where a start has one round, the spread over rounds is that over starts, and is left out. */
+const oneRound = (lines: ReadonlyArray<Line>): boolean =>
+  lines.every(({ rateRatio: { rounds, starts } }) => rounds[0] === starts[0] && rounds[1] === starts[1])
+
 export const cells = (lines: ReadonlyArray<Line>): Table => [
-  ["server", "requests/s", "ratio", "of starts", "of rounds", "CPU µs", "ratio", "of starts", "p50 µs", "p99 µs", ""],
+  [
+    "server",
+    "requests/s",
+    "ratio",
+    "of starts",
+    oneRound(lines) ? "" : "of rounds",
+    "CPU µs",
+    "ratio",
+    "of starts",
+    "p50 µs",
+    "p99 µs",
+    ""
+  ],
   ...lines.map((line) => [
     line.target,
     count(line.rate),
     line.rateRatio.median.toFixed(2),
     rangeText(line.rateRatio.starts),
-    rangeText(line.rateRatio.rounds),
+    oneRound(lines) ? "" : rangeText(line.rateRatio.rounds),
     line.cpu.toFixed(line.cpu < 100 ? 1 : 0),
     line.cpuRatio.median.toFixed(2),
     rangeText(line.cpuRatio.starts),
@@ -93,8 +109,15 @@ export const cells = (lines: ReadonlyArray<Line>): Table => [
   ])
 ]
 
+/** Without columns that have no cell. */
+const used = (table: Table): Table => {
+  const columns = table[0]!.map((_, column) => table.some((row) => row[column] !== ""))
+  return table.map((row) => row.filter((_, column) => columns[column]))
+}
+
 /** For a terminal. */
-export const text = (table: Table): string => {
+export const text = (all: Table): string => {
+  const table = used(all)
   const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
   return table.map((row) =>
     row.map((cell, column) => column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)).join("  ")
@@ -102,10 +125,12 @@ export const text = (table: Table): string => {
   ).join("\n")
 }
 
-/** For a page; numbers stand on the right. A column without a cell is left out. */
+/** For a page; numbers stand on the right. */
 export const markdown = (table: Table): string => {
-  const used = table[0]!.map((_, column) => table.some((row) => row[column] !== ""))
-  const [heads, ...rows] = table.map((row) => row.filter((_, column) => used[column]))
+  const [heads, ...rows] = used(table)
   const line = (row: ReadonlyArray<string>) => `| ${row.join(" | ")} |`
-  return [line(heads!), line(heads!.map((_, column) => column === 0 ? "---" : "---:")), ...rows.map(line)].join("\n")
+  const isNumbers = (column: number) => rows.every((row) => /^(?:\d.*)?$/.test(row[column]!))
+  return [line(heads!), line(heads!.map((_, column) => isNumbers(column) ? "---:" : "---")), ...rows.map(line)].join(
+    "\n"
+  )
 }
