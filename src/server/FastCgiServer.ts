@@ -165,8 +165,9 @@ export interface Forwarding<E> {
  *
  * **Details**
  *
- * Whether the application's connections carry one request or many, and whether they are kept, is the client's business. When
- * the application cannot be reached the request is answered with 500, which denies where it is an Authorizer's.
+ * Whether the application's connections carry one request or many, and whether they are kept, is the client's business: a
+ * `FastCgiPool` opens another where one has been lost. When the application cannot be reached the request is answered with 500,
+ * which denies where it is an Authorizer's.
  *
  * **Example** (A multiplexer in front of another application)
  *
@@ -174,12 +175,14 @@ export interface Forwarding<E> {
  * import * as Effect from "effect/Effect"
  * import * as Layer from "effect/Layer"
  * import { FastCgiServer } from "effect-fastcgi"
- * import { FastCgiClient } from "effect-fastcgi/client"
+ * import { FastCgiPool } from "effect-fastcgi/client"
  * import { NodeFastCgiConnector, NodeFastCgiListener } from "effect-fastcgi/node"
  *
+ * const connect = NodeFastCgiConnector.connect({ path: "/run/app.sock" })
+ *
  * export const Forwarder = Layer.unwrap(Effect.map(
- *   FastCgiClient.make({ connect: NodeFastCgiConnector.connect({ path: "/run/app.sock" }), maxRequests: 64 }),
- *   (client) => FastCgiServer.serve(FastCgiServer.forward(client))
+ *   FastCgiPool.make({ connect, keepConnection: true, maxRequests: 64 }),
+ *   (pool) => FastCgiServer.serve(FastCgiServer.forward(pool))
  * )).pipe(Layer.provide(NodeFastCgiListener.layerUnix({ path: "/run/front.sock" })))
  * ```
  *
