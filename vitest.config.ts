@@ -16,7 +16,8 @@ const withPrograms = [
   "test/cli/request.test.ts",
   "test/cli/health.test.ts",
   "test/cli/capture.test.ts",
-  "test/cli/serving.test.ts"
+  "test/cli/serving.test.ts",
+  "test/site/**/*.test.ts"
 ]
 
 /** Tests that need nothing but memory. */

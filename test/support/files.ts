@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url"
 export const projectRoot: string = Path.resolve(fileURLToPath(new URL("../..", import.meta.url)))
 
 /** Built, installed or measured, never written by hand. */
-const generated = new Set(["node_modules", "dist", ".git", ".doctest", ".bench"])
+const generated = new Set(["node_modules", "dist", ".git", ".doctest", ".bench", ".site"])
 
 const walk = (folder: string): ReadonlyArray<string> =>
   Fs.readdirSync(Path.join(projectRoot, folder), { withFileTypes: true }).flatMap((entry) => {
