@@ -86,8 +86,8 @@ const classesOf = (source: string): ReadonlyMap<string, string> =>
       let text = ""
       let at = declaration.start
       for (const member of members) {
-        const body = (member["value"] as { readonly body?: Node | null } | null | undefined)?.body
-        if (member.type !== "MethodDefinition" || body == null) continue
+        const body = (member["value"] as { readonly body?: Node | null } | null | undefined)?.body ?? undefined
+        if (member.type !== "MethodDefinition" || body === undefined) continue
         text += source.slice(at, body.start).trimEnd()
         at = body.end
       }
@@ -134,8 +134,8 @@ const exportsOf = (text: string, source: string): ReadonlyArray<Export> => {
   for (const node of parse(text, "dts")) {
     const before = text.slice(end, node.start)
     end = node.end
-    const declaration = node["declaration"] as Node | null | undefined
-    if (node.type !== "ExportNamedDeclaration" || declaration == null) continue
+    const declaration = (node["declaration"] as Node | null | undefined) ?? undefined
+    if (node.type !== "ExportNamedDeclaration" || declaration === undefined) continue
     const docstring = docstringBefore(before)
     for (const name of namesOf(declaration)) {
       const written = wrapComments(
