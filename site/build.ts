@@ -28,6 +28,8 @@ run(
 
 const reference = entries()
 Fs.rmSync(pages, { recursive: true, force: true })
+// The pictures of the pages.
+Fs.cpSync(Path.join(root, "docs"), pages, { recursive: true, filter: (file) => !file.endsWith(".md") })
 for (const { path, text } of [...pagesOfFiles(listOfEntries(reference)), ...pagesOfReference(reference)]) {
   const file = Path.join(pages, path)
   Fs.mkdirSync(Path.dirname(file), { recursive: true })

@@ -2,8 +2,8 @@
  * The links of a Markdown text, and the text with other ones. What stands in code is no link.
  */
 
-// A block of code, code in a line, or the target of a link, of which only the last is captured.
-const codeOrLink = /^[ \t]*(`{3,})[\s\S]*?^[ \t]*\1[ \t]*$|(`+)[^`][\s\S]*?\2|\]\(([^()\s]+)\)/gm
+// A block of code, code in a line, a picture, or the target of a link, of which only the last is captured.
+const codeOrLink = /^[ \t]*(`{3,})[\s\S]*?^[ \t]*\1[ \t]*$|(`+)[^`][\s\S]*?\2|!\[[^\]]*\]\([^)]*\)|\]\(([^()\s]+)\)/gm
 
 const isElsewhere = (link: string): boolean => /^[a-z]+:/.test(link)
 
