@@ -101,6 +101,12 @@ export interface FastCgiPoolOptions<E = never, R = never> {
   readonly maxFails?: number | "unbounded" | undefined
   /** See `maxFails`; nginx's `fail_timeout`. Default 10 seconds. */
   readonly failTimeout?: Duration.Input | undefined
+  /**
+   * How long until a request that may run twice, and whose new connection was lost, is sent again to the only upstream: while
+   * php-fpm restarts, a worker that is still to be stopped may take what another one has lost. Infinite: it is not sent again.
+   * Default 100 milliseconds.
+   */
+  readonly repeatDelay?: Duration.Input | undefined
   /** Asks upstreams whether they are alive. Default: no. */
   readonly ping?: FastCgiPing | undefined
 }
@@ -132,8 +138,8 @@ export interface FastCgiUpstreamState {
  *
  * A request is sent again when its connection was lost before anything had come of an answer, and when it may run twice: it has a
  * method that says so (RFC 9110 §9.2.2) or is an Authorizer's, and its body is in memory. A kept connection that was lost is
- * replaced at once by a new one. Where a new one is lost, the request is sent once more: to another upstream, or 100 ms later, when
- * a php-fpm that restarts has new workers. It goes to another upstream as well where one cannot be connected to, and, with a body
+ * replaced at once by a new one. Where a new one is lost, the request is sent once more: to another upstream, or after
+ * `repeatDelay`, when a php-fpm that restarts has new workers. It goes to another upstream as well where one cannot be connected to, and, with a body
  * in memory, where one refuses it as overloaded.
  *
  * Any other request goes out on a kept connection that has been idle for 50 ms, or on a new one in the place of one that has
@@ -244,7 +250,8 @@ export const config: Config.Config<FastCgiPoolSettings> = Config.all({
   maxRequestsPerConnection: Settings.count("FASTCGI_UPSTREAM_MAX_REQUESTS_PER_CONNECTION"),
   connectTimeout: Settings.duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT"),
   maxFails: Settings.countOrUnbounded("FASTCGI_UPSTREAM_MAX_FAILS"),
-  failTimeout: Settings.duration("FASTCGI_UPSTREAM_FAIL_TIMEOUT")
+  failTimeout: Settings.duration("FASTCGI_UPSTREAM_FAIL_TIMEOUT"),
+  repeatDelay: Settings.duration("FASTCGI_UPSTREAM_REPEAT_DELAY")
 })
 
 /**

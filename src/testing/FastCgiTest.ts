@@ -219,7 +219,13 @@ export const layerTestWith = <E1 = never, R1 = never, E2 = never, R2 = never>(
     HttpClient.HttpClient,
     Effect.flatMap(FastCgiMemory, (memory) =>
       Effect.map(
-        FastCgiHttpClient.make({ keepConnection: true, ...options?.client, connect: memory.connect }),
+        // What is lost is told at once: nobody restarts, and time may stand still.
+        FastCgiHttpClient.make({
+          keepConnection: true,
+          repeatDelay: Infinity,
+          ...options?.client,
+          connect: memory.connect
+        }),
         (client) =>
           HttpClient.transformResponse(
             HttpClient.mapRequest(client, HttpClientRequest.prependUrl("http://localhost")),

@@ -28,6 +28,7 @@ const settings = {
   FASTCGI_UPSTREAM_MAX_REQUESTS_PER_CONNECTION: "500",
   FASTCGI_UPSTREAM_MAX_FAILS: "unbounded",
   FASTCGI_UPSTREAM_FAIL_TIMEOUT: "10 seconds",
+  FASTCGI_UPSTREAM_REPEAT_DELAY: "50 millis",
   FASTCGI_UPSTREAM_HEAD_TIMEOUT: "7 seconds",
   FASTCGI_UPSTREAM_BODY_TIMEOUT: "8 seconds",
   FASTCGI_UPSTREAM_MAX_HEAD_SIZE: "8 KiB",
@@ -53,7 +54,8 @@ const pool: FastCgiPool.FastCgiPoolSettings = {
   maxRequestsPerConnection: 500,
   connectTimeout: Duration.seconds(6),
   maxFails: "unbounded",
-  failTimeout: Duration.seconds(10)
+  failTimeout: Duration.seconds(10),
+  repeatDelay: Duration.millis(50)
 }
 
 const upstream: FastCgiHttpClient.FastCgiUpstreamSettings = {

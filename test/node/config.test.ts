@@ -2,8 +2,16 @@
  * What to listen on, and everything else, from the environment.
  */
 import { assert, describe, it } from "@effect/vitest"
+import { FastCgiSlowLog } from "effect-fastcgi"
 import { FastCgiGateway } from "effect-fastcgi/client"
-import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiListener, NodeFastCgiWorkers } from "effect-fastcgi/node"
+import {
+  NodeFastCgi,
+  NodeFastCgiAccessLog,
+  NodeFastCgiConnector,
+  NodeFastCgiListener,
+  NodeFastCgiStatus,
+  NodeFastCgiWorkers
+} from "effect-fastcgi/node"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -167,8 +175,10 @@ describe("NodeFastCgi.config", () => {
 
   it.effect("reads the settings that docs/operations.md lists, and no others", () =>
     Effect.gen(function*() {
-      const page = Fs.readFileSync(Path.join(projectRoot, "docs/operations.md"), "utf8")
-      const documented = new Set(page.match(/FASTCGI_[A-Z_]+/g))
+      const pages = ["operations", "monitoring"].map((page) =>
+        Fs.readFileSync(Path.join(projectRoot, `docs/${page}.md`), "utf8")
+      )
+      const documented = new Set(pages.join("").match(/FASTCGI_[A-Z_]+/g))
       const asked = new Set<string>()
       const recording = ConfigProvider.make((path) =>
         Effect.sync(() => {
@@ -179,6 +189,9 @@ describe("NodeFastCgi.config", () => {
       yield* Effect.all([
         NodeFastCgi.config,
         NodeFastCgiWorkers.config,
+        NodeFastCgiStatus.config,
+        NodeFastCgiAccessLog.config,
+        FastCgiSlowLog.config,
         FastCgiGateway.config,
         Effect.flip(NodeFastCgiConnector.config)
       ]).pipe(

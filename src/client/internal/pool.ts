@@ -74,10 +74,6 @@ interface Attempt extends Want<WebServerEnd> {
   readonly lost: boolean
 }
 
-// How long until a request whose new connection was lost is sent again to the same upstream, in milliseconds. While php-fpm
-// restarts, a worker that is still to be stopped may take what another one has lost.
-const repeatDelay = 100
-
 // How long after a failure connections are opened in advance again, in milliseconds.
 const spareDelay = 1000
 
@@ -95,6 +91,7 @@ export class Pool {
   private readonly pending = new WeakMap<OpeningOf, Pending>()
   private readonly scopes = new WeakMap<EntryOf, Scope.Closeable>()
   private readonly connectTimeout: Duration.Duration
+  private readonly repeatDelay: Duration.Duration
   private readonly waitTimeout: Duration.Duration
   private readonly idleTimeout: number
   private readonly maxRequestsPerConnection: number
@@ -109,6 +106,7 @@ export class Pool {
     this.connectionOptions = { ...defaults, maxRequests: limits.maxRequests }
     this.keepConnection = limits.keepConnection
     this.connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "30 seconds")
+    this.repeatDelay = Duration.fromInputUnsafe(options.repeatDelay ?? "100 millis")
     this.waitTimeout = Duration.fromInputUnsafe(options.waitTimeout ?? "60 seconds")
     this.idleTimeout = limits.idleTimeout
     this.maxRequestsPerConnection = options.maxRequestsPerConnection ?? Infinity
@@ -186,8 +184,7 @@ export class Pool {
             const error = cause.reasons.find(Cause.isFailReason)?.error
             const next = error === undefined ? undefined : this.afterFailure(error, begun, want, repeats)
             if (next === undefined) return Effect.failCause(cause)
-            const nowhereElse = next.lost && next.tried.length >= this.state.upstreams.length
-            return nowhereElse ? Effect.delay(attempt(next), repeatDelay) : attempt(next)
+            return this.isNowhereElse(next) ? Effect.delay(attempt(next), this.repeatDelay) : attempt(next)
           }
         }))
     return attempt({ repeatable: repeats.mayRunTwice, fresh, tried: [], again: false, lost: false })
@@ -202,13 +199,16 @@ export class Pool {
   ): Attempt | undefined {
     const elsewhere = { ...want, again: true, tried: [...want.tried, upstream] }
     switch (reason._tag) {
-      case "ConnectionLost":
+      case "ConnectionLost": {
         if (reason.received > 0) return undefined
         // A kept connection may be closed at any time.
         if (!reused) this.failed(upstream)
         if (!mayRunTwice || want.lost) return undefined
+        const next = { ...(reused ? { ...want, again: true } : { ...elsewhere, lost: true }), fresh: true }
+        if (this.isNowhereElse(next) && !Duration.isFinite(this.repeatDelay)) return undefined
         this.connectors[upstream.index].totals.repeated++
-        return { ...(reused ? { ...want, again: true } : { ...elsewhere, lost: true }), fresh: true }
+        return next
+      }
       case "Overloaded":
         if (!inMemory || elsewhere.tried.length >= this.state.upstreams.length) return undefined
         this.connectors[upstream.index].totals.repeated++
@@ -222,6 +222,11 @@ export class Pool {
       default:
         return undefined
     }
+  }
+
+  // Whether what was lost with a new connection has been lost by every upstream.
+  private isNowhereElse(next: Attempt): boolean {
+    return next.lost && next.tried.length >= this.state.upstreams.length
   }
 
   private begin<E, R>(
