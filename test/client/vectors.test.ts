@@ -70,6 +70,7 @@ const play = (
   }).pipe(Effect.scoped)
 
 const php = (body: string) => `X-From: fpm\r\nContent-type: text/html; charset=UTF-8\r\n\r\n${body}`
+const noBody = "Content-type: text/html; charset=UTF-8\r\n\r\n"
 const cgi = (body: string) => `Content-Type: text/plain\r\nX-From: fcgiwrap\r\n\r\n${body}`
 
 describe("recorded answers", () => {
@@ -105,7 +106,20 @@ describe("recorded answers", () => {
         ["libfcgi-keep", /keep=1 data=-\n$/],
         ["libfcgi-post", /stdin=5 /],
         ["libfcgi-id-7", /role=RESPONDER/, { id: 7 }],
-        ["libfcgi-filter", /role=FILTER/]
+        ["libfcgi-filter", /role=FILTER/],
+        // What follows was sent out of order, or in another role: what was answered is an answer all the same.
+        ["php-fpm-abort-before-params", noBody],
+        ["php-fpm-unknown-app-type", noBody],
+        ["php-fpm-version-2", php("php GET 0\n")],
+        ["php-fpm-getvalues-then-request", php("php GET 0\n")],
+        ["fcgiwrap-exit3", cgi("cgi GET 0\n")],
+        ["fcgiwrap-filter", cgi("cgi GET 0\n")],
+        ["fcgiwrap-padded", cgi("cgi GET 0\n")],
+        ["fcgiwrap-keep-two-pipelined", cgi("cgi GET 0\n")],
+        ["fcgiwrap-post-no-cl", cgi("cgi POST 5\n")],
+        ["fcgiwrap-unknown-app-type", /^Status: 403 Forbidden\r\n/, { stderr: /^Cannot get script name/ }],
+        ["libfcgi-keep-two-pipelined", /keep=1 data=-\n$/],
+        ["libfcgi-post-no-cl", /stdin=5 /]
       ]
       for (const [name, stdout, more] of answers) {
         it.effect(name, () =>
@@ -120,6 +134,40 @@ describe("recorded answers", () => {
             assert.isTrue(head !== undefined && "status" in head)
           }))
       }
+
+      // Closed without a word.
+      for (
+        const name of [
+          "fcgiwrap-abort-before-params",
+          "fcgiwrap-abort-idle-id",
+          "fcgiwrap-authorizer",
+          "fcgiwrap-getvalues",
+          "fcgiwrap-no-stdin-eof",
+          "fcgiwrap-unknown-role",
+          "fcgiwrap-version-2",
+          "libfcgi-authorizer",
+          "libfcgi-getvalues",
+          "libfcgi-unknown-app-type",
+          "libfcgi-unknown-role",
+          "php-fpm-abort-idle-id",
+          "php-fpm-unknown-mgmt-type",
+          "php-fpm-unknown-role"
+        ]
+      ) {
+        it.effect(`${name}: the connection was lost before an answer`, () =>
+          Effect.gen(function*() {
+            const [{ end, stderr, stdout }] = yield* play(vector(name), cut, 1)
+            assert.deepStrictEqual([stdout, stderr], ["", ""])
+            assert.deepStrictEqual("reason" in end ? end.reason : end, { _tag: "ConnectionLost", received: 0 })
+          }))
+      }
+
+      it.effect("php-fpm-mpx-two: the first request is answered, the second lost with the connection", () =>
+        Effect.gen(function*() {
+          const [first, second] = yield* play(vector("php-fpm-mpx-two"), cut, 2, [1, 2])
+          assert.strictEqual(first.stdout, noBody)
+          assert.strictEqual(reasonOf(second), "ConnectionLost")
+        }))
 
       it.effect("php-fpm-keep-two-pipelined: one answer after the other", () =>
         Effect.gen(function*() {
@@ -183,11 +231,20 @@ describe("recorded answers", () => {
     })
   }
 
-  it.effect("php-fpm-id-65535: the last id there is", () =>
+  it.effect("id-65535: the last id there is", () =>
     Effect.gen(function*() {
-      const [answer] = yield* play(vector("php-fpm-id-65535"), (bytes) => [bytes], 65535)
-      assert.strictEqual(answer.stdout, php("php GET 0\n"))
-      assert.deepStrictEqual(answer.end, { appStatus: 0, protocolStatus: 0 })
+      for (
+        const [peer, stdout] of [
+          ["php-fpm", php("php GET 0\n")],
+          ["fcgiwrap", cgi("cgi GET 0\n")],
+          ["libfcgi", /role=RESPONDER/]
+        ] as const
+      ) {
+        const [answer] = yield* play(vector(`${peer}-id-65535`), (bytes) => [bytes], 65535)
+        if (typeof stdout === "string") assert.strictEqual(answer.stdout, stdout)
+        else assert.match(answer.stdout, stdout)
+        assert.deepStrictEqual(answer.end, { appStatus: 0, protocolStatus: 0 })
+      }
     }))
 
   it.effect("every recording, whatever it answers: an end or a typed error, and the connection is closed", () =>
