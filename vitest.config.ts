@@ -25,7 +25,12 @@ const memory = inMemory.map((folder) => `test/${folder}/**/*.test.ts`)
 const notInMemory = Array.from(withSockets.keys(), (file) => `test/${file}`)
 
 /** `npm run test:quick`: what takes longest is left out, and of the random cases a few are tried. */
-const inQuick = { left: Array.from(slow.keys(), (file) => `test/${file}`), fuzzCases: 2000 }
+const inQuick = {
+  left: Array.from(slow.keys(), (file) => `test/${file}`),
+  /** Node has no part in what they try. */
+  leftOnSockets: ["test/conformance/**"],
+  fuzzCases: 2000
+}
 
 const onSockets = [
   ...notInMemory.filter((file) => file.endsWith(".test.ts") && !withPrograms.includes(file)),
@@ -67,7 +72,7 @@ export default defineConfig(({ mode }) => ({
         test: {
           name: "sockets",
           include: onSockets,
-          exclude: withPrograms,
+          exclude: [...withPrograms, ...(mode === "quick" ? inQuick.leftOnSockets : [])],
           sequence: { groupOrder: 1 }
         }
       },
