@@ -155,7 +155,7 @@ const wrongLength = (content: Uint8Array) => ({
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 // A control character other than tab, line feed and carriage return: no text.
-// oxlint-disable-next-line no-control-regex
+// oxlint-disable-next-line no-control-regex -- the control characters that text does not have
 const binary = /[\u0000-\u0008\u000b\u000c\u000e-\u001a\u001c-\u001f\u007f]/
 
 // A character that two records share makes neither of them text; that is seldom, and base64 loses nothing.

@@ -32,7 +32,7 @@ export const lines = (record: Description, options: LinesOptions): ReadonlyArray
 }
 
 /** Text without what a terminal would obey. */
-// oxlint-disable-next-line no-control-regex
+// oxlint-disable-next-line no-control-regex -- what a terminal would obey is control characters
 export const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, escape)
 
 // -----------------------------------------------------------------------------
