@@ -24,8 +24,8 @@ import { hopByHop, isFieldName, isFieldValue } from "./internal/fields.ts"
  *
  * **Gotchas**
  *
- * nginx, Apache, Caddy and older lighttpd pass both headers on, and carry nothing behind a 101. They end STDIN at once, which
- * those do not that hand a connection over: see docs/websockets.md.
+ * nginx, Apache, Caddy and older lighttpd pass both headers on, and carry nothing behind a 101. They end STDIN behind the params,
+ * in the same write or in one of its own. A web server that hands a connection over does not end STDIN: see `isCarried`.
  *
  * @category accessors
  * @since 0.1.0
@@ -46,6 +46,24 @@ export const protocols = (params: FastCgiParams): string | undefined => {
  * @since 0.1.0
  */
 export const isWebSocket = (protocols: string): boolean => tokens(protocols).includes("websocket")
+
+/**
+ * Whether the web server, by `SERVER_SOFTWARE`, is one that hands a connection over: lighttpd from 1.4.74 on, and `FastCgiGateway`.
+ *
+ * **Gotchas**
+ *
+ * `false` proves nothing: lighttpd's `server.tag` changes its name. The end of STDIN proves that the web server carries nothing.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isCarried = (params: FastCgiParams): boolean => {
+  const software = params.getLatin1("SERVER_SOFTWARE") ?? ""
+  if (/^effect-fastcgi(?![^ /])/.test(software)) return true
+  const [, ...version] = /^lighttpd\/(\d+)\.(\d+)\.(\d+)/.exec(software) ?? []
+  const [major = 0, minor = 0, patch = 0] = version.map(Number)
+  return major > 1 || (major === 1 && (minor > 4 || (minor === 4 && patch >= 74)))
+}
 
 /**
  * Encodes the header block of a 101, which hands the client's connection over to the first of `protocols`.

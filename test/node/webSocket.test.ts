@@ -5,7 +5,7 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeWS from "@effect/platform-node/NodeWS"
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiRecord } from "effect-fastcgi"
+import { FastCgiParams, FastCgiRecord } from "effect-fastcgi"
 import { FastCgiGateway } from "effect-fastcgi/client"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
 import { NodeFastCgi, NodeFastCgiConnector, NodeFastCgiWebSocket } from "effect-fastcgi/node"
@@ -315,6 +315,56 @@ describe("what lighttpd has sent", () => {
         assert.deepStrictEqual((yield* peer.drain).map(({ _tag }) => _tag), ["Stdout", "EndRequest"])
       }).pipe(Effect.scoped, Effect.provide(inMemory(echo(ends))))
       assert.deepStrictEqual(ends.map(describeEnd), ["SocketCloseError 1006"])
+    }))
+})
+
+describe("a web server that is not known to carry a WebSocket", () => {
+  const asked = (software: string | undefined) => [
+    FastCgiRecord.beginRequest(1, FastCgiRecord.Role.Responder),
+    FastCgiRecord.params(
+      1,
+      FastCgiParams.encodePairs(Object.entries({
+        REQUEST_METHOD: "GET",
+        SERVER_PROTOCOL: "HTTP/1.1",
+        CONTENT_LENGTH: "",
+        HTTP_CONNECTION: "Upgrade",
+        HTTP_UPGRADE: "websocket",
+        HTTP_SEC_WEBSOCKET_VERSION: "13",
+        HTTP_SEC_WEBSOCKET_KEY: "dGhlIHNhbXBsZSBub25jZQ==",
+        ...(software === undefined ? {} : { SERVER_SOFTWARE: software })
+      }))
+    ),
+    FastCgiRecord.params(1)
+  ]
+
+  for (const software of [undefined, "nginx/1.22.1", "Apache/2.4.62 (Debian)", "Caddy/v2.6.2", "lighttpd/1.4.69"]) {
+    // Caddy and Apache write the end of STDIN by itself, so the handler may run before it has come.
+    it.effect(`is answered with 501 when it ends STDIN, however late: ${software ?? "no name"}`, () =>
+      Effect.gen(function*() {
+        const reply = yield* Effect.gen(function*() {
+          const { peer: connectPeer } = yield* FastCgiTest.FastCgiMemory
+          const peer = yield* connectPeer
+          for (const record of asked(software)) yield* peer.send(record)
+          yield* TestClock.adjust("499 millis")
+          yield* eventuallyRead
+          yield* peer.send(FastCgiRecord.stdin(1))
+          return yield* peer.reply()
+        }).pipe(Effect.scoped, Effect.provide(inMemory(echo())))
+        assert.match(reply.stdout, /^Status: 501 /)
+      }))
+  }
+
+  it.effect("is taken for one that does when it leaves STDIN open for half a second: a lighttpd with a server.tag", () =>
+    Effect.gen(function*() {
+      yield* Effect.gen(function*() {
+        const { peer: connectPeer } = yield* FastCgiTest.FastCgiMemory
+        const peer = yield* connectPeer
+        for (const record of asked("secret")) yield* peer.send(record)
+        yield* eventuallyRead
+        yield* TestClock.adjust("500 millis")
+        const head = yield* peer.receive
+        assert.strictEqual(head._tag === "Stdout" ? Buffer.from(head.content).toString() : head._tag, head101())
+      }).pipe(Effect.scoped, Effect.provide(inMemory(echo())))
     }))
 })
 

@@ -37,7 +37,7 @@ export class InputStream<E> {
   private failure: (() => E) | undefined
   private reader: ((effect: Effect.Effect<Chunks, E | Cause.Done>) => void) | undefined
   // Who waits for the end of the stream, without reading it.
-  private skipper: (() => void) | undefined
+  private whenEnded: (() => void) | undefined
   private remaining = Infinity
   private whenShort: (() => E) | undefined
   /** Bytes that have arrived and have not been pulled. */
@@ -54,7 +54,7 @@ export class InputStream<E> {
 
   /** Whether somebody waits for bytes, or for their end. */
   get isAwaited(): boolean {
-    return this.reader !== undefined || this.skipper !== undefined
+    return this.reader !== undefined || this.whenEnded !== undefined
   }
 
   /**
@@ -103,10 +103,10 @@ export class InputStream<E> {
 
   /** Hands what has arrived to a waiting reader, once for a whole read. */
   wake(): void {
-    if (this.ended && this.skipper !== undefined) {
-      const skipper = this.skipper
-      this.skipper = undefined
-      skipper()
+    if (this.ended && this.whenEnded !== undefined) {
+      const resume = this.whenEnded
+      this.whenEnded = undefined
+      resume()
     }
     const reader = this.reader
     if (reader === undefined) return
@@ -133,13 +133,20 @@ export class InputStream<E> {
     return Effect.suspend(() => {
       if (this.ended) return Effect.void
       this.discard(failure)
-      return Effect.callback<void>((resume) => {
-        this.skipper = () => resume(Effect.void)
+      return this.whenComplete
+    })
+  }
+
+  /** Waits until all of it has come, and takes nothing of it. One at a time may wait. */
+  get whenComplete(): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      this.ended ? Effect.void : Effect.callback<void>((resume) => {
+        this.whenEnded = () => resume(Effect.void)
         return Effect.sync(() => {
-          this.skipper = undefined
+          this.whenEnded = undefined
         })
       })
-    })
+    )
   }
 
   /** Everything that has arrived since the last pull; waits when that is nothing. Dies beside a pull that waits. */

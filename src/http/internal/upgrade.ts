@@ -82,19 +82,30 @@ const webSocketProblem = (
 // 16 bytes in base64.
 const key = /^[A-Za-z0-9+/]{22}==$/
 
-// A turn of the event loop reads what has come: those web servers that carry nothing have ended STDIN right behind the params.
+/**
+ * For how long the end of STDIN may come behind an upgrade, where the web server is not known to carry one. nginx, Apache and Caddy
+ * end STDIN within a millisecond, Apache and Caddy in a write of its own. Only a lighttpd that hides its name makes its clients wait.
+ */
+const endOfStdinWithin = "500 millis"
+
+// A web server that carries nothing has ended STDIN behind the params. A turn of the event loop reads what has come: lighttpd, where
+// it carries nothing, sends the end in one write with the params.
 const carried = (
   httpRequest: ServerRequest,
   accept: (tunnel: Tunnel) => Effect.Effect<Socket.Socket>
-): Effect.Effect<Socket.Socket, HttpServerError> =>
-  Effect.andThen(
-    Effect.andThen(Effect.yieldNow, Effect.yieldNow),
+): Effect.Effect<Socket.Socket, HttpServerError> => {
+  const { params, stdin } = httpRequest.request
+  return Effect.andThen(
+    CgiUpgrade.isCarried(params)
+      ? Effect.andThen(Effect.yieldNow, Effect.yieldNow)
+      : Effect.timeoutOption(stdin!.whenComplete, endOfStdinWithin),
     Effect.suspend(() =>
-      httpRequest.request.stdin!.isComplete
+      stdin!.isComplete
         ? Effect.fail(unsupported(httpRequest, 501, notCarried))
         : accept(new Tunnel(httpRequest.request))
     )
   )
+}
 
 const noObserver: FastCgiTunnelObserver = { onDrain: () => {}, onPeerEnd: () => {} }
 
