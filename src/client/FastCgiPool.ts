@@ -102,9 +102,17 @@ export interface FastCgiPoolOptions<E = never, R = never> {
   /** See `maxFails`; nginx's `fail_timeout`. Default 10 seconds. */
   readonly failTimeout?: Duration.Input | undefined
   /**
-   * How long until a request that may run twice, and whose new connection was lost, is sent again to the only upstream: while
-   * php-fpm restarts, a worker that is still to be stopped may take what another one has lost. Infinite: it is not sent again.
-   * Default 100 milliseconds.
+   * How often a request that may run twice is sent again when the connection that it has been lost with was new. Default 1; 0:
+   * never, as nginx, Go's `net/http` and undici have it where there is one server. A connection that is new is lost for a reason,
+   * and the request may be the reason: a script that kills its worker then kills another one. But php-fpm stops its workers in
+   * the midst of their requests when it restarts, and so does the operating system when memory is short, so without a repeat a
+   * reload under load costs visitors whose page could have been made. Besides that, a request that is lost with a kept connection is
+   * sent again on a new one, once, as all of these do it.
+   */
+  readonly maxRepeats?: number | undefined
+  /**
+   * How long until such a request is sent again, where every upstream has lost it: while php-fpm restarts, a worker that is still
+   * to be stopped may take what another one has lost. Default 100 milliseconds.
    */
   readonly repeatDelay?: Duration.Input | undefined
   /** Asks upstreams whether they are alive. Default: no. */
@@ -138,9 +146,10 @@ export interface FastCgiUpstreamState {
  *
  * A request is sent again when its connection was lost before anything had come of an answer, and when it may run twice: it has a
  * method that says so (RFC 9110 §9.2.2) or is an Authorizer's, and its body is in memory. A kept connection that was lost is
- * replaced at once by a new one. Where a new one is lost, the request is sent once more: to another upstream, or after
- * `repeatDelay`, when a php-fpm that restarts has new workers. It goes to another upstream as well where one cannot be connected to, and, with a body
- * in memory, where one refuses it as overloaded.
+ * replaced at once by a new one. Where a new one is lost, the request is sent again up to `maxRepeats` times: to another upstream,
+ * or after `repeatDelay`, when a php-fpm that restarts has new workers. So by default a script that kills its worker is run twice,
+ * three times where the first connection was a kept one, and a POST never more than once. A request goes to another upstream as
+ * well where one cannot be connected to, and, with a body in memory, where one refuses it as overloaded.
  *
  * Any other request goes out on a kept connection that has been idle for 50 ms, or on a new one in the place of one that has
  * not: php-fpm closes a connection a moment after the last answer of a worker (`pm.max_requests`).
@@ -251,6 +260,7 @@ export const config: Config.Config<FastCgiPoolSettings> = Config.all({
   connectTimeout: Settings.duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT"),
   maxFails: Settings.countOrUnbounded("FASTCGI_UPSTREAM_MAX_FAILS"),
   failTimeout: Settings.duration("FASTCGI_UPSTREAM_FAIL_TIMEOUT"),
+  maxRepeats: Settings.countOrNone("FASTCGI_UPSTREAM_MAX_REPEATS"),
   repeatDelay: Settings.duration("FASTCGI_UPSTREAM_REPEAT_DELAY")
 })
 
@@ -273,6 +283,6 @@ export const layerConfig = <E = never, R = never>(
 const toPool = (pool: Pool.Pool): FastCgiPool => ({
   [Pool.PoolTypeId]: pool,
   request: (request) => pooledRequest(pool, request),
-  statesUnsafe: () => pool.statesUnsafe(),
-  waitingUnsafe: () => pool.waiting
+  statesUnsafe: () => pool.connections.statesUnsafe(),
+  waitingUnsafe: () => pool.connections.state.waiting.size
 })

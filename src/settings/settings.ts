@@ -58,10 +58,12 @@ export const upstreamSettings = [
   "FASTCGI_UPSTREAM_MAX_GATHERED_SIZE",
   "FASTCGI_UPSTREAM_MAX_HEAD_SIZE",
   "FASTCGI_UPSTREAM_MAX_IDLE",
+  "FASTCGI_UPSTREAM_MAX_REPEATS",
   "FASTCGI_UPSTREAM_MAX_REQUESTS",
   "FASTCGI_UPSTREAM_MAX_REQUESTS_PER_CONNECTION",
   "FASTCGI_UPSTREAM_MAX_WAITING",
   "FASTCGI_UPSTREAM_MIN_IDLE",
+  "FASTCGI_UPSTREAM_REPEAT_DELAY",
   "FASTCGI_UPSTREAM_SCRIPT_FILENAME",
   "FASTCGI_UPSTREAM_SCRIPT_NAME",
   "FASTCGI_UPSTREAM_SERVER_NAME",
@@ -98,6 +100,10 @@ export const countOrUnbounded = (name: string) =>
     `${expectations.count}, or "unbounded"`,
     (text) => text === "unbounded" ? text : parseCount(text)
   )
+
+/** A whole number from 0. */
+export const countOrNone = (name: string) =>
+  setting(name, "a whole number from 0", (text) => text === "0" ? 0 : parseCount(text))
 
 /** A number of bytes, or one with a unit: 65536, 64 KiB. */
 export const size = (name: string) => setting(name, expectations.bytes, parseSize)

@@ -222,7 +222,7 @@ export const layerTestWith = <E1 = never, R1 = never, E2 = never, R2 = never>(
         // What is lost is told at once: nobody restarts, and time may stand still.
         FastCgiHttpClient.make({
           keepConnection: true,
-          repeatDelay: Infinity,
+          maxRepeats: 0,
           ...options?.client,
           connect: memory.connect
         }),

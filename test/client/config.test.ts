@@ -11,6 +11,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import { upstreamSettings } from "../../src/settings/settings.ts"
 
 const provider = (env: Record<string, string>) =>
   Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env }))
@@ -28,6 +29,7 @@ const settings = {
   FASTCGI_UPSTREAM_MAX_REQUESTS_PER_CONNECTION: "500",
   FASTCGI_UPSTREAM_MAX_FAILS: "unbounded",
   FASTCGI_UPSTREAM_FAIL_TIMEOUT: "10 seconds",
+  FASTCGI_UPSTREAM_MAX_REPEATS: "0",
   FASTCGI_UPSTREAM_REPEAT_DELAY: "50 millis",
   FASTCGI_UPSTREAM_HEAD_TIMEOUT: "7 seconds",
   FASTCGI_UPSTREAM_BODY_TIMEOUT: "8 seconds",
@@ -55,6 +57,7 @@ const pool: FastCgiPool.FastCgiPoolSettings = {
   connectTimeout: Duration.seconds(6),
   maxFails: "unbounded",
   failTimeout: Duration.seconds(10),
+  maxRepeats: 0,
   repeatDelay: Duration.millis(50)
 }
 
@@ -82,6 +85,10 @@ describe("config", () => {
         upgrade: false
       })
     }).pipe(provider(settings)))
+
+  it("has only settings that a server beside it does not take for typing errors", () => {
+    for (const name of Object.keys(settings)) assert.include(upstreamSettings, name)
+  })
 
   it.effect("leaves what is not set to the defaults", () =>
     Effect.gen(function*() {

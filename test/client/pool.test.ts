@@ -256,25 +256,27 @@ describe("pools connections", () => {
       yield* app.untilEnd
     }))
 
-  it.effect("and sends a request again when its first connection dies, once", () =>
-    Effect.gen(function*() {
-      const { connect, nth, opened } = yield* applications()
-      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true })
-      const exit = yield* Effect.forkScoped(Effect.exit(client.get(url)))
-      const first = yield* nth(1)
-      yield* untilRequest(first)
-      yield* first.close
-      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
-      yield* TestClock.adjust("99 millis")
-      assert.strictEqual(opened.length, 1)
-      yield* TestClock.adjust("1 millis")
-      const second = yield* nth(2)
-      yield* untilRequest(second)
-      yield* second.close
-      const died = within(() => "the failure of a request whose connections died")(Fiber.join(exit))
-      assert.strictEqual(reasonOf(yield* died), "TransportError ConnectionLost")
-      assert.strictEqual(opened.length, 2)
-    }))
+  for (const [repeats, maxRepeats] of [[0, 0], [1, undefined], [3, 3]] as const) {
+    it.effect(`and sends a request again when its first connection dies, ${repeats} times with maxRepeats: ${maxRepeats}`, () =>
+      Effect.gen(function*() {
+        const { connect, nth, opened } = yield* applications()
+        const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxRepeats })
+        const exit = yield* Effect.forkScoped(Effect.exit(client.get(url)))
+        for (let n = 1; n <= repeats + 1; n++) {
+          const app = yield* nth(n)
+          yield* untilRequest(app)
+          yield* app.close
+          yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+          if (n > repeats) break
+          yield* TestClock.adjust("99 millis")
+          assert.strictEqual(opened.length, n)
+          yield* TestClock.adjust("1 millis")
+        }
+        const died = within(() => "the failure of a request whose connections died")(Fiber.join(exit))
+        assert.strictEqual(reasonOf(yield* died), "TransportError ConnectionLost")
+        assert.strictEqual(opened.length, repeats + 1)
+      }))
+  }
 
   it.effect("but not what may not run twice", () =>
     Effect.gen(function*() {

@@ -31,7 +31,7 @@ const client = (maxRequests: number) =>
     HttpClient.HttpClient,
     Effect.flatMap(FastCgiTest.FastCgiMemory, (memory) =>
       Effect.map(
-        FastCgiHttpClient.make({ keepConnection: true, maxRequests, repeatDelay: Infinity, connect: memory.connect }),
+        FastCgiHttpClient.make({ keepConnection: true, maxRequests, maxRepeats: 0, connect: memory.connect }),
         (client) =>
           HttpClient.transformResponse(
             HttpClient.mapRequest(client, HttpClientRequest.prependUrl("http://localhost")),
