@@ -59,7 +59,7 @@ export const isWebSocket = (protocols: string): boolean => tokens(protocols).inc
  */
 export const isCarried = (params: FastCgiParams): boolean => {
   const software = params.getLatin1("SERVER_SOFTWARE") ?? ""
-  if (/^effect-fastcgi(?![^ /])/.test(software)) return true
+  if (/^effect-fastcgi(?:[ /]|$)/.test(software)) return true
   const [, ...version] = /^lighttpd\/(\d+)\.(\d+)\.(\d+)/.exec(software) ?? []
   const [major = 0, minor = 0, patch = 0] = version.map(Number)
   return major > 1 || (major === 1 && (minor > 4 || (minor === 4 && patch >= 74)))
