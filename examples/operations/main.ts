@@ -26,8 +26,8 @@ const Routes = HttpRouter.add(
   Effect.as(Effect.logInfo("somebody is greeted"), HttpServerResponse.text("Hello\n"))
 )
 
-// The front end makes the id, and its traceparent makes the span of the request a part of its trace. A client that reaches the app
-// past the front end may have written anything.
+// The front end makes the id. Its traceparent makes the span of the request a part of its trace. A client that reaches the app
+// without the front end may send any id.
 const withIds = HttpMiddleware.make((app) =>
   Effect.gen(function*() {
     const { headers } = yield* HttpServerRequest.HttpServerRequest
@@ -51,7 +51,7 @@ const App = HttpRouter.serve(Routes, { middleware: withIds, disableLogger: true,
   Layer.provide(NodeFastCgiStatus.layerProcess)
 )
 
-// What the app cannot do without: a query of its database, for instance. It fails while that is not there.
+// Fails while something is missing that the app needs, such as its database.
 const checks: Effect.Effect<void, Error> = Effect.void
 
 const Operations = Layer.unwrap(Effect.map(
@@ -78,7 +78,7 @@ const Operations = Layer.unwrap(Effect.map(
 
 if (process.argv[2] === "--help") {
   console.log(
-    "node examples/operations/main.ts: the environment says everything (docs/operations.md); --help says this"
+    "node examples/operations/main.ts takes its settings from the environment (docs/operations.md); --help prints this"
   )
 } else {
   Layer.mergeAll(App, Operations).pipe(

@@ -1,7 +1,7 @@
 /**
- * Every limit and timeout that a server has, as data: what it is called, what holds by default, and what happens beyond it.
- * The options of servers, admissions and listeners, their settings of the environment, the limits that metrics count and the
- * tables of the documentation are made of these lists, so that a new limit is one entry here and the place that enforces it.
+ * Every limit and timeout of a server, as data: its name, its default, and what happens beyond it. The options of servers,
+ * admissions and listeners, their settings of the environment, the limits that metrics count and the tables of the
+ * documentation are made of these lists. So a new limit is one entry here and the place that enforces it.
  *
  * @since 0.1.0
  */
@@ -15,15 +15,15 @@ import { defaultMaxParamsCount, defaultMaxParamsSize } from "../protocol/FastCgi
  * @since 0.1.0
  */
 export interface FastCgiLimitDefinition {
-  /** What it is a number of. */
+  /** What the limit is a number of. */
   readonly unit: "count" | "bytes" | "duration"
-  /** What holds where nothing is said; `"unbounded"` is none. */
+  /** The value of an option that is left out; `"unbounded"` is no limit. */
   readonly default: number | Duration.Input | "unbounded"
   /** Whether the option may be `"unbounded"`. */
   readonly unbounded: boolean
-  /** What happens beyond it. */
+  /** What happens beyond the limit. */
   readonly beyond: string
-  /** Whether `FastCgiMetrics.limitsReached` counts how often it is reached. */
+  /** Whether `FastCgiMetrics.limitsReached` counts how often the limit is reached. */
   readonly counted: boolean
 }
 
@@ -62,7 +62,7 @@ export const admission = {
     unit: "count",
     default: "unbounded",
     unbounded: true,
-    beyond: "a connection is accepted and not read until another one has closed",
+    beyond: "a connection is accepted, and not read until another one has closed",
     counted: true
   },
   /** Requests that are open at the same time; further ones are refused. Default 1024. */
@@ -96,9 +96,9 @@ export const server = {
     counted: true
   },
   /**
-   * Requests that a connection carries in all; after the last of them it is closed, as in a stop: the web server is told on
-   * it, and loses no request. Default `"unbounded"`, because the web server owns its connections (SPEC 3.5). With several
-   * processes on one socket it spreads the connections of a web server that keeps them over the processes anew.
+   * Requests that a connection carries in all. After the last one the server closes the connection as in a stop, so the web
+   * server loses no request. Default `"unbounded"`, because the web server owns its connections (SPEC 3.5). With several
+   * processes on one socket, this limit spreads kept connections over the processes anew.
    */
   maxRequestsPerConnection: {
     unit: "count",
@@ -108,22 +108,22 @@ export const server = {
     counted: false
   },
   /**
-   * Requests of all connections that have begun and whose params are not complete. Web servers send params in one go, so
-   * peers that exceed it mean no good: of the connections that have most of these requests, the one is closed that has had
-   * some for longest. Default 1024.
+   * Requests of all connections that have begun and whose params are not complete. Web servers send params in one go, so only
+   * a hostile peer exceeds this limit. The server closes the connection that has most of these requests; of several, the one
+   * that has had some for longest. Default 1024.
    */
   maxRequestsInParams: {
     unit: "count",
     default: 1024,
     unbounded: false,
     beyond:
-      "of all connections; the connection that has most of them is closed: no web server begins so many requests and " +
-      "finishes none",
+      "counts all connections; the connection with most of these requests is closed, because no web server begins so many " +
+      "and finishes none",
     counted: true
   },
   /**
-   * The most that all params of a request may take, in bytes; beyond, it is answered with 431 when they have ended, and its
-   * connection is closed when twice as much comes. Default 1 MiB.
+   * The most that all params of a request may take, in bytes. Beyond it, the request is answered with 431 when its params have
+   * ended. When twice as much comes, its connection is closed. Default 1 MiB.
    */
   maxParamsSize: {
     unit: "bytes",
@@ -132,13 +132,13 @@ export const server = {
     beyond: "431; the connection is closed after twice as much",
     counted: true
   },
-  /** The most params of a request; beyond, it is answered with 431. Default 10,000. */
+  /** The most params of a request; beyond it, the request is answered with 431. Default 10,000. */
   maxParamsCount: { unit: "count", default: defaultMaxParamsCount, unbounded: false, beyond: "431", counted: true },
   /**
-   * The most that the body of a request may take, in bytes, which is its STDIN. To read more fails with `BodyTooLarge`, before
-   * anything of the body is read where it announces its length; a handler that lets that pass is answered for with 413. For
-   * an HTTP app it holds beside `MaxBodySize`, and for `stream` as well. Default `"unbounded"`: the web server has a limit of
-   * its own (nginx's `client_max_body_size`, 1 MiB).
+   * The most that the body of a request, its STDIN, may take, in bytes. Reading more fails with `BodyTooLarge`; where the body
+   * announces its length, the first read fails. When a handler does not catch that error, the answer is 413. In an HTTP app
+   * this limit holds beside `MaxBodySize`, and for `stream` as well. Default `"unbounded"`: the web server has a limit of its
+   * own (nginx's `client_max_body_size`, 1 MiB).
    */
   maxBodySize: {
     unit: "bytes",
@@ -147,12 +147,12 @@ export const server = {
     beyond: "413, unless the handler answers something else",
     counted: true
   },
-  /** How long the params of a request may take to arrive; beyond, it is answered with 408. Default 30 seconds. */
+  /** How long the params of a request may take to arrive; beyond it, the request is answered with 408. Default 30 seconds. */
   paramsTimeout: { unit: "duration", default: "30 seconds", unbounded: false, beyond: "408", counted: true },
   /**
-   * How long a handler may take to begin its response, from the end of the params on, a wait for `concurrency` included.
-   * Then the request is answered with 503 and its fiber interrupted. A response that has begun may take as long as it
-   * wants. Default `"unbounded"`.
+   * How long a handler may take to begin its response, from the end of the params on, including a wait for `concurrency`.
+   * Beyond it, the request is answered with 503 and its fiber is interrupted. A response that has begun has no limit.
+   * Default `"unbounded"`.
    */
   handlerTimeout: {
     unit: "duration",
@@ -162,9 +162,9 @@ export const server = {
     counted: true
   },
   /**
-   * Unread input, in bytes, at which a connection stops reading that carries one request only (no KEEP_CONN), while its
-   * handler reads. When the handler has read nothing for a second, `maxBufferedInput` holds: behind the input may be the news
-   * that the web server has given the request up. Default 64 KiB.
+   * Unread input, in bytes, at which a connection that carries one request only (no KEEP_CONN) stops reading while its handler
+   * reads. When the handler has read nothing for a second, `maxBufferedInput` holds instead, so that an abort behind that
+   * input is seen. Default 64 KiB.
    */
   inputHighWaterMark: {
     unit: "bytes",
@@ -178,18 +178,18 @@ export const server = {
     unit: "bytes",
     default: 1024 * 1024,
     unbounded: false,
-    beyond: "the connection is not read until its handlers have",
+    beyond: "the connection is not read until its handlers have read",
     counted: false
   },
   /**
-   * How long unread input may hold up the other requests on its connection, or a response that the peer does not take
-   * before it has sent everything; then that input is dropped. Default 30 seconds.
+   * How long unread input may hold up the other requests on its connection, or a response that the peer takes only after it
+   * has sent everything. Beyond it, that input is dropped. Default 30 seconds.
    */
   stallTimeout: {
     unit: "duration",
     default: "30 seconds",
     unbounded: false,
-    beyond: "the input that holds others up is dropped",
+    beyond: "the input that holds up other requests is dropped",
     counted: true
   },
   /** Output that the peer has not taken, in bytes, at which writers wait. Default 64 KiB. */
@@ -197,13 +197,13 @@ export const server = {
     unit: "bytes",
     default: 64 * 1024,
     unbounded: false,
-    beyond: "a response waits",
+    beyond: "a response waits until the peer has taken some of it",
     counted: false
   },
   /**
-   * How long the peer may take nothing of the output that waits for it; then its connection is reset and its requests are
-   * interrupted. Default `"unbounded"`: a web server whose client is slow takes nothing either, until it gives its client
-   * up (nginx's `send_timeout`, 60 seconds).
+   * How long the peer may take nothing of the output that waits for it. Beyond it, the connection is reset and its requests
+   * are interrupted. Default `"unbounded"`: a web server whose client is slow takes nothing either, until it gives up that
+   * client (nginx's `send_timeout`, 60 seconds).
    */
   writeTimeout: {
     unit: "duration",
@@ -213,9 +213,9 @@ export const server = {
     counted: true
   },
   /**
-   * How long a connection may be open without a request; then it is closed. Default `"unbounded"`, because the web server
-   * owns its connections (SPEC 3.5). One that keeps them has to keep them for a shorter time, or its next request may meet
-   * the close.
+   * How long a connection may be open without a request; beyond it, the connection is closed. Default `"unbounded"`, because
+   * the web server owns its connections (SPEC 3.5). A web server that keeps connections must keep them for a shorter time.
+   * Otherwise its next request may meet the close.
    */
   idleTimeout: {
     unit: "duration",
@@ -225,25 +225,25 @@ export const server = {
     counted: true
   },
   /**
-   * How long a connection that is being closed may stay open while the peer takes nothing, or still owes input. One that
-   * owes nothing has a second to close its end. Default 30 seconds.
+   * How long a closing connection may stay open while the peer takes nothing, or still owes input. A peer that owes nothing
+   * has a second to close its end. Default 30 seconds.
    */
   lingerTimeout: {
     unit: "duration",
     default: "30 seconds",
     unbounded: false,
-    beyond: "a connection that is being closed, and whose peer does not follow, is closed for good",
+    beyond: "a closing connection whose peer does not close its end is cut off",
     counted: false
   },
   /**
-   * Effects of `FastCgiServer.afterResponse` that wait for their response, or run, at the same time. What there is no room for
-   * is done at once, and holds its response up. Default 1024.
+   * Effects of `FastCgiServer.afterResponse` that wait for their response, or run, at the same time. Beyond it, an effect runs
+   * at once, and its response waits for it. Default 1024.
    */
   maxAfterResponse: {
     unit: "count",
     default: 1024,
     unbounded: true,
-    beyond: "the work is done before its response",
+    beyond: "further work is done before its response",
     counted: true
   },
   /** How long shutting down waits for requests that are running before it interrupts them. Default 20 seconds. */
@@ -252,7 +252,7 @@ export const server = {
     default: "20 seconds",
     unbounded: false,
     beyond:
-      "what still runs is interrupted and answered with 503; what peers do not take of their answers within another " +
+      "requests that still run are interrupted and answered with 503; output that peers have not taken within another " +
       "second is dropped",
     counted: true
   }
@@ -266,25 +266,25 @@ export const server = {
  */
 export const listener = {
   /**
-   * How many connections the operating system completes and holds until they are accepted. What it makes of the number is its
-   * own business: Linux cuts it at `net.core.somaxconn`. Default 511.
+   * How many connections the operating system completes and holds until they are accepted. Linux caps the number at
+   * `net.core.somaxconn`. Default 511.
    */
   backlog: {
     unit: "count",
     default: 511,
     unbounded: false,
-    beyond: "the operating system lets a connection wait, or refuses it",
+    beyond: "the operating system lets a new connection wait, or refuses it",
     counted: false
   },
   /**
-   * How long a peer may take for what comes in front of FastCGI where that is asked for: the header of the PROXY protocol and the
-   * handshake of TLS. Default 10 seconds.
+   * How long a peer may take for the header of the PROXY protocol and the handshake of TLS, where the listener asks for them.
+   * Default 10 seconds.
    */
   handshakeTimeout: {
     unit: "duration",
     default: "10 seconds",
     unbounded: false,
-    beyond: "a connection that has not begun with its PROXY header and its TLS handshake is closed",
+    beyond: "a connection that has not finished its PROXY header and its TLS handshake is closed",
     counted: false
   }
 } as const satisfies Readonly<Record<string, FastCgiLimitDefinition>>
@@ -297,8 +297,8 @@ export const listener = {
  */
 export const webSocket = {
   /**
-   * How often a client is pinged. A browser answers by itself, so that both directions show a sign of life: lighttpd closes what
-   * is silent for a minute. A client that has not answered by the next one is gone. Default 25 seconds.
+   * How often the server pings a client. A browser answers by itself, so both directions stay alive: lighttpd closes a
+   * connection that is silent for a minute. A client that has not answered by the next ping is gone. Default 25 seconds.
    */
   webSocketPingInterval: {
     unit: "duration",
@@ -312,10 +312,10 @@ export const webSocket = {
     unit: "duration",
     default: "5 seconds",
     unbounded: false,
-    beyond: "the connection is closed without its answer",
+    beyond: "the connection is closed without the client's Close frame",
     counted: false
   },
-  /** The longest message that a client may send, uncompressed, in bytes. It is held in memory as a whole. Default 32 MiB. */
+  /** The longest message that a client may send, uncompressed, in bytes. Memory holds a whole message. Default 32 MiB. */
   webSocketMaxMessageSize: {
     unit: "bytes",
     default: 32 * 1024 * 1024,
@@ -332,15 +332,15 @@ export const webSocket = {
  * @since 0.1.0
  */
 export const workers = {
-  /** Requests that a worker takes; about so many, because they are counted ten times a second. Default `"unbounded"`. */
+  /** About how many requests a worker takes; the supervisor counts them ten times a second. Default `"unbounded"`. */
   maxRequestsPerWorker: {
     unit: "count",
     default: "unbounded",
     unbounded: true,
-    beyond: "a worker is replaced: its successor serves first, then it finishes what runs and ends",
+    beyond: "a worker is replaced: first its successor serves, then the worker finishes its requests and ends",
     counted: false
   },
-  /** Resident memory of a worker, bytes, looked at once a second. Default `"unbounded"`. */
+  /** Resident memory of a worker, in bytes, measured once a second. Default `"unbounded"`. */
   maxMemoryPerWorker: {
     unit: "bytes",
     default: "unbounded",
@@ -353,11 +353,11 @@ export const workers = {
     unit: "duration",
     default: "60 seconds",
     unbounded: true,
-    beyond: "the worker is killed, and has failed to start: a reload stops, and the old one serves on",
+    beyond: "the worker is killed and counts as failed; a reload stops, and the old workers serve on",
     counted: false
   },
   /**
-   * How long a worker may take to end when it was told to. It has to be longer than the server's `gracefulShutdownTimeout`.
+   * How long a worker may take to end when it was told to end. Must be longer than the server's `gracefulShutdownTimeout`.
    * Default 30 seconds.
    */
   stopTimeout: {
@@ -368,13 +368,14 @@ export const workers = {
     counted: false
   },
   /**
-   * How long the event loop of a worker may stand still: it says once a second that it is alive. Default 30 seconds.
+   * How long the event loop of a worker may stand still. A worker tells the supervisor once a second that it is alive.
+   * Default 30 seconds.
    */
   unresponsiveTimeout: {
     unit: "duration",
     default: "30 seconds",
     unbounded: true,
-    beyond: "the worker is killed and another one started; what it was running is lost",
+    beyond: "the worker is killed and another one is started; the requests of the killed one are lost",
     counted: false
   },
   /**
@@ -388,7 +389,7 @@ export const workers = {
     beyond: "the supervisor gives up, and exits with 1",
     counted: false
   },
-  /** What `emergencyThreshold` is counted over. Default 60 seconds. */
+  /** The time over which `emergencyThreshold` counts failures. Default 60 seconds. */
   emergencyInterval: {
     unit: "duration",
     default: "60 seconds",
