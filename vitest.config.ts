@@ -28,7 +28,7 @@ const notInMemory = Array.from(withSockets.keys(), (file) => `test/${file}`)
 const inQuick = {
   left: Array.from(slow.keys(), (file) => `test/${file}`),
   /** Node has no part in what they try. */
-  leftOnSockets: ["test/conformance/**"],
+  leftOnSockets: ["test/conformance/**", "test/project/**", "test/client/gatewaySuite.test.ts"],
   fuzzCases: 2000
 }
 

@@ -37,9 +37,12 @@ const forwarded = (upstream: Upstream) =>
     quiet
   )
 
+// Over a stream a peer's close looks like a half-close: handlers whose peers have left run until the server gives up waiting for them.
+const overStreams = () => serve({ gracefulShutdownTimeout: "100 millis" })
+
 const ways = {
-  "over a channel": inMemory(serve().pipe(Layer.provide(carried(overChannel)))),
-  "over an Effect socket": inMemory(serve().pipe(Layer.provide(carried(overSocket)))),
+  "over a channel": inMemory(overStreams().pipe(Layer.provide(carried(overChannel)))),
+  "over an Effect socket": inMemory(overStreams().pipe(Layer.provide(carried(overSocket)))),
   "as a bare channel": inMemory(serveChannels(handlers())),
   "through a recorder": inMemory(
     serve().pipe(Layer.provide(carried((transport) => Effect.succeed(FastCgiTransport.tap(transport, {})))))

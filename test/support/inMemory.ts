@@ -16,6 +16,7 @@ export const inMemory: ReadonlyArray<string> = [
 
 /** Files in these folders that `npm run test:quick` leaves out, and why they take long. */
 export const slow: ReadonlyMap<string, string> = new Map([
+  ["http/HttpServer.ways.test.ts", "all of HttpServer.test.ts once more, over streams and through a forwarder"],
   ["protocol/text.test.ts", "every three and four bytes at the edges of UTF-8"],
   ["server/disconnects.test.ts", "every way a connection can be lost, at every moment of a request"],
   ["server/hostile.test.ts", "megabytes of what is made to be dear"],
