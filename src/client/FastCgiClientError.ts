@@ -93,6 +93,17 @@ export interface BadHead {
 }
 
 /**
+ * The application has written one of the texts of `catchStderr` to STDERR: a script of PHP has died, as a rule. `stderr` of the
+ * error says why.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ApplicationError {
+  readonly _tag: "ApplicationError"
+}
+
+/**
  * An answer did not come in time.
  *
  * @category models
@@ -178,6 +189,7 @@ export type FastCgiClientErrorReason =
   | CantMultiplex
   | UnknownRole
   | BadHead
+  | ApplicationError
   | Timeout
   | PoolFull
   | PoolTimeout
@@ -188,6 +200,10 @@ export type FastCgiClientErrorReason =
 
 /**
  * A request could not be made, or was not answered as it should be. `message` says it in plain words.
+ *
+ * Where an `HttpClient` or a gateway waited for the answer, `stderr` is what the application has written to STDERR, the last 4 KiB
+ * of it, control characters but line ends in hexadecimal, and `message` tells it, too. Of a `FastCgiClient` STDERR is a stream for
+ * its user.
  *
  * **Example** (Falling back when the application is overloaded)
  *
@@ -209,4 +225,5 @@ export class FastCgiClientError extends Data.TaggedError("FastCgiClientError")<{
   readonly reason: FastCgiClientErrorReason
   readonly message: string
   readonly cause?: unknown
+  readonly stderr?: string
 }> {}

@@ -24,6 +24,7 @@ import { PoolTypeId } from "./internal/pool.ts"
 import * as RequestBody from "./internal/requestBody.ts"
 import { FastCgiHttpResponse } from "./internal/response.ts"
 import { withSettings } from "./internal/settings.ts"
+import { textsOf } from "./internal/stderr.ts"
 
 /**
  * How an application is asked and what it is told, common to `FastCgiHttpClient` and `FastCgiGateway`.
@@ -45,6 +46,12 @@ export interface FastCgiExchangeOptions {
   readonly bodyTimeout?: Duration.Input | undefined
   /** The longest response head, in bytes. Default 64 KiB. */
   readonly maxHeadSize?: number | undefined
+  /**
+   * What the application writes to STDERR when it has failed, as nginx's `fastcgi_catch_stderr`: where one of these texts comes
+   * before the end of an answer, the request fails with `ApplicationError`, and what is left of the answer is not passed on. For
+   * PHP: `FastCgiPhp.fatalErrors`. Default none: an answer with status 500 is a response, and one that ends early looks complete.
+   */
+  readonly catchStderr?: string | ReadonlyArray<string> | undefined
   /**
    * Whether a response without Content-Length also ends where the application closes the connection without
    * END_REQUEST, as web servers take it. Default false: reading it fails.
@@ -116,7 +123,8 @@ export interface FastCgiHttpClientOptions<E = never, R = never>
  * to read a response, gives it up: its connection is closed.
  *
  * What the application writes to STDERR is logged as warnings, a line each with the request and its SCRIPT_FILENAME, control
- * characters in hexadecimal: up to 64 KiB of a request in ten seconds, and then how much was left out.
+ * characters in hexadecimal: up to 64 KiB of a request in ten seconds, and then how much was left out. The error of a request
+ * that fails tells it as well, and `catchStderr` makes a request fail for it.
  *
  * Requests share connections, wait for one, and are sent again as `FastCgiPool` says. Their spans, which `HttpClient` makes, reach
  * the application as HTTP_TRACEPARENT.
@@ -164,6 +172,7 @@ export const fromPool = (
 ): Effect.Effect<HttpClient.HttpClient> => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? Duration.infinity)
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? Duration.infinity)
+  const catchStderr = textsOf(options.catchStderr)
   const pool = fastCgiPool[PoolTypeId]
   return Effect.map(
     Effect.serviceOption(FileSystem),
@@ -185,7 +194,8 @@ export const fromPool = (
               endAtClose: options.endAtClose ?? false,
               headTimeout,
               bodyTimeout,
-              maxHeadSize: options.maxHeadSize
+              maxHeadSize: options.maxHeadSize,
+              catchStderr
             })
           ),
           Scope.provide(scope),
@@ -245,6 +255,7 @@ export const config: Config.Config<FastCgiUpstreamSettings> = Config.map(
       headTimeout: Settings.duration("FASTCGI_UPSTREAM_HEAD_TIMEOUT"),
       bodyTimeout: Settings.duration("FASTCGI_UPSTREAM_BODY_TIMEOUT"),
       maxHeadSize: Settings.size("FASTCGI_UPSTREAM_MAX_HEAD_SIZE"),
+      catchStderr: Settings.text("FASTCGI_UPSTREAM_CATCH_STDERR"),
       endAtClose: Settings.flag("FASTCGI_UPSTREAM_END_AT_CLOSE"),
       gatherBody: Settings.flag("FASTCGI_UPSTREAM_GATHER_BODY"),
       maxGatheredSize: Settings.size("FASTCGI_UPSTREAM_MAX_GATHERED_SIZE"),

@@ -58,6 +58,39 @@ export class FastCgiPhpError extends Data.TaggedError("FastCgiPhpError")<{
 }> {}
 
 /**
+ * What PHP writes to STDERR when a script dies, for `catchStderr`: where `log_errors` is on and `error_log` is not set. An exception
+ * that nobody has caught is among them, and so are the limits of time and memory (`max_execution_time`, `memory_limit`). Of
+ * `request_terminate_timeout` PHP does not get to say anything: that is a `ConnectionLost`.
+ *
+ * **Example** (A client that fails with PHP's message)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { FastCgiHttpClient, FastCgiPhp } from "effect-fastcgi/client"
+ * import { NodeFastCgiConnector } from "effect-fastcgi/node"
+ *
+ * // TransportError: the application failed: PHP message: PHP Fatal error:  Allowed memory size of 134217728 bytes exhausted …
+ * export const page = Effect.gen(function*() {
+ *   const client = yield* FastCgiHttpClient.make({
+ *     connect: NodeFastCgiConnector.connect({ path: "/run/php/php-fpm.sock" }),
+ *     documentRoot: "/srv/www",
+ *     catchStderr: FastCgiPhp.fatalErrors
+ *   })
+ *   const response = yield* client.get("http://example.com/report.php")
+ *   return yield* response.text
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const fatalErrors: ReadonlyArray<string> = [
+  "PHP Fatal error:",
+  "PHP Parse error:",
+  "PHP Recoverable fatal error:"
+]
+
+/**
  * A worker of a pool. Where it has had no request, texts are "-" and numbers 0. The encoded names are those of php-fpm,
  * "request duration" for `requestDuration`.
  *

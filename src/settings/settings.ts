@@ -45,6 +45,7 @@ export const settingError = (message: string): Config.ConfigError => {
 export const upstreamSettings = [
   "FASTCGI_UPSTREAM",
   "FASTCGI_UPSTREAM_BODY_TIMEOUT",
+  "FASTCGI_UPSTREAM_CATCH_STDERR",
   "FASTCGI_UPSTREAM_CONNECT_TIMEOUT",
   "FASTCGI_UPSTREAM_DOCUMENT_ROOT",
   "FASTCGI_UPSTREAM_END_AT_CLOSE",

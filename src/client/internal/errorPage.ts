@@ -117,6 +117,11 @@ const descriptions: { readonly [Tag in FastCgiClientError["reason"]["_tag"]]?: D
   },
   PoolFull: busy,
   PoolTimeout: busy,
+  ApplicationError: {
+    status: 502,
+    title: "The application has failed",
+    hint: "It says so itself, with the reason: see the gateway's log, and the application's own."
+  },
   Timeout: {
     status: 504,
     title: "The application did not answer in time",

@@ -16,9 +16,9 @@ import type { Chunks } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import { fail } from "./failures.ts"
-import { logStderr } from "./log.ts"
 import type { Begun, Pool } from "./pool.ts"
 import { repeatsOf } from "./repeats.ts"
+import { Stderr } from "./stderr.ts"
 import { annotate } from "./tracing.ts"
 
 export interface ExchangeOptions {
@@ -29,6 +29,8 @@ export interface ExchangeOptions {
   /** How long to wait for the next part of the body. */
   readonly bodyTimeout: Duration.Duration
   readonly maxHeadSize: number | undefined
+  /** What is searched for in STDERR. */
+  readonly catchStderr: ReadonlyArray<string>
   /** What is to be told where the request has gone. */
   readonly span?: Tracer.Span | undefined
   /** Where the client would go on with another protocol: is told whether the application takes its connection. */
@@ -65,30 +67,33 @@ export const exchange = <E, R>(
     (begun) =>
       Effect.withFiber<Exchange, FastCgiClientError>((fiber) => {
         annotate(options.span, begun)
-        pool.fork(logStderr(begun.request.stderr, request.params), fiber.context)
-        return head(begun, options)
+        const start = (log: Effect.Effect<void>) => pool.fork(log, fiber.context)
+        const stderr = new Stderr(begun.request, request.params, options.catchStderr, start)
+        return Effect.mapError(head(begun, stderr, options), (error) => stderr.described(error))
       }),
     // A connection that is handed over is nobody else's.
     options.upgrade !== undefined
   )
 
-const head = (begun: Begun, options: ExchangeOptions): Effect.Effect<Exchange, FastCgiClientError> => {
+const head = (begun: Begun, stderr: Stderr, options: ExchangeOptions): Effect.Effect<Exchange, FastCgiClientError> => {
   const { request } = begun
   const parser = CgiResponse.makeHeadParser({
     maxHeadSize: options.maxHeadSize,
     upgrade: options.upgrade !== undefined
   })
+  let size = 0
   const read: Effect.Effect<Exchange, FastCgiClientError> = Effect.suspend(() =>
     Pull.matchEffect(request.stdout.pull, {
       onSuccess: (chunks) => {
         for (let i = 0; i < chunks.length; i++) {
           const result = parser.push(chunks[i])
+          size += chunks[i].length
           if (result === undefined) continue
           if (result instanceof CgiResponse.CgiHeadError) {
             return giveUp(begun, badHead(`the application's answer is not a CGI response: ${result.message}`, result))
           }
           const rest = result.rest.length > 0 ? [result.rest, ...chunks.slice(i + 1)] : chunks.slice(i + 1)
-          return toExchange(begun, result, rest, options)
+          return toExchange(begun, stderr, result, size - result.rest.length, rest, options)
         }
         return read
       },
@@ -143,11 +148,13 @@ const isCoded = (headers: CgiResponse.CgiHead["headers"]): boolean =>
 
 const toExchange = (
   begun: Begun,
+  stderr: Stderr,
   head: CgiResponse.CgiHead,
+  headSize: number,
   first: ReadonlyArray<Uint8Array>,
   options: ExchangeOptions
 ): Effect.Effect<Exchange, FastCgiClientError> => {
-  if (head.status === 101 && options.upgrade !== undefined) return handedOver(begun, head, first, options)
+  if (head.status === 101 && options.upgrade !== undefined) return handedOver(begun, stderr, head, first, options)
   options.upgrade?.(false)
   const headers: Array<readonly [string, string]> = []
   let length: string | undefined
@@ -175,19 +182,22 @@ const toExchange = (
   }
   const hasBody = options.method !== "HEAD" && status !== 204 && status !== 205 && status !== 304
   const contentLength = hasBody ? length === undefined ? undefined : Number(length) : 0
+  const failure = stderr.failureBefore(headSize + (contentLength ?? Infinity))
+  if (failure !== undefined) return giveUp(begun, failure)
   return Effect.succeed({
     status,
     statusText: head.statusText,
     headers,
     contentLength,
     hasBody,
-    pull: bodyPull(begun, first, contentLength, options)
+    pull: bodyPull(begun, stderr, first, contentLength, options)
   })
 }
 
 // The body is the other protocol's, and has no end but that of the connection.
 const handedOver = (
   begun: Begun,
+  stderr: Stderr,
   head: CgiResponse.CgiHead,
   first: ReadonlyArray<Uint8Array>,
   options: ExchangeOptions
@@ -204,7 +214,7 @@ const handedOver = (
     headers,
     contentLength: undefined,
     hasBody: true,
-    pull: bodyPull(begun, first, undefined, { ...options, bodyTimeout: Duration.infinity })
+    pull: bodyPull(begun, stderr, first, undefined, { ...options, bodyTimeout: Duration.infinity })
   })
 }
 
@@ -212,6 +222,7 @@ const handedOver = (
 // ends, the response is complete, whatever becomes of the connection.
 const bodyPull = (
   begun: Begun,
+  stderr: Stderr,
   first: ReadonlyArray<Uint8Array>,
   contentLength: number | undefined,
   { bodyTimeout, endAtClose }: ExchangeOptions
@@ -259,17 +270,19 @@ const bodyPull = (
         const taken = take(chunks)
         return taken === undefined ? pull : Effect.succeed(taken)
       },
-      onFailure: (cause) => Effect.failCause(cause),
+      onFailure: (cause) => Effect.failCause(Cause.map(cause, (error) => stderr.described(error))),
       onDone: (): Pull.Pull<Chunks, FastCgiClientError> => {
+        const failure = stderr.failureBefore(Infinity)
+        if (failure !== undefined) return Effect.fail(failure)
         if (left === Infinity || endAtClose) {
           completeUnsafe()
           return Cause.done()
         }
         const received = contentLength! - left
-        return Effect.fail(fail(
+        return Effect.fail(stderr.described(fail(
           { _tag: "Truncated", received: request.received },
           `the application's answer ended after ${received} of ${contentLength} bytes (Content-Length)`
-        ))
+        )))
       }
     })
   })

@@ -18,6 +18,7 @@ import { RequestRefused } from "./errorPage.ts"
 import { type Exchange, exchange } from "./exchange.ts"
 import * as Gather from "./gather.ts"
 import type { Pool } from "./pool.ts"
+import { textsOf } from "./stderr.ts"
 import { spanned } from "./tracing.ts"
 import { clientBytes, relay, upgradeOf, upgradeParams } from "./upgrade.ts"
 
@@ -52,6 +53,7 @@ export const makeForward = (
 ): Forward => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
+  const catchStderr = textsOf(options.catchStderr)
   const { documentRoot, endAtClose = false, maxHeadSize, params: extra, scriptFilename, scriptName } = options
   return Effect.fnUntraced(function*(
     request,
@@ -60,7 +62,7 @@ export const makeForward = (
     // What is refused for its head is refused before its body is read.
     const method = target.redirected === true && request.method !== "HEAD" ? "GET" : request.method
     const head = yield* params(request, method, target, options.serverName)
-    const limits = { method, endAtClose, headTimeout, bodyTimeout, maxHeadSize }
+    const limits = { method, endAtClose, headTimeout, bodyTimeout, maxHeadSize, catchStderr }
     const asked = mayUpgrade(options, target) ? upgradeOf(request) : undefined
     if (asked !== undefined) {
       const taken = Deferred.makeUnsafe<boolean>()

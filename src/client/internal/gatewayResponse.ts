@@ -53,7 +53,7 @@ export const failed = (
   const page = toPage(error)
   return Effect.as(
     Effect.logWarning(
-      `${requestLine(request.method, request.url)}: ${page.status}: ${printable(error.message)}`
+      `${requestLine(request.method, request.url)}: ${page.status}: ${printable(briefly(error))}`
     ),
     respondWith(page)
   )
@@ -89,6 +89,10 @@ export const respondWith = ({ html, status }: ErrorPage): HttpServerResponse.Htt
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+// STDERR is logged line by line besides.
+const briefly = ({ message, stderr }: FastCgiClientError): string =>
+  stderr === undefined ? message : message.slice(0, message.length - stderr.length) + stderr.split("\n", 1)[0]
 
 // Response headers are a record, so lines of Set-Cookie have to go as cookies. Keyed by their number and with
 // everything behind the first "=" as the value, they leave as they came: twice the same name, unknown attributes and
