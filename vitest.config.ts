@@ -9,6 +9,7 @@ const withPrograms = [
   "test/servers/**/*.test.ts",
   "test/examples/**/*.test.ts",
   "test/client/phpFpm.test.ts",
+  "test/client/phpErrors.test.ts",
   "test/client/phpPool.test.ts",
   "test/client/fcgiwrap.test.ts",
   "test/php/**/*.test.ts",

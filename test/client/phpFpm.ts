@@ -100,6 +100,8 @@ ${root ? "user = root\ngroup = root" : ""}
 pm = static
 pm.max_children = 1
 pm.max_requests = 1
+php_admin_flag[log_errors] = on
+php_admin_value[error_log] =
 `
     )
     let ready = 0

@@ -31,6 +31,7 @@ export const withSockets: ReadonlyMap<string, string> = new Map([
   ["client/gatewaySuite.test.ts", "a gateway is an HTTP server"],
   ["client/phpFpm.test.ts", "php-fpm is a process"],
   ["client/phpPool.test.ts", "php-fpm is a process"],
+  ["client/phpErrors.test.ts", "php-fpm is a process"],
   ["client/phpFpm.ts", "php-fpm is a process"],
   ["client/fcgiwrap.test.ts", "fcgiwrap is a process"],
   ["client/target.ts", "a gateway is an HTTP server"],
