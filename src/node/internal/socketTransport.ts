@@ -18,6 +18,7 @@ import {
 import { inetAddress } from "./inetAddress.ts"
 import { unwatchPeer, watchPeer } from "./peerWatch.ts"
 import { ReadingSocket, type Taker } from "./readingSocket.ts"
+import * as YoungGeneration from "./youngGeneration.ts"
 
 /** How many bytes wait for a pull before the socket is paused. Node reads up to as much again before it stops. */
 export const maxUnpulled = 64 * 1024
@@ -204,6 +205,7 @@ class SocketTransport implements FastCgiTransport, Taker {
 
   /** Takes what has been read, which is overwritten by the next read when it is `lent`. */
   onBytes(chunk: Uint8Array, lent: boolean): void {
+    YoungGeneration.count(chunk.length)
     // What waits goes first.
     if (this.flow !== undefined && !this.flowPaused && this.chunks.length === 0) {
       this.hand(this.flow, [chunk])
