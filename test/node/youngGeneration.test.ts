@@ -1,18 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { constants, PerformanceObserver } from "node:perf_hooks"
+import { constants, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
 import { count, period } from "../../src/node/internal/youngGeneration.ts"
 
-interface Collection {
-  readonly detail?: { readonly kind?: number | undefined } | undefined
-}
+const isOfYoung = (entry: PerformanceEntry): boolean =>
+  "detail" in entry && (entry.detail as { readonly kind?: unknown }).kind === constants.NODE_PERFORMANCE_GC_MINOR
 
 /** How many collections of the young generation there are while `run` runs, which allocates next to nothing. */
 const collections = (run: () => void) =>
   Effect.callback<number>((resume) => {
     let seen = 0
-    const see = (entries: ReadonlyArray<Collection>) => {
-      seen += entries.filter(({ detail }) => detail?.kind === constants.NODE_PERFORMANCE_GC_MINOR).length
+    const see = (entries: Array<PerformanceEntry>) => {
+      seen += entries.filter(isOfYoung).length
     }
     const observer = new PerformanceObserver((list) => see(list.getEntries()))
     observer.observe({ entryTypes: ["gc"] })
