@@ -106,7 +106,7 @@ const list = (passed: Passed, exchange: Exchange, empty: Html): Html => {
 export const chain = (exchange: Exchange): Html => {
   const { answeredAfter, ended, fiber, received, request, sent } = exchange
   const pending =
-    html`<p class="says" id="pending">Not sent yet: it is this page. <a href="/records/${exchange.key}">Show its records</a></p>`
+    html`<p class="says" id="pending">The response is this page, which is not sent yet. <a href="/records/${exchange.key}">Show its records</a></p>`
   return html`<figure class="chain" id="chain"${ended ? undefined : html` data-rest="/records/${exchange.key}"`}>
 <figcaption class="meta">The records of this request, as they crossed the socket.</figcaption>
 <ol>

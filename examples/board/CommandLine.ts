@@ -10,12 +10,12 @@ export const usage = `A notes board over FastCGI.
   npm start -- --http                the same app as a plain HTTP server, without FastCGI
 
 Options
-  --host <address>  the IP address to listen on, 0.0.0.0 for all of IPv4 (default 127.0.0.1)
-  --port <number>   the port, 0 for any free one (default 8080)
-  --help            this text
+  --host <address>  the IP address to listen on; 0.0.0.0 means all of IPv4 (default 127.0.0.1)
+  --port <number>   the port; 0 means any free one (default 8080)
+  --help            print this text
 
-Notes live in memory and files in a temporary folder: when it stops, they are gone. Anybody who reaches the address can
-write, upload and delete, so choose a --host that others reach only among friends.
+The server keeps notes in memory and files in a temporary folder. Both are gone when the server stops. Anybody who can
+reach the address can write, upload and delete, so use a --host that others can reach only among friends.
 `
 
 export interface Start {

@@ -193,7 +193,7 @@ ${
     }
 </div>
 <h2 id="notes-title" tabindex="-1">Notes</h2>
-<p class="hint">Notes live in the memory of the server and files in a temporary folder: when it stops, they are gone.</p>
+<p class="hint">The server keeps notes in memory and files in a temporary folder. Both are gone when the server stops.</p>
 <ul class="list" id="notes" aria-labelledby="notes-title" aria-live="polite" aria-relevant="additions" data-undo="${
       Duration.toMillis(undoTime)
     }">${noteItems(options.notes)}</ul>

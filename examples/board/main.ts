@@ -55,7 +55,7 @@ const main = Effect.fnUntraced(function*({ host, mode, port }: CommandLine.Start
 
   yield* Console.log(`Notes board: ${front.url}\n`)
   for (const line of front.lines) yield* Console.log(`  ${line}`)
-  yield* Console.log("  notes live in memory and files in a temporary folder: when it stops, they are gone")
+  yield* Console.log("  notes live in memory, files in a temporary folder; both are gone when the server stops")
   yield* Console.log("\nCtrl-C stops it.")
   return yield* Effect.onInterrupt(front.died, () => Console.log("\nFinishing what runs, then stopping."))
 })

@@ -228,7 +228,7 @@ const upload = (form) => {
   // Whoever cancels knows: it is no error.
   request.addEventListener("abort", () => {
     stop()
-    byId("cancelled").textContent = "Cancelled. Nothing of it was kept."
+    byId("cancelled").textContent = "Cancelled. The server keeps no part of the file."
   })
   byId("cancel").onclick = () => request.abort()
   request.open("POST", form.action)

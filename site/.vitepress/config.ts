@@ -51,6 +51,25 @@ export default defineConfig({
       md.use(scrollingTables)
     }
   },
+  vite: {
+    css: {
+      postcss: {
+        plugins: [{
+          postcssPlugin: "dark-without-javascript",
+          // A script of VitePress sets the class `dark`. Without JavaScript every rule for that class follows the system's setting.
+          OnceExit(css, { AtRule }) {
+            css.walkRules((rule) => {
+              const selectors = rule.selectors.filter((selector) => /^(?:html)?\.dark(?![\w-])/.test(selector))
+              if (selectors.length === 0) return
+              const follow = new AtRule({ name: "media", params: "(scripting: none) and (prefers-color-scheme: dark)" })
+              follow.append(rule.clone({ selectors: selectors.map((selector) => selector.replace(".dark", ":root")) }))
+              rule.after(follow)
+            })
+          }
+        }]
+      }
+    }
+  },
   themeConfig: {
     nav: [
       { text: "Pages by job", link: "/", activeMatch: "^/(?!api/)" },

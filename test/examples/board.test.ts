@@ -446,7 +446,7 @@ describe("the records of a page", () => {
       assert.strictEqual(bytesOf(chain, "PARAMS").at(-1), 0)
       assert.deepStrictEqual(bytesOf(chain, "STDIN"), [0])
       assert.include(chain, "<code>GET /?a=1</code>")
-      assert.include(chain, "Not sent yet")
+      assert.include(chain, "not sent yet")
       const [, key] = /data-rest="(\/records\/[0-9a-f-]{36})"/.exec(chain)!
 
       const whole = chainOf(yield* Effect.flatMap(HttpClient.get(key!), (response) => response.text))

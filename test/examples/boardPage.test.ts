@@ -101,7 +101,7 @@ describeWith([browserName], "the page of the board", (executablePath) => {
 
   it("shows the records of its response without JavaScript, by a link", async () => {
     await open({ javaScriptEnabled: false })
-    assert.include(await page.locator("#chain").innerText(), "Not sent yet")
+    assert.include(await page.locator("#chain").innerText(), "not sent yet")
     await page.getByRole("link", { name: "Show its records" }).click()
     await page.getByRole("heading", { name: "The request GET /" }).waitFor()
     assert.include(await page.locator("#chain").innerText(), "END_REQUEST")
@@ -337,7 +337,7 @@ describeWith([browserName], "the page of the board", (executablePath) => {
     assert.deepStrictEqual(await axeFindings(page), [])
     assert.strictEqual(await focused(), "cancel")
     await page.keyboard.press("Enter")
-    await page.getByText("Cancelled. Nothing of it was kept.").waitFor()
+    await page.getByText("Cancelled. The server keeps no part of the file.").waitFor()
     assert.strictEqual(await page.locator("#send [role=alert]").isVisible(), false)
     assert.strictEqual(await focused(), "Upload")
     await item.waitFor({ state: "detached" })

@@ -38,6 +38,8 @@ interface Parsed {
   readonly links: ReadonlyArray<string>
   readonly anchors: ReadonlySet<string>
   readonly loads: ReadonlyArray<string>
+  /** Columns of tables without a name, which a screen reader cannot tell. */
+  readonly unnamed: number
 }
 
 const attribute = (text: string, name: string) =>
@@ -50,7 +52,8 @@ const parse = (text: string): Parsed => ({
   loads: [
     ...[...text.matchAll(/<link\s[^>]*>/g)].flatMap(([tag]) => attribute(tag, "href")),
     ...[...text.matchAll(/<(?:script|img|iframe|source)\s[^>]*>/g)].flatMap(([tag]) => attribute(tag, "src"))
-  ]
+  ],
+  unnamed: [...text.matchAll(/<th(?:\s[^>]*)?>\s*<\/th>/g)].length
 })
 
 const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } as const
@@ -149,6 +152,10 @@ describeWith([browserName], "the site", (executablePath) => {
     assert.deepStrictEqual([...pages].filter(([, { links }]) => !links.includes("/")).map(([path]) => path), [])
   })
 
+  it("has a name for every column of a table", () => {
+    assert.deepStrictEqual([...pages].filter(([, { unnamed }]) => unnamed > 0).map(([path]) => path), [])
+  })
+
   it("loads nothing from elsewhere", () => {
     const loads = [...pages.values()].flatMap((page) => page.loads)
     assert.isAbove(loads.length, pages.size)
@@ -216,6 +223,18 @@ describeWith([browserName], "the site", (executablePath) => {
       await page.locator(".VPSidebar.open a", { hasText: "HAProxy" }).focus()
       await page.keyboard.press("Enter")
       await page.waitForURL(/\/haproxy\.html$/)
+    }))
+
+  it("is dark without JavaScript, where the system is", () =>
+    withPage({ ...desk, javaScriptEnabled: false, colorScheme: "dark" }, async (page) => {
+      for (const path of ["/index.html", "/nginx.html", "/api/http/FastCgiLogger.html"]) {
+        await page.goto(`${origin}${path}`)
+        const brightness = await page.locator("body").evaluate((element) =>
+          (/\d+/.exec(getComputedStyle(element).backgroundColor) ?? [])[0]
+        )
+        assert.isBelow(Number(brightness), 64, path)
+        assert.deepStrictEqual(await axeFindings(page), [], path)
+      }
     }))
 
   it("is read without JavaScript, on a phone too", () =>
