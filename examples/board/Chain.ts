@@ -59,7 +59,7 @@ const meaning = ({ contentLength, start, type }: WireRecord, { pairs }: Exchange
         ? `${firstLine(start)} …`
         : "more of the response"
     case Type.Stderr:
-      return contentLength === 0 ? "end of what goes to the log" : "for the web server's log"
+      return contentLength === 0 ? "end of the log lines" : "for the web server's log"
     case Type.EndRequest:
       return start.length < 8 ? "" : `${statuses[start[4]!] ?? "unknown status"}, appStatus ${view.getUint32(0)}`
     default:

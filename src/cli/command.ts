@@ -25,17 +25,17 @@ import { stoppedCode } from "./internal/life.ts"
 import * as Output from "./internal/output.ts"
 
 const command = Command.make("effect-fastcgi").pipe(
-  Command.withDescription("FastCGI from the command line: ask an application, look at what is said, measure, serve."),
+  Command.withDescription("FastCGI from the command line: send requests, look at records, measure, serve."),
   Command.withExamples([
     {
       command: "effect-fastcgi request /run/app.sock /users?page=2 -v",
-      description: "Ask an application, and see how"
+      description: "Send a request, and show the records"
     },
     { command: "effect-fastcgi ping /run/php/php-fpm.sock --response pong", description: "Is php-fpm well?" },
     { command: "effect-fastcgi gateway --php ./public", description: "A PHP site on http://127.0.0.1:8080" },
     {
       command: "effect-fastcgi serve app.ts --listen 9000 --watch",
-      description: "An app, and its new code when it changes"
+      description: "Serve an app, and its new code after each change"
     }
   ]),
   Command.withSubcommands([request, ping, values, status, dump, record, replay, bench, gateway, serve, conformance])

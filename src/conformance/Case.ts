@@ -40,7 +40,7 @@ export interface Counters {
 
 /** The server under test, for cases. */
 export interface Subject {
-  /** How long anything that has to come may take. */
+  /** How long to wait for an expected answer. */
   readonly deadline: Duration.Duration
   /** How long what takes long may take: five times the deadline. */
   readonly patience: Duration.Duration

@@ -97,7 +97,7 @@ export interface Options {
   readonly server?: string | undefined
   /** Rows to try, by the beginning of their ids. Default all. */
   readonly only?: ReadonlyArray<string> | undefined
-  /** How long anything that has to come may take. Default 2 seconds. */
+  /** How long to wait for an expected answer. Default 2 seconds. */
   readonly deadline?: Duration.Input | undefined
   /** How long is waited to see that nothing comes. Default 100 milliseconds. */
   readonly quiet?: Duration.Input | undefined

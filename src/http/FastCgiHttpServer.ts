@@ -45,45 +45,45 @@ import { isRefusal } from "./internal/upgrade.ts"
  */
 export interface FastCgiHttpServerOptions extends FastCgiServerOptions {
   /**
-   * The path that the app is mounted at in the web server, such as `/app`: it is taken off `request.url`. Default none.
+   * The path that the app is mounted at in the web server, such as `/app`. It is taken off `request.url`. Default none.
    */
   readonly basePath?: string | undefined
   /**
-   * What `request.url` is taken from. Default "request": from what the client has asked for (`REQUEST_URI`). "script": from what
-   * the web server asks for, where it asks by itself: SSI, error pages, `X-Accel-Redirect` and rewrite rules
-   * (`SCRIPT_NAME`, `PATH_INFO`, see `CgiRequest.url`). `request.originalUrl` is the client's in any case.
+   * Where `request.url` comes from. Default "request": from the URL that the client asked for (`REQUEST_URI`). "script": from the
+   * path that the web server asks for (`SCRIPT_NAME`, `PATH_INFO`, see `CgiRequest.url`). The two differ with SSI, error pages,
+   * `X-Accel-Redirect` and rewrite rules. `request.originalUrl` is always the client's.
    */
   readonly urlFrom?: "request" | "script" | undefined
 }
 
 /**
- * Handlers for the roles that are no HTTP, on the listener of the app: see `FastCgiServer.Handlers`. What they require is
- * taken from where the server is made, so it is provided beside the listener.
+ * Handlers for the roles beside HTTP, on the listener of the app: see `FastCgiServer.Handlers`. The context in which the server
+ * is made provides their requirements, so provide these beside the listener.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FastCgiHttpServerHandlers<E1, R1, E2, R2> {
-  /** Default: everything is denied (UNKNOWN_ROLE beside 403). */
+  /** Default: every request is denied (UNKNOWN_ROLE beside 403). */
   readonly authorizer?: Handler<Authorizer, FastCgiAuthorization, E1, R1> | undefined
-  /** Default: UNKNOWN_ROLE. */
+  /** Default: every request is refused with UNKNOWN_ROLE. */
   readonly filter?: Handler<Filter, FastCgiResponse, E2, R2> | undefined
 }
 
 /**
- * Creates an `HttpServer` from the listener in the context, and the admission, where there is one.
+ * Creates an `HttpServer` from the listener in the context, and from the admission if there is one.
  *
  * **Details**
  *
- * The app is the Responder; requests of another role go to its handler, or are answered with UNKNOWN_ROLE. Those with CR, LF
- * or NUL in a header or in a variable that an app takes for one line (`CgiRequest.invalidVariable`) are answered with 400,
- * which for an Authorizer is a denial. A client that goes away interrupts its request's fiber with `ClientAbort`. Closing the
- * scope of `serve` stops accepting, waits for running requests for at most `gracefulShutdownTimeout` (default 20 seconds) and
- * interrupts the rest, which are answered with 503.
+ * The app is the Responder. A request of another role goes to its handler, or is answered with UNKNOWN_ROLE. A request with CR, LF
+ * or NUL in a header, or in a variable that an app takes for one line (`CgiRequest.invalidVariable`), is answered with 400. For an
+ * Authorizer that is a denial. A client that goes away interrupts its request's fiber with `ClientAbort`. Closing the scope of
+ * `serve` stops accepting, waits at most `gracefulShutdownTimeout` (default 20 seconds) for running requests, and interrupts the
+ * rest, which are answered with 503.
  *
- * `upgrade` and `upgradeWith` hand the client's connection over behind lighttpd 1.4.74 and later, and behind `FastCgiGateway`. Where
- * it cannot be, they fail, with an error that is answered with what is wrong: 426, 403, 400, or 501 behind a web server that
- * carries nothing. WebSockets take `FastCgiUpgrade.FastCgiWebSockets` where the server is made; `NodeFastCgi.layer` brings it.
+ * `upgrade` and `upgradeWith` hand the client's connection over to the app, behind lighttpd 1.4.74 and later and behind
+ * `FastCgiGateway`. Elsewhere they fail with an error, and the answer says what is wrong: 426, 403, 400, or 501 behind a web server
+ * that carries no WebSockets. WebSockets need `FastCgiUpgrade.FastCgiWebSockets` where the server is made. `NodeFastCgi.layer` has it.
  *
  * @category constructors
  * @since 0.1.0
@@ -139,8 +139,7 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
   })
 
 /**
- * Provides an `HttpServer` from the listener in the context, and the admission, where there is one. `NodeFastCgi.layer`
- * brings both.
+ * Provides an `HttpServer` from the listener in the context, and from the admission if there is one. `NodeFastCgi.layer` has both.
  *
  * **Example** (An app and the Authorizer that guards it, on one socket)
  *
@@ -178,13 +177,13 @@ export const layerServer = <E1 = never, R1 = never, E2 = never, R2 = never>(
   Layer.effect(HttpServer.HttpServer, make(options, handlers))
 
 /**
- * What a request came with besides HTTP: the FastCGI request, and what the web server says in CGI variables. Servers do not
- * provide it: `origin` makes it of the request. A test may, see `FastCgiTest.layerOrigin`.
+ * The origin of a request: the FastCGI request, and the web server's CGI variables. Servers do not provide this service: `origin`
+ * makes it from the request. A test may provide it, see `FastCgiTest.layerOrigin`.
  *
  * **Details**
  *
- * `variables` are the web server's word (REMOTE_ADDR, REMOTE_USER, HTTPS, SSL_*) and can be trusted as far as it can be.
- * What the client says is in `HttpServerRequest.headers` and never here, except through `request.params`.
+ * `variables` are the web server's word (REMOTE_ADDR, REMOTE_USER, HTTPS, SSL_*). Trust them as far as you trust the web server.
+ * The client's word is in `HttpServerRequest.headers` and never here, except in `request.params`.
  *
  * @category services
  * @since 0.1.0
@@ -195,10 +194,10 @@ export class FastCgiOrigin extends Context.Service<FastCgiOrigin, {
 }>()("effect-fastcgi/FastCgiHttpServer/FastCgiOrigin") {}
 
 /**
- * The origin of the current request: the `FastCgiOrigin` that is provided, or else that of the request, when it came over
- * FastCGI; none over another HTTP server.
+ * The origin of the current request: the `FastCgiOrigin` that is provided, or else the one of the request itself. `None` over
+ * another HTTP server.
  *
- * **Example** (Who the web server says is logged in)
+ * **Example** (The user that the web server has logged in)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
@@ -221,7 +220,7 @@ export const origin: Effect.Effect<Option.Option<FastCgiOrigin["Service"]>, neve
 
 /**
  * Decodes a schema from the CGI variables of the current request, as `HttpServerRequest.schemaHeaders` does from its headers:
- * see `CgiSchema.decode`. Over another HTTP server there are no variables.
+ * see `CgiSchema.decode`. Over another HTTP server a request has no variables.
  *
  * **Example** (The user that the web server names)
  *

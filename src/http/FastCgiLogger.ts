@@ -1,6 +1,6 @@
 /**
- * A logger that writes the log lines of a request to its STDERR stream, from where they get into the web server's error
- * log, beside the request that they belong to (SPEC 5.3). Off unless its layer is provided.
+ * A logger that writes the log lines of a request to its STDERR stream. The web server puts them into its error log, beside the
+ * request (SPEC 5.3). Off unless its layer is provided.
  *
  * @since 0.1.0
  */
@@ -21,13 +21,13 @@ import { ServerRequest } from "./internal/serverRequest.ts"
  */
 export interface FastCgiLoggerOptions {
   /**
-   * What a line looks like. Default `Logger.formatLogFmt` without its timestamp, which the web server adds. Line breaks
-   * and other control characters in it are replaced.
+   * Formats a line. Default `Logger.formatLogFmt` without its timestamp, which the web server adds. Line breaks and other control
+   * characters are replaced.
    */
   readonly format?: Logger.Logger<unknown, string> | undefined
-  /** The lowest level that is written, of those that Effect's `MinimumLogLevel` lets through. Default all of them. */
+  /** The lowest level that is written, of the levels that Effect's `MinimumLogLevel` lets through. Default all of them. */
   readonly minimumLogLevel?: LogLevel.LogLevel | undefined
-  /** The most bytes of a line; what is longer is cut. Default 1024: nginx cuts at 2 KiB, its own words included. */
+  /** The most bytes of a line; longer lines are cut. Default 1024: nginx cuts at 2 KiB, including its own words. */
   readonly maxLineSize?: number | undefined
   /** The most lines of a request. Default 50. */
   readonly maxLines?: number | undefined
@@ -38,23 +38,23 @@ export interface FastCgiLoggerOptions {
  *
  * **Details**
  *
- * The request is the one in the context of the fiber that logs, so lines of fibers that a handler has forked count as
- * well. Nobody ever waits for a line: what is not sent yet stays in memory, which `maxLines` and `maxLineSize` bound for
- * each request. The line after the last one says that more were left out.
+ * The request is the one in the context of the fiber that logs, so lines of fibers that a handler has forked count as well. No
+ * fiber waits for a line: unsent lines stay in memory, which `maxLines` and `maxLineSize` bound for each request. The line after
+ * the last one says that more were left out.
  *
- * Lines from before the response are sent together with its head: in front of it when both fit into 4 KiB, otherwise
- * behind it. nginx puts what is in front of the head into the buffer for the head (`fastcgi_buffer_size`), and answers
- * 502 when that is full. Lines from while the body is being sent go out at once.
+ * Lines from before the response are sent together with its head: in front of the head when both fit into 4 KiB, otherwise behind
+ * it. nginx puts the bytes in front of the head into the buffer for the head (`fastcgi_buffer_size`), and answers 502 when that
+ * buffer is full. Lines from while the body is being sent go out at once.
  *
- * Several of them, one for each level for instance, share the 4 KiB, and their lines stay in order; `maxLines` is each one's own.
+ * Several loggers, one for each level for instance, share the 4 KiB, and their lines stay in order. Each has its own `maxLines`.
  *
- * Nothing is written outside of a request, over another HTTP server than `FastCgiHttpServer`, and when the request has
- * been answered. The response is the same with and without the logger.
+ * The logger writes nothing outside of a request, over another HTTP server than `FastCgiHttpServer`, and after the request has been
+ * answered. The response is the same with and without the logger.
  *
  * **Gotchas**
  *
- * Lines of a request that is interrupted before it is answered, because its client has gone away or the web server waits
- * no longer, are lost: keep another logger beside this one.
+ * Lines of a request that is interrupted before its answer are lost, because its client has gone away or the web server no longer
+ * waits. Keep another logger beside this one.
  *
  * @category constructors
  * @since 0.1.0
@@ -78,7 +78,7 @@ export const make = (options?: FastCgiLoggerOptions): Logger.Logger<unknown, voi
 }
 
 /**
- * Adds the logger to those there are.
+ * Adds this logger to the loggers in the context.
  *
  * **Example** (Warnings in the web server's error log)
  *

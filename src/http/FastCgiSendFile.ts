@@ -1,6 +1,6 @@
 /**
- * Lets the web server send the files that an app answers with: the app answers with a header that names the file, and the
- * web server, which has the file as well, does the rest. Off unless this layer is provided.
+ * Lets the web server send the files that an app answers with. The app answers with a header that names the file, and the web
+ * server, which can read the same file, sends it. Off unless this layer is provided.
  *
  * @since 0.1.0
  */
@@ -30,13 +30,13 @@ export interface FastCgiSendFileRoot {
 }
 
 /**
- * How the web server is told, and which files it may send.
+ * The header that the web server understands, and the files that it may send.
  *
  * **Details**
  *
- * - `X-Accel-Redirect`: nginx. The file is named by a path below an `internal` location.
- * - `X-Sendfile`: lighttpd (`"x-sendfile" => "enable"`) and Apache's mod_xsendfile. The file is named by its path.
- * - `X-LIGHTTPD-send-file`: the name that lighttpd had for it before 1.4, with `"allow-x-send-file" => "enable"`.
+ * - `X-Accel-Redirect`: for nginx. Its value is a path below an `internal` location.
+ * - `X-Sendfile`: for lighttpd (`"x-sendfile" => "enable"`) and Apache's mod_xsendfile. Its value is the path of the file.
+ * - `X-LIGHTTPD-send-file`: lighttpd's name for it before 1.4, with `"allow-x-send-file" => "enable"`.
  *
  * @category options
  * @since 0.1.0
@@ -48,12 +48,12 @@ export type FastCgiSendFileOptions =
   }
   | {
     readonly header: "X-Sendfile" | "X-LIGHTTPD-send-file"
-    /** Directories whose files the web server sends, as both it and the app name them. */
+    /** Directories whose files the web server sends. The app and the web server must use the same paths. */
     readonly roots: ReadonlyArray<string>
   }
 
 /**
- * Creates an `HttpPlatform` that leaves files below `roots` to the web server, and all else to the `HttpPlatform` of the
+ * Creates an `HttpPlatform` that leaves files below `roots` to the web server, and all other files to the `HttpPlatform` of the
  * context.
  *
  * @category constructors
@@ -96,24 +96,23 @@ export const make = (
  *
  * **Details**
  *
- * `HttpServerResponse.file` and `HttpStaticServer` use it; handlers stay as they are. A whole file below one of the roots
- * is answered with the header and without a body; the web server adds the length and `Accept-Ranges`, and answers `Range`,
- * `If-None-Match` and the like itself. What the app sends itself, as without this layer:
+ * `HttpServerResponse.file` and `HttpStaticServer` use it, and handlers stay as they are. A whole file below one of the roots is
+ * answered with the header and without a body. The web server adds the length and `Accept-Ranges`, and answers `Range` and
+ * `If-None-Match`. The app still sends these itself:
  *
  * - files below none of the roots, after `.`, `..` and relative paths have been resolved;
- * - a part of a file (`offset`, `bytesToRead`), which is what `HttpStaticServer` answers to a `Range`, and any status but
- *   200;
+ * - a part of a file (`offset`, `bytesToRead`), as `HttpStaticServer` answers a `Range`, and files with another status than 200;
  * - files whose names hold control characters;
- * - everything, when the request has not come over FastCGI: the same app runs on another `HttpServer`.
+ * - all files, when the request has not come over FastCGI. The same app thus runs on another `HttpServer`.
  *
- * A file that is not there fails as it does without this layer. Names are percent-encoded, so that `%`, `?`, `#`, spaces
- * and non-ASCII letters mean themselves.
+ * A missing file fails as it does without this layer. Names are percent-encoded, so `%`, `?`, `#`, spaces and non-ASCII letters in
+ * a name are safe.
  *
  * **Gotchas**
  *
- * A web server that is not configured for the header passes an empty response on, and with X-Sendfile the path of the file
- * too. nginx drops the app's `ETag` and `Last-Modified` and sets its own, from the file; lighttpd keeps them. A symbolic
- * link below a root is followed by both.
+ * A web server that is not configured for the header passes an empty response on, and with X-Sendfile also the path of the file.
+ * nginx drops the app's `ETag` and `Last-Modified` and makes its own from the file. lighttpd keeps the app's. Both follow a symbolic
+ * link below a root.
  *
  * **Example** (Files behind nginx)
  *

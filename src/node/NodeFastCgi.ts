@@ -30,15 +30,15 @@ import * as NodeFastCgiWebSocket from "./NodeFastCgiWebSocket.ts"
  * @since 0.1.0
  */
 export interface SeveralOptions {
-  /** What to listen on. The first one's address is the server's; `FastCgiListener.addresses` are all of them. */
+  /** The sockets to listen on. The first one's address is the server's; `FastCgiListener.addresses` has all of them. */
   readonly listeners: ReadonlyArray<NodeFastCgiListener.NodeFastCgiListenerOptions>
-  /** Who may connect to those of them that do not say it themselves. Default everybody. */
+  /** Who may connect to the sockets that have no `allow` of their own. Default everybody. */
   readonly allow?: ReadonlyArray<string> | undefined
 }
 
 /**
- * What to listen on, `{ path }`, `{ port }`, `{ fd }`, `{ systemd }` or `{ listeners }`, together with how much to take on at
- * once and the limits and timeouts of the server. `{}` listens on file descriptor 0.
+ * Where to listen (`{ path }`, `{ port }`, `{ fd }`, `{ systemd }` or `{ listeners }`), how many requests to run at once, and the
+ * limits and timeouts of the server. `{}` listens on file descriptor 0.
  *
  * @category options
  * @since 0.1.0
@@ -50,7 +50,7 @@ export type NodeFastCgiOptions =
   & NodeFastCgiWebSocket.NodeFastCgiWebSocketOptions
 
 /**
- * The services that an app gets besides the `HttpServer`: the same as from `NodeHttpServer`.
+ * The services that an app gets besides the `HttpServer`, the same as from `NodeHttpServer`.
  *
  * @category models
  * @since 0.1.0
@@ -62,19 +62,19 @@ export type NodeFastCgiServices = NodeServices.NodeServices | HttpPlatform.HttpP
  *
  * **Details**
  *
- * Swap it for `NodeHttpServer.layer`; nothing else of the app changes. It fails with `FastCgiListenerError` when there is
- * nothing to listen on, with a message that says what to do. Closing it drains: see `FastCgiHttpServer.make`. `handlers` take
- * the requests that are no HTTP, an Authorizer's and a Filter's.
+ * Swap it for `NodeHttpServer.layer`. Nothing else of the app changes. It fails with `FastCgiListenerError` when it cannot listen,
+ * and the message says what to do. Closing the layer drains: see `FastCgiHttpServer.make`. `handlers` answer the requests of an
+ * Authorizer and of a Filter.
  *
- * Each port is logged as `fastcgi://127.0.0.1:9000`. Effect's own line says `http://127.0.0.1:9000` for it, and `unix://cgi` in a
- * CGI program: `HttpRouter.serve(Routes, { disableListenLog: true })` leaves that out. Who speaks HTTP to the port is answered
- * with 400, which says what it is.
+ * Each port is logged as `fastcgi://127.0.0.1:9000`. Effect's own line says `http://127.0.0.1:9000` for the same port, and
+ * `unix://cgi` in a CGI program. `HttpRouter.serve(Routes, { disableListenLog: true })` leaves that line out. A client that speaks
+ * HTTP to the port gets a 400, which says what the port is.
  *
  * **Gotchas**
  *
- * Without options it listens on file descriptor 0, which has to be a listening socket: web servers and `spawn-fcgi` start
- * an application that way, a terminal does not. `process.stdin` is an empty stream then. Started as a plain CGI program it
- * serves that one request: see `NodeFastCgiListener.layerCgi`.
+ * Without options it listens on file descriptor 0, which must be a listening socket. Web servers and `spawn-fcgi` start an
+ * application that way, and a terminal does not. `process.stdin` is then an empty stream. When the process was started as a plain
+ * CGI program, the layer serves that one request: see `NodeFastCgiListener.layerCgi`.
  *
  * **Example** (An app on a UNIX socket)
  *
@@ -106,8 +106,8 @@ export const layer = <E1 = never, R1 = never, E2 = never, R2 = never>(
 > => Layer.mergeAll(layerServer(options, handlers), layerServices)
 
 /**
- * All options from settings of the environment, each of which may be left out: those of `NodeFastCgiListener.config`
- * (`FASTCGI_LISTEN` and its like), `FastCgiAdmission.config`, `FastCgiServerOptions.config`, `NodeFastCgiWebSocket.config`,
+ * All options from settings of the environment, each of which may be left out: the settings of `NodeFastCgiListener.config`
+ * (`FASTCGI_LISTEN` and others), `FastCgiAdmission.config`, `FastCgiServerOptions.config` and `NodeFastCgiWebSocket.config`, and
  * `FASTCGI_BASE_PATH` and `FASTCGI_URL_FROM`.
  *
  * **Example** (An app that its environment configures)
@@ -141,7 +141,7 @@ export const config: Config.Config<NodeFastCgiOptions> = Config.map(
 )
 
 /**
- * Provides what `layer` does, with options from a `Config` value.
+ * Provides the same as `layer`, with options from a `Config` value.
  *
  * **Example** (The socket path from the environment)
  *
@@ -183,8 +183,8 @@ export const layerServer = <E1 = never, R1 = never, E2 = never, R2 = never>(
   )
 
 /**
- * Provides the services of Node that serving HTTP takes: the HTTP platform, ETags, and Node's file system, paths, child
- * processes, standard streams and terminal.
+ * Provides the services of Node that an HTTP app needs: the HTTP platform, ETags, and Node's file system, paths, child processes,
+ * standard streams and terminal.
  *
  * @category layers
  * @since 0.1.0

@@ -20,18 +20,18 @@ import { isOutputLost } from "./internal/stdio.ts"
  */
 export interface NodeFastCgiAccessLogOptions {
   /**
-   * Where lines go: the path of a file, `"stdout"`, `"journal"` (stderr, where systemd's journal reads it, each line at level
-   * info), or `"stderr"`, the STDERR of the request, from where a line gets into the web server's error log.
+   * Where lines go: the path of a file, `"stdout"`, `"journal"` (stderr, each line at level info for systemd's journal), or
+   * `"stderr"` (the STDERR of the request, and so the web server's error log).
    */
   readonly to: string
-  /** What a line looks like: see `FastCgiAccessLog.FastCgiAccessLogFormat`. Default `"combined"`. */
+  /** The format of a line: see `FastCgiAccessLog.FastCgiAccessLogFormat`. Default `"combined"`. */
   readonly format?: FastCgiAccessLog.FastCgiAccessLogFormat | undefined
   /** The name of the pool (php-fpm's `%n`). Default `www`. */
   readonly pool?: string | undefined
 }
 
 /**
- * The file cannot be opened. `message` names it and says why.
+ * The file cannot be opened. `message` has its name and the reason.
  *
  * @category errors
  * @since 0.1.0
@@ -46,14 +46,14 @@ export class NodeFastCgiAccessLogError extends Data.TaggedError("NodeFastCgiAcce
  *
  * **Details**
  *
- * Lines are written in batches, after a second at the latest, and what is left when the layer closes. Nobody waits for it. At
- * most 4 MiB wait for a disk or a pipe that is slow; what is more, and what a full disk refuses, is left out. That is logged as
- * an error once when it begins, and once, with how many, when lines are written again.
+ * Lines are written in batches, at the latest after a second, and when the layer closes. No request waits for a line. At most 4 MiB
+ * of lines wait for a slow disk or pipe. Beyond that, and when the disk is full, lines are left out. The log says so in an error when
+ * this begins, and again with the number of lines when writing works again.
  *
- * A file is opened to append, with mode 0640. On SIGHUP it is opened anew, and without a signal within a second of having been
- * moved away or removed, so a rotation loses no line: those that were on their way are in the old file. SIGUSR1, which php-fpm
- * takes for it, ends an application in the way of FastCGI (`NodeFastCgiRuntime`). With workers SIGHUP to the supervisor
- * replaces them, and the new ones open the file.
+ * A file is opened to append, with mode 0640. It is opened anew on SIGHUP, and without a signal within a second after it was moved
+ * away or removed. So a rotation loses no line: lines on their way are in the old file. (php-fpm opens its log on SIGUSR1. In an
+ * application of FastCGI that signal ends the process, see `NodeFastCgiRuntime`.) With workers, SIGHUP to the supervisor replaces the
+ * workers, and the new ones open the file.
  *
  * **Example** (Apache's combined format in a file)
  *
@@ -137,7 +137,7 @@ export const config: Config.Config<NodeFastCgiAccessLogOptions | undefined> = Co
 )
 
 /**
- * Provides what `layer` does with the options of `config`, and nothing where the environment has no `FASTCGI_ACCESS_LOG`.
+ * Provides the same as `layer`, with the options of `config`. Without `FASTCGI_ACCESS_LOG` it provides no log.
  *
  * @category layers
  * @since 0.1.0
@@ -151,5 +151,5 @@ export const layerConfig: Layer.Layer<
 // Internal
 // -----------------------------------------------------------------------------
 
-// How long a pipe or a disk that is slow holds up the end, in milliseconds.
+// How long a slow pipe or disk may hold up the end, in milliseconds.
 const closeTimeout = 2000

@@ -1,6 +1,6 @@
 /**
- * Apps that were not written for Effect, behind a web server: an app for `node:http` such as Express, Fastify, Koa and Next have
- * (`serveNode`, `createServer`), and a fetch handler such as Hono, h3 and Elysia have (`serveFetch`).
+ * Apps that were not written for Effect, behind a web server: apps for `node:http`, such as those of Express, Fastify, Koa and Next
+ * (`serveNode`, `createServer`), and fetch handlers, such as those of Hono, h3 and Elysia (`serveFetch`).
  *
  * @since 0.1.0
  */
@@ -21,13 +21,12 @@ import type { UnixOptions } from "./NodeFastCgiListener.ts"
 import { runMain } from "./NodeFastCgiRuntime.ts"
 
 /**
- * An app for `node:http`: an Express app, `app.callback()` of Koa, `app.routing` of Fastify, or a function of one's own.
+ * An app for `node:http`: an Express app, `app.callback()` of Koa, `app.routing` of Fastify, or a function of your own.
  *
  * **Details**
  *
- * A Promise that it returns is watched: where that rejects, or the function throws, the request is answered with 500, or
- * its response is broken off, and the error is logged. What it throws later, in a callback, ends the process as it does with
- * `node:http`.
+ * A Promise that the app returns is watched. When the Promise rejects, or the function throws, the request is answered with 500 or
+ * its response is broken off, and the error is logged. An error that a callback throws later ends the process, as with `node:http`.
  *
  * @category models
  * @since 0.1.0
@@ -35,15 +34,15 @@ import { runMain } from "./NodeFastCgiRuntime.ts"
 export type NodeHandler = (request: Http.IncomingMessage, response: Http.ServerResponse) => unknown
 
 /**
- * What a fetch handler gets beside the request: `env` in Hono.
+ * The second argument of a fetch handler: `env` in Hono.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FetchEnvironment {
-  /** What the web server says: REMOTE_USER, HTTPS, SSL_* and the others. */
+  /** The web server's variables: REMOTE_USER, HTTPS, SSL_* and others. */
   readonly variables: CgiVariables
-  /** Where `getConnInfo` of `@hono/node-server/conninfo` looks for the client. */
+  /** The place where `getConnInfo` of `@hono/node-server/conninfo` finds the client. */
   readonly incoming: {
     readonly socket: {
       readonly remoteAddress: string | undefined
@@ -63,7 +62,7 @@ export interface FetchEnvironment {
 export type FetchHandler = (request: Request, environment: FetchEnvironment) => Response | PromiseLike<Response>
 
 /**
- * Options of `createServer`: those of a server, where `listen` may say the path.
+ * Options of `createServer`: the options of a server, without a required path, because `listen` may give it.
  *
  * @category options
  * @since 0.1.0
@@ -77,10 +76,9 @@ export type ServerOptions =
  *
  * **Details**
  *
- * It is `NodeFastCgiRuntime.runMain` of `layerNode`: SIGTERM, SIGINT and SIGUSR1 let running requests finish and end the
- * process with 0; when there is nothing to listen on, a message says what to do and the exit code is 1. Without `path` or
- * `port` it listens on file descriptor 0, where web servers and spawn-fcgi put the socket. `createServer` leaves signals
- * to the app.
+ * It is `NodeFastCgiRuntime.runMain` of `layerNode`. SIGTERM, SIGINT and SIGUSR1 let running requests finish and end the process with
+ * 0. When it cannot listen, a message says what to do, and the exit code is 1. Without `path` or `port` it listens on file descriptor
+ * 0, where web servers and spawn-fcgi put the socket. `createServer` leaves signals to the app.
  *
  * **Example** (An app without a framework)
  *
@@ -101,16 +99,16 @@ export const serveNode = (handler: NodeHandler, options: NodeFastCgiOptions = {}
   runMain(Layer.launch(layerNode(handler, options)))
 
 /**
- * Serves a fetch handler as the program of this process. Signals and failures are those of `serveNode`.
+ * Serves a fetch handler as the program of this process. Signals and failures work as in `serveNode`.
  *
  * **Details**
  *
- * - `request.signal` aborts when the client goes away, also when the response has begun, and when the server stops and has
- *   waited for `gracefulShutdownTimeout`. A handler that waits for something else then is not waited for.
- * - A request that no `Request` can hold is answered with 400: a Host that is none, and the methods TRACE and CONNECT.
- * - The body of a `GET` is not passed on, which a `Request` has not.
+ * - `request.signal` aborts when the client goes away, also after the response has begun. It also aborts when the server stops and
+ *   `gracefulShutdownTimeout` is over. The stop does not wait for a handler that waits for something else.
+ * - A request that does not fit into a `Request` is answered with 400: one with an invalid Host, and the methods TRACE and CONNECT.
+ * - The body of a `GET` is not passed on, because a `Request` with GET has no body.
  *
- * **Example** (A handler of one's own)
+ * **Example** (A handler without a framework)
  *
  * ```ts
  * import { NodeFastCgiApp } from "effect-fastcgi/node"
@@ -133,19 +131,19 @@ export const serveFetch = (handler: FetchHandler, options: NodeFastCgiOptions = 
  *
  * **When to use**
  *
- * Where a framework wants the server: Fastify's `serverFactory`, Next's custom server. It leaves signals to the app.
+ * Where a framework needs the server: Fastify's `serverFactory`, Next's custom server. It leaves signals to the app.
  *
  * **Details**
  *
- * `listen` takes what `net.Server.listen` takes, a UNIX path or a port, of 127.0.0.1 unless a host is given. Without an
- * argument it listens where the options say, by default on file descriptor 0. `close` lets running requests finish for
- * `gracefulShutdownTimeout`. Errors of listening are "error" events, with the `code` that Node has for them.
+ * `listen` takes the same arguments as `net.Server.listen`: a UNIX path, or a port, of 127.0.0.1 unless a host is given. Without
+ * arguments it listens where the options say, by default on file descriptor 0. `close` lets running requests finish for
+ * `gracefulShutdownTimeout`. Errors of listening are "error" events, with Node's `code` for them.
  *
  * **Gotchas**
  *
- * There are no "connection", "checkContinue", "clientError" and "upgrade" events: connections and what is said on them
- * are the web server's. With a listener for "upgrade", a WebSocket request is answered with 501; without one it is an
- * ordinary request, as it is with `node:http`.
+ * There are no "connection", "checkContinue", "clientError" and "upgrade" events, because the connections belong to the web server.
+ * With a listener for "upgrade", a WebSocket request is answered with 501. Without one it is an ordinary request, as with
+ * `node:http`.
  *
  * **Example** (Replacing `http.createServer`)
  *
@@ -172,8 +170,8 @@ export const createServer: {
   typeof options === "function" ? new HttpServer({}, options) : new HttpServer(options ?? {}, handler)
 
 /**
- * Serves an app for `node:http` until the layer's scope closes, then drains. Fails with `FastCgiListenerError` when there is
- * nothing to listen on.
+ * Serves an app for `node:http` until the layer's scope closes, then drains. Fails with `FastCgiListenerError` when it cannot
+ * listen.
  *
  * @category layers
  * @since 0.1.0
@@ -184,7 +182,7 @@ export const layerNode = (
 ): Layer.Layer<never, FastCgiListenerError> => Layer.provide(layerNodeServer(handler, options), listening(options))
 
 /**
- * `layerNode` on the listener and the admission in the context: on a listener in memory, for one.
+ * `layerNode` on the listener and the admission in the context, such as a listener in memory.
  *
  * @category layers
  * @since 0.1.0
@@ -195,8 +193,7 @@ export const layerNodeServer = (
 ): Layer.Layer<never, never, FastCgiListener | FastCgiAdmission> => serveApp({ handle: handler }, options)
 
 /**
- * Serves a fetch handler until the layer's scope closes, then drains. Fails with `FastCgiListenerError` when there is nothing
- * to listen on.
+ * Serves a fetch handler until the layer's scope closes, then drains. Fails with `FastCgiListenerError` when it cannot listen.
  *
  * @category layers
  * @since 0.1.0
@@ -221,10 +218,10 @@ export const layerFetchServer = (
   }, options)
 
 /**
- * What the web server says about a request of `serveNode` or `serveFetch`: REMOTE_USER, HTTPS, SSL_* and the others.
- * `undefined` for any other request.
+ * The web server's variables for a request of `serveNode` or `serveFetch`: REMOTE_USER, HTTPS, SSL_* and others. `undefined` for any
+ * other request.
  *
- * **Example** (Who the web server says is logged in)
+ * **Example** (The user that the web server has logged in)
  *
  * ```ts
  * import { NodeFastCgiApp } from "effect-fastcgi/node"

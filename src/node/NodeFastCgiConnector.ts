@@ -21,16 +21,16 @@ import { fromDuplex, fromSocket } from "./internal/socketTransport.ts"
 import { pem, tlsFiles } from "./internal/tlsFiles.ts"
 
 /**
- * Why there is no connection:
+ * Why the connection failed:
  *
  * - `Refused`: nothing listens there (any more)
  * - `BacklogFull`: a UNIX socket's backlog was full for all of `connectTimeout`
- * - `NotFound`: there is no such path or host
- * - `PermissionDenied`: the socket's mode, or its directory's, keeps this process out
- * - `Unreachable`: the network says that there is no way to the host
+ * - `NotFound`: the path or the host does not exist
+ * - `PermissionDenied`: the mode of the socket or of its directory keeps this process out
+ * - `Unreachable`: the network has no route to the host
  * - `Timeout`: no answer within `connectTimeout`
- * - `TlsFailed`: no TLS with the application: its certificate is not accepted, or it speaks none
- * - `InvalidPath`: the socket path is longer than the operating system takes, empty, or holds a NUL
+ * - `TlsFailed`: TLS with the application failed: its certificate is not accepted, or it speaks no TLS
+ * - `InvalidPath`: the socket path is empty, holds a NUL, or is longer than the operating system allows
  * - `Unknown`: anything else; see `cause`
  *
  * @category errors
@@ -48,7 +48,7 @@ export type FastCgiConnectErrorReason =
   | { readonly _tag: "Unknown" }
 
 /**
- * The application cannot be reached. `message` says what was tried, what stood in the way and what to do about it.
+ * The application cannot be reached. `message` says what was tried, what failed, and what to do.
  *
  * @category errors
  * @since 0.1.0
@@ -66,13 +66,13 @@ export class FastCgiConnectError extends Data.TaggedError("FastCgiConnectError")
  * @since 0.1.0
  */
 export interface ConnectorTlsOptions {
-  /** The authorities, in PEM, one of which has to have signed the application's certificate. Default those of Node. */
+  /** Authorities, in PEM, one of which must have signed the application's certificate. Default those of Node. */
   readonly ca?: string | Uint8Array | undefined
-  /** The certificate of this end, in PEM, where the application asks for one. */
+  /** The certificate of this end, in PEM, for an application that asks for one. */
   readonly cert?: string | Uint8Array | undefined
-  /** Its key in PEM, without a passphrase. */
+  /** The key of that certificate in PEM, without a passphrase. */
   readonly key?: string | Uint8Array | undefined
-  /** The name that the application's certificate has to be for. Default the host. */
+  /** The name that must be in the application's certificate. Default the host. */
   readonly serverName?: string | undefined
 }
 
@@ -105,12 +105,12 @@ export type NodeFastCgiConnectorOptions =
   }
 
 /**
- * Connects. The connection is closed with the scope; interrupting closes it as well.
+ * Connects. The connection closes with the scope. Interrupting closes it as well.
  *
- * Where the backlog of a UNIX socket is full, which Linux says at once (EAGAIN), it is tried again until `connectTimeout`; of several
- * that connect with the same Effect one tries, and the others wait in order.
+ * When the backlog of a UNIX socket is full, Linux says so at once (EAGAIN). The connector then tries again until `connectTimeout`. Of
+ * several fibers that connect with the same Effect, one tries, and the others wait in order.
  *
- * **Example** (Asking an application)
+ * **Example** (A request to an application)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
@@ -159,7 +159,7 @@ export const connect = (
         ? { path: options.path }
         : { host: options.host ?? "127.0.0.1", port: options.port }
       const { socket, transport } = yield* Effect.try({
-        // The transport is made before it is connected: what the application sends at once is not lost.
+        // The transport is made before it is connected, so bytes that the application sends at once are not lost.
         try: () => {
           if (tls === undefined) {
             const socket = new ReadingSocket().connect(to)
@@ -196,10 +196,10 @@ export const connect = (
 }
 
 /**
- * Where the application listens, from settings of the environment: `FASTCGI_UPSTREAM`, which has to be there, a UNIX socket
- * path, `HOST:PORT`, `:PORT` or `PORT`, and `FASTCGI_UPSTREAM_CONNECT_TIMEOUT` for `connectTimeout`. `FASTCGI_UPSTREAM_TLS` is
- * whether there is TLS; `FASTCGI_UPSTREAM_TLS_CA`, `_CERT` and `_KEY`, files in PEM, and `FASTCGI_UPSTREAM_TLS_SERVER_NAME` turn it
- * on as well. See `FastCgiHttpClient.layerConfig`.
+ * Where the application listens, from settings of the environment. `FASTCGI_UPSTREAM` must be set: a UNIX socket path, `HOST:PORT`,
+ * `:PORT` or `PORT`. `FASTCGI_UPSTREAM_CONNECT_TIMEOUT` is `connectTimeout`. `FASTCGI_UPSTREAM_TLS` turns TLS on or off.
+ * `FASTCGI_UPSTREAM_TLS_CA`, `_CERT` and `_KEY` (files in PEM) and `FASTCGI_UPSTREAM_TLS_SERVER_NAME` turn it on as well. See
+ * `FastCgiHttpClient.layerConfig`.
  *
  * @category configuration
  * @since 0.1.0
@@ -230,7 +230,7 @@ const connected = (
   isSecure: boolean
 ): Effect.Effect<void, FastCgiConnectError> =>
   Effect.callback((resume) => {
-    // Stays for good: an error after this wait, or after it was given up, must not become an uncaught exception.
+    // This handler stays: an error after this wait, or after an interruption, must not become an uncaught exception.
     socket.on(
       "error",
       (cause) => resume(Effect.suspend(() => Effect.fail(connectError(name, isPath, isSecure, cause))))
@@ -260,7 +260,7 @@ const connectError = (name: string, isPath: boolean, isSecure: boolean, cause: u
       return error("NotFound", "there is no such socket. Start the application, or correct the path.")
     case "ENOTSOCK":
     case "ENOTDIR":
-      return error("NotFound", "that is not a socket. Correct the path.")
+      return error("NotFound", "the path is not a socket. Correct it.")
     case "ENOTFOUND":
     case "EAI_AGAIN":
     case "EAI_NODATA":
@@ -270,17 +270,17 @@ const connectError = (name: string, isPath: boolean, isSecure: boolean, cause: u
     case "EPERM":
       return error(
         "PermissionDenied",
-        "this process's user may not. Whoever connects needs permission to write to the socket and to enter its " +
+        "this process's user has no permission. It must be able to write to the socket and to enter its " +
           "directories: see the option mode of the listener."
       )
     case "EAGAIN":
       return error("BacklogFull", "the application accepts nothing, and its backlog is full.")
     case "EPROTOTYPE":
-      return error("NotFound", "that is a socket of another kind. Correct the path.")
+      return error("NotFound", "the path is a socket of another kind. Correct it.")
     case "EHOSTUNREACH":
     case "ENETUNREACH":
     case "EADDRNOTAVAIL":
-      return error("Unreachable", "there is no way to that host. Check the address and the network.")
+      return error("Unreachable", "there is no route to the host. Check the address and the network.")
     case "ETIMEDOUT":
       return error("Timeout", "no answer. Check the address and the firewall.")
     default:

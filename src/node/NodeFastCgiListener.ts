@@ -1,6 +1,6 @@
 /**
- * Listening sockets of the operating system: the one on file descriptor 0 that web servers and spawn-fcgi start an
- * application with (SPEC 2.2), those that systemd passes, a UNIX socket path, a TCP port, or several of them.
+ * Listening sockets of the operating system: the socket on file descriptor 0 with which web servers and spawn-fcgi start an
+ * application (SPEC 2.2), sockets that systemd passes, a UNIX socket path, a TCP port, or several of these.
  *
  * @since 0.1.0
  */
@@ -33,41 +33,41 @@ import { onFd, onPath, onPort } from "./internal/workers/messages.ts"
 import { workerEnd } from "./internal/workers/workerEnd.ts"
 
 /**
- * TLS on a listener (RFC 8446), for a web server on another host. HAProxy can (`server … ssl`), and `NodeFastCgiConnector`; no
+ * TLS on a listener (RFC 8446), for a web server on another host. HAProxy (`server … ssl`) and `NodeFastCgiConnector` can use it. No
  * other web server speaks FastCGI over TLS.
  *
  * @category options
  * @since 0.1.0
  */
 export interface TlsOptions {
-  /** The certificate, with those between it and its authority, in PEM. */
+  /** The certificate, followed by the certificates between it and its authority, in PEM. */
   readonly cert: string | Uint8Array
-  /** Its key in PEM, without a passphrase. */
+  /** The key of the certificate in PEM, without a passphrase. */
   readonly key: string | Uint8Array
   /**
-   * The authorities, in PEM, one of which has to have signed the certificate that a peer has to present: mutual TLS. Left out,
-   * peers present none, and `allow` alone says who may connect.
+   * Authorities, in PEM. With them, every peer must present a certificate that one of them has signed: mutual TLS. Without them,
+   * peers present no certificate, and only `allow` decides who may connect.
    */
   readonly ca?: string | Uint8Array | undefined
 }
 
 /**
- * What stands before FastCGI on each connection, in this order.
+ * The layers in front of FastCGI on each connection, in this order.
  *
  * @category options
  * @since 0.1.0
  */
 export interface FrontOptions {
   /**
-   * Who begins a connection with a header of the PROXY protocol, version 1 or 2, as HAProxy does with `send-proxy` and
-   * `send-proxy-v2`: addresses and networks, or `true` for whoever may connect, which over TCP takes a list of those (`allow`).
-   * `peer` is the address in the header then. Who is to send one and does not is refused; a header of somebody else's is forged,
+   * The peers that begin a connection with a header of the PROXY protocol, version 1 or 2, as HAProxy does with `send-proxy` and
+   * `send-proxy-v2`: addresses and networks, or `true` for every peer that may connect. Over TCP, `true` needs an `allow` list.
+   * `peer` is then the address in the header. A listed peer that sends no header is refused. A header from another peer is forged,
    * and refused as well. Default nobody.
    */
   readonly proxyProtocol?: true | ReadonlyArray<string> | undefined
-  /** The certificate of this end, and whose certificates are asked for. Default no TLS. */
+  /** The certificate of this end, and the authorities of the peers' certificates. Default no TLS. */
   readonly tls?: TlsOptions | undefined
-  /** How long both may take: see `FastCgiLimits.listener`. Default 10 seconds. */
+  /** How long the header and the TLS handshake may take together: see `FastCgiLimits.listener`. Default 10 seconds. */
   readonly handshakeTimeout?: Duration.Input | undefined
 }
 
@@ -81,7 +81,7 @@ export interface FdOptions extends FrontOptions {
   /** The file descriptor. Default 0, where a web server puts the socket (SPEC 2.2). */
   readonly fd?: number | undefined
   /**
-   * Whether a process that has no listening socket there, but was started as a plain CGI program, serves its one request:
+   * Whether a process that was started as a plain CGI program serves its one request, when the descriptor is no listening socket:
    * see `layerCgi`. For descriptor 0 only. Default true.
    */
   readonly cgi?: boolean | undefined
@@ -89,12 +89,11 @@ export interface FdOptions extends FrontOptions {
   readonly backlog?: number | undefined
   /**
    * Who may connect over TCP: addresses and networks such as `"192.0.2.10"`, `"10.1.0.0/16"` and `"2001:db8::/32"`, see
-   * `FastCgiAccess.fromEntries`. Others are closed when they have been accepted, before a byte is read. A UNIX
-   * socket's file mode says who may connect there.
-   * Where FCGI_WEB_SERVER_ADDRS is set, a peer has to be on both lists. Default everybody.
+   * `FastCgiAccess.fromEntries`. Other peers are closed right after the accept, before a byte is read. On a UNIX socket, the file
+   * mode decides. Where FCGI_WEB_SERVER_ADDRS is set, a peer must be on both lists. Default everybody.
    */
   readonly allow?: ReadonlyArray<string> | undefined
-  // These are of other kinds of listeners.
+  // Options of other kinds of listeners.
   readonly path?: undefined
   readonly port?: undefined
   readonly systemd?: undefined
@@ -105,9 +104,8 @@ export interface FdOptions extends FrontOptions {
  *
  * **Details**
  *
- * Names are looked up as getpwnam(3) and getgrnam(3) do: in `/etc/passwd` and `/etc/group`, and where they are not there by
- * the program `getent`, which asks LDAP and the like. Text of digits that is nobody's name is an id. A name that does not
- * exist is an error, and nobody can connect.
+ * Names are looked up as getpwnam(3) and getgrnam(3) do: in `/etc/passwd` and `/etc/group`, and then by the program `getent`, which
+ * asks LDAP and the like. A text of digits that is no name is an id. A name that does not exist is an error, and nothing listens.
  *
  * @category options
  * @since 0.1.0
@@ -127,22 +125,22 @@ export interface SocketOwner {
  */
 export interface UnixOptions extends FrontOptions {
   /**
-   * The path, of at most 107 bytes (103 on macOS and the BSDs). On Linux a path that begins with "\0" is a name in the
-   * abstract namespace, to which mode, owner and unlink do not apply.
+   * The path, of at most 107 bytes (103 on macOS and the BSDs). On Linux a path that begins with "\0" is a name in the abstract
+   * namespace, for which mode, owner and unlink mean nothing.
    */
   readonly path: string
-  /** The file mode; whoever is to connect needs permission to write. Default what the umask leaves of 0o777. */
+  /** The file mode; a program that connects needs permission to write. Default the rest of 0o777 after the umask. */
   readonly mode?: number | undefined
   /**
-   * Whom the socket shall belong to, by name or id. Giving it to another user takes root; giving it to a group takes being in
-   * the group. What is left out stays this process's.
+   * The owner of the socket, by name or id. Giving the socket to another user takes root. Giving it to a group takes membership of
+   * that group. A user or group that is left out stays this process's.
    */
   readonly owner?: SocketOwner | undefined
   /** Default 511. */
   readonly backlog?: number | undefined
-  /** Whether the socket is removed when the listener closes. A successor's socket at the path never is. Default true. */
+  /** Whether the listener removes the socket when it closes. It never removes a successor's socket. Default true. */
   readonly unlink?: boolean | undefined
-  // These are of other kinds of listeners.
+  // Options of other kinds of listeners.
   readonly fd?: undefined
   readonly port?: undefined
   readonly systemd?: undefined
@@ -156,11 +154,11 @@ export interface UnixOptions extends FrontOptions {
  */
 export interface TcpOptions extends FrontOptions {
   /**
-   * An address of this host or a name for one. Default "127.0.0.1": whoever can connect can set every variable that the
-   * application trusts its web server with, so open it no further than to the web server.
+   * An address of this host, or a name for one. Default "127.0.0.1". A program that can connect can set every variable that the
+   * application trusts, so let only the web server connect.
    */
   readonly host?: string | undefined
-  /** The port; 0 takes a free one, which the listener's `address` tells. */
+  /** The port; 0 takes a free one, and the listener's `address` has its number. */
   readonly port: number
   /** Default 511. */
   readonly backlog?: number | undefined
@@ -168,11 +166,11 @@ export interface TcpOptions extends FrontOptions {
   readonly ipv6Only?: boolean | undefined
   /**
    * Who may connect over TCP: addresses and networks such as `"192.0.2.10"`, `"10.1.0.0/16"` and `"2001:db8::/32"`, see
-   * `FastCgiAccess.fromEntries`. Others are closed when they have been accepted, before a byte is read.
-   * Where FCGI_WEB_SERVER_ADDRS is set, a peer has to be on both lists. Default everybody.
+   * `FastCgiAccess.fromEntries`. Other peers are closed right after the accept, before a byte is read. Where FCGI_WEB_SERVER_ADDRS
+   * is set, a peer must be on both lists. Default everybody.
    */
   readonly allow?: ReadonlyArray<string> | undefined
-  // These are of other kinds of listeners.
+  // Options of other kinds of listeners.
   readonly fd?: undefined
   readonly path?: undefined
   readonly mode?: undefined
@@ -187,22 +185,22 @@ export interface TcpOptions extends FrontOptions {
  */
 export interface SystemdOptions extends FrontOptions {
   /**
-   * Which of them: all (`true`), or those with this name, `FileDescriptorName=` of the socket unit. Several are listened
-   * on as one.
+   * Which of the sockets: all (`true`), or those with this name, the `FileDescriptorName=` of the socket unit. Several sockets become
+   * one listener.
    */
   readonly systemd: true | string
   /** Replaces `Backlog=` of the socket unit. Default 511. */
   readonly backlog?: number | undefined
   /** Who may connect over TCP: see `FdOptions`. Default everybody. */
   readonly allow?: ReadonlyArray<string> | undefined
-  // These are of other kinds of listeners.
+  // Options of other kinds of listeners.
   readonly fd?: undefined
   readonly path?: undefined
   readonly port?: undefined
 }
 
 /**
- * What to listen on: `{ fd }`, `{ path }`, `{ port }` or `{ systemd }`. `{}` is file descriptor 0.
+ * Where to listen: `{ fd }`, `{ path }`, `{ port }` or `{ systemd }`. `{}` is file descriptor 0.
  *
  * @category options
  * @since 0.1.0
@@ -210,23 +208,23 @@ export interface SystemdOptions extends FrontOptions {
 export type NodeFastCgiListenerOptions = FdOptions | UnixOptions | TcpOptions | SystemdOptions
 
 /**
- * Listens on a socket, or on several as one, until the scope is closed. Without options that is file descriptor 0.
+ * Listens on a socket, or on several as one, until the scope is closed. Without options it listens on file descriptor 0.
  *
  * **Details**
  *
- * Connections that arrive before the listener is run, or after its run has been interrupted, are accepted and wait,
- * unread but for what Node buffers ahead (64 KiB each).
+ * Connections that arrive before the listener is run, or after its run has been interrupted, are accepted and wait. They are not
+ * read, except for the 64 KiB that Node buffers for each.
  *
- * A socket left over at a UNIX path by a program that has died is replaced; one that a live server listens on is not,
- * nor is anything else. Nobody can connect before the mode and the owner are set. Closing removes the socket only when
- * it is still this one.
+ * A socket that a dead program has left at a UNIX path is replaced. A socket on which a live server listens is not replaced, nor is
+ * any other file. Nobody can connect before the mode and the owner are set. Closing removes the socket only when it is still this
+ * one.
  *
- * FCGI_WEB_SERVER_ADDRS is obeyed (SPEC 3.2): where it is set, in the `ConfigProvider` or in the environment, only peers
- * with one of its IPv4 addresses may connect, and nobody over a UNIX socket. It is an error when it does not parse.
- * Listening on an address that other hosts can reach, without a list, logs a warning.
+ * The listener obeys FCGI_WEB_SERVER_ADDRS (SPEC 3.2). Where that is set, in the `ConfigProvider` or in the environment, only peers
+ * with one of its IPv4 addresses may connect, and nobody over a UNIX socket. A list that does not parse is an error. Listening
+ * without a list on an address that other hosts can reach logs a warning.
  *
- * Fails with `FastCgiListenerError`, whose message says what to do. Listening on file descriptor 0 makes `process.stdin`
- * an empty stream: there is nothing to read, and looking at it would throw.
+ * Fails with `FastCgiListenerError`, whose message says what to do. Listening on file descriptor 0 makes `process.stdin` an empty
+ * stream, because reading the socket as stdin would throw.
  *
  * @category constructors
  * @since 0.1.0
@@ -247,7 +245,7 @@ export const make = (
 }
 
 /**
- * Makes several listeners one: it has the addresses of all, accepts from all, and stops them all.
+ * Makes one listener of several: it has the addresses of all, accepts from all, and stops all.
  *
  * @category combinators
  * @since 0.1.0
@@ -299,26 +297,26 @@ export const layer = (
 export const layerFd = (options: FdOptions = {}): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
 
 /**
- * Provides the one request that a web server has started this process for as a plain CGI program (RFC 3875), as a
- * connection, and ends the process when it has been answered.
+ * Provides the one request of a process that a web server has started as a plain CGI program (RFC 3875), as a connection. Ends the
+ * process when the request has been answered.
  *
  * **When to use**
  *
- * Seldom: without options a listener does this by itself where file descriptor 0 does not listen and GATEWAY_INTERFACE is
- * set, so one program runs as both. It is slow, for every request starts Node anew.
+ * Seldom. Without options a listener does the same by itself, when file descriptor 0 is no listening socket and GATEWAY_INTERFACE is
+ * set, so one program runs both ways. CGI is slow, because every request starts Node anew.
  *
  * **Details**
  *
- * The environment becomes PARAMS, as much of standard input as CONTENT_LENGTH says becomes STDIN, STDOUT goes to standard
- * output and STDERR to standard error. Everything above sees a FastCGI connection. What else is printed, by a log or
- * `console.log`, goes to standard error from then on, so build the listener before anything that prints. HTTP_PROXY is
- * taken out of `process.env`, because a CGI program gets a header `Proxy` of the client's there.
+ * The environment becomes PARAMS, and CONTENT_LENGTH bytes of standard input become STDIN. STDOUT goes to standard output, STDERR to
+ * standard error. Everything above sees a FastCGI connection. From then on, loggers and `console.log` print to standard error, so
+ * build the listener before anything prints. HTTP_PROXY is removed from `process.env`, because in a CGI program it is a header
+ * `Proxy` of the client.
  *
- * When the connection has closed, SIGTERM is said to the program, without being sent: `NodeFastCgiRuntime.runMain` and its like
- * interrupt the program and close its layers. A program without a handler for SIGTERM is ended. The exit status is the
- * request's appStatus, 255 at most, or 1 when it has none.
+ * When the connection has closed, the handlers of SIGTERM are called without a signal: `NodeFastCgiRuntime.runMain` and similar
+ * functions then interrupt the program and close its layers. A program without a handler for SIGTERM is ended. The exit status is
+ * the request's appStatus, at most 255, or 1 when it has none.
  *
- * Fails with `FastCgiListenerError` when GATEWAY_INTERFACE is not set. Access lists are not asked: nobody connects.
+ * Fails with `FastCgiListenerError` when GATEWAY_INTERFACE is not set. Access lists do not apply, because nobody connects.
  *
  * @category layers
  * @since 0.1.0
@@ -358,12 +356,12 @@ export const layerTcp = (options: TcpOptions): Layer.Layer<FastCgiListener, Fast
  *
  * **Details**
  *
- * systemd holds the sockets itself: connections that arrive while the program is not running, between the old and the
- * new process of a restart for instance, wait until it accepts them. The names and the count come from the environment
- * (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES), which no longer has them afterwards.
+ * systemd itself holds the sockets. Connections that arrive while the program is not running wait until it accepts them, for instance
+ * between the old and the new process of a restart. The names and the count come from the environment (LISTEN_FDS, LISTEN_PID,
+ * LISTEN_FDNAMES). The listener removes these variables.
  *
- * Fails with `FastCgiListenerError` and the reason `NotASocket` when the process was not started by socket activation,
- * when something between systemd and this process has started it, and when no socket has the name.
+ * Fails with `FastCgiListenerError` and the reason `NotASocket` when the process was not started by socket activation, when another
+ * program stands between systemd and this process, and when no socket has the name.
  *
  * **Example** (The socket of the unit that says FileDescriptorName=fastcgi)
  *
@@ -381,19 +379,19 @@ export const layerSystemd = (
 ): Layer.Layer<FastCgiListener, FastCgiListenerError> => layer(options)
 
 /**
- * What to listen on, from settings of the environment, each of which may be left out.
+ * Where to listen, from settings of the environment, each of which may be left out.
  *
  * | setting               | what it says                                                                                  |
  * | --------------------- | --------------------------------------------------------------------------------------------- |
  * | `FASTCGI_LISTEN`      | `/run/app.sock`, `127.0.0.1:9000`, `9000`, `fd:0`, `systemd`, `systemd:NAME`; several, with commas between. Default `fd:0` |
  * | `FASTCGI_SOCKET_MODE` | the file mode of UNIX sockets, octal: `660`                                                   |
- * | `FASTCGI_SOCKET_USER` | the user that UNIX sockets shall belong to, a name or an id                                   |
- * | `FASTCGI_SOCKET_GROUP` | their group                                                                                  |
+ * | `FASTCGI_SOCKET_USER` | the owner of UNIX sockets, a name or an id                                                    |
+ * | `FASTCGI_SOCKET_GROUP` | the group of UNIX sockets                                                                    |
  * | `FASTCGI_BACKLOG`     | a whole number                                                                                |
  * | `FASTCGI_ALLOW`       | who may connect over TCP: addresses and networks, with commas between                         |
- * | `FASTCGI_PROXY_PROTOCOL` | who sends PROXY headers: addresses and networks with commas between, or `yes` for whoever may connect |
+ * | `FASTCGI_PROXY_PROTOCOL` | which peers send PROXY headers: addresses and networks with commas between, or `yes` for all |
  * | `FASTCGI_TLS_CERT`, `FASTCGI_TLS_KEY` | files with the certificate and its key, in PEM                               |
- * | `FASTCGI_TLS_CA`      | a file with the authorities of the certificates that peers have to present                    |
+ * | `FASTCGI_TLS_CA`      | a file with authorities; every peer must present a certificate of one of them                 |
  * | `FASTCGI_HANDSHAKE_TIMEOUT` | a duration, such as `10 seconds`                                                        |
  *
  * Logs a warning for each variable that begins with `FASTCGI_` and is no setting of this package.
@@ -433,7 +431,7 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
   Effect.fnUntraced(
     function*({ allow, group, limits: { backlog, handshakeTimeout }, listen, mode, proxyProtocol, tls, user }) {
       yield* warnOfUnknown
-      // A list that is empty lets nobody in, and is an error when it is used; to a `ConfigProvider` it is none.
+      // An empty list lets nobody in, and is an error when it is used. A `ConfigProvider` takes an empty list for none.
       const owner = user === undefined && group === undefined ? undefined : { user, group }
       const { ca, cert, key } = tls
       if ((cert === undefined) !== (key === undefined) || (ca !== undefined && cert === undefined)) {
@@ -473,7 +471,7 @@ const makeOne = (
   options: NodeFastCgiListenerOptions
 ): Effect.Effect<FastCgiListener["Service"], FastCgiListenerError, Scope.Scope> => {
   const { backlog = FastCgiLimits.listener.backlog.default, handshakeTimeout, proxyProtocol, tls } = options
-  // On a UNIX socket a list lets everybody in, but it is looked at there as well.
+  // A list does not refuse peers of a UNIX socket, but it sees them as well.
   const front = {
     allow: "allow" in options ? options.allow : undefined,
     proxyProtocol,
@@ -532,7 +530,7 @@ const makeSystemd = Effect.fnUntraced(function*(
   return isNonEmpty(listeners) && listeners.length > 1 ? merge(listeners) : listeners[0]!
 })
 
-// In a worker it is a descriptor of the supervisor.
+// In a worker, the socket is a descriptor of the supervisor.
 const bindInherited = (fd: number, backlog: number) => (server: Net.Server) => {
   const worker = workerEnd()
   return worker === undefined ? bindFd(server, { fd, backlog }) : worker.bind(server, onFd(fd), backlog)

@@ -1,6 +1,5 @@
 /**
- * The life of a process that is a FastCGI application: the signals that end it, its exit code, and what it says when it
- * fails.
+ * The life of a process that is a FastCGI application: the signals that end it, its exit code, and its message when it fails.
  *
  * @since 0.1.0
  */
@@ -27,12 +26,12 @@ import { workerEnd } from "./internal/workers/workerEnd.ts"
  */
 export interface RunMainOptions {
   /**
-   * How long the process may take to end after the first signal; then it is ended as by a second one. It has to be longer
-   * than the server's `gracefulShutdownTimeout`. Default none: only a handler or a finalizer that cannot be interrupted and
-   * never ends takes longer, and whoever has sent the signal may end that.
+   * How long the process may take to end after the first signal. Beyond it, the process ends as after a second signal. It must be
+   * longer than the server's `gracefulShutdownTimeout`. Default none: only a handler or a finalizer that cannot be interrupted and
+   * never ends takes longer, and whoever sent the signal may kill the process.
    */
   readonly shutdownTimeout?: Duration.Input | undefined
-  /** Leaves a failure unreported: the program has reported it itself. Default false. */
+  /** Does not report a failure, because the program reports it itself. Default false. */
   readonly disableErrorReporting?: boolean | undefined
   /** Chooses the exit code of a program that has ended, except after a signal. Default `Runtime.defaultTeardown`. */
   readonly teardown?: Runtime.Teardown | undefined
@@ -43,28 +42,27 @@ export interface RunMainOptions {
  *
  * **When to use**
  *
- * Instead of `NodeRuntime.runMain` for everything that serves FastCGI, however it is started.
+ * Use it instead of `NodeRuntime.runMain` for every program that serves FastCGI, however it is started.
  *
  * **Details**
  *
- * - SIGTERM, SIGINT and SIGUSR1 interrupt the program. Its layers are closed: a server stops accepting, lets running
- *   requests finish for `gracefulShutdownTimeout`, interrupts the rest. The exit code is 0 then: it has done as it was
- *   told.
- * - A second signal ends the process at once, with 128 plus the number of the signal: 143 for SIGTERM. One within half a
- *   second of the first is the same one once more, because `npm` and `multiwatch` pass on what a terminal has sent to the
- *   application already.
- * - A failure is reported in one message on stderr, without a stack trace unless it is a defect, and the exit code is 1,
- *   or what `Runtime.errorExitCode` of the error says.
- * - Logs go to stderr (`References.LogToStderr`): where a web server starts an application, stdout is /dev/null, or even
- *   the listening socket. There Effect's `Console` is stderr as well, and with it loggers that do not look at that setting,
- *   such as `Logger.consoleJson`; `console.log` is not. A stdout or stderr that nobody reads any more ends nothing.
+ * - SIGTERM, SIGINT and SIGUSR1 interrupt the program. Its layers are closed: a server stops accepting, lets running requests
+ *   finish for `gracefulShutdownTimeout`, and interrupts the rest. The exit code is 0, because the process did as it was told.
+ * - A second signal ends the process at once, with 128 plus the number of the signal: 143 for SIGTERM. A signal within half a
+ *   second of the first counts as the same one, because `npm` and `multiwatch` pass on a signal that the application has already
+ *   got from the terminal.
+ * - A failure is reported in one message on stderr, without a stack trace unless it is a defect. The exit code is 1, or the
+ *   `Runtime.errorExitCode` of the error.
+ * - Logs go to stderr (`References.LogToStderr`): where a web server starts an application, stdout is /dev/null, or even the
+ *   listening socket. In these cases Effect's `Console` also writes to stderr, and so do loggers that ignore that setting, such as
+ *   `Logger.consoleJson`. `console.log` does not. The program goes on when nobody reads its stdout or stderr any more.
  *
  * **Gotchas**
  *
- * Until it is called, while the program's modules are being loaded, signals do what they do to any Node program. SIGTERM
- * and SIGINT end it. SIGUSR1 opens Node's debugger: when that is open although neither `--inspect` nor NODE_OPTIONS can have
- * asked for it, it is closed again, and the program ends as the signal meant it. `node --disable-sigusr1` must not be used:
- * Node blocks the signal then, and nobody gets it.
+ * Until it is called, while the program's modules are being loaded, signals do what they do to any Node program. SIGTERM and SIGINT
+ * end it. SIGUSR1 opens Node's debugger. When `runMain` finds a debugger open that neither `--inspect` nor NODE_OPTIONS can have
+ * asked for, it closes the debugger, and the program ends as after SIGUSR1. Do not use `node --disable-sigusr1`: Node then blocks
+ * the signal, and the program never gets it.
  *
  * **Example** (An app that a web server starts)
  *
@@ -152,8 +150,8 @@ const withSignals = (shutdownTimeout: Duration.Input | undefined) =>
     })
   })
 
-// Whether SIGUSR1 has come before anybody listened for it: that opens the debugger, on a port where every user of the host
-// may run code in this process. multiwatch, for one, sends nothing else, and waits.
+// Whether SIGUSR1 came before anything listened for it. The signal then opened the debugger, on a port where every user of the host
+// may run code in this process. multiwatch, for one, sends no other signal, and waits.
 const closeDebugger = (): boolean => {
   const inspector = process.getBuiltinModule("node:inspector")
   if (inspector?.url() === undefined || isDebuggerWanted()) return false
@@ -168,8 +166,7 @@ const isDebuggerWanted = (): boolean =>
 
 const onStderr = (): Console => new NodeConsole.Console(process.stderr, process.stderr)
 
-// A pipe whose reader has gone away, a terminal that was closed, a listening socket: what is written to it is lost, and
-// nothing else.
+// Writes to a pipe whose reader has gone away, to a terminal that was closed, or to a listening socket are lost, and do nothing else.
 const ignoreErrors = (): void => {
   for (const name of ["stdout", "stderr"] as const) {
     try {
@@ -194,9 +191,9 @@ const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   )
 }
 
-// Whoever has started the program reads this; where in which library an expected error was made tells them nothing.
+// People who start the program read this. The place in a library where an expected error was made tells them nothing.
 const describeFailure = (error: unknown): string => {
-  // Says by itself what was tried.
+  // The message itself says what was tried.
   if (error instanceof FastCgiListenerError) return error.message
   if (error instanceof Config.ConfigError) return describeConfigError(error)
   const parts: Array<string> = []
@@ -211,7 +208,7 @@ const describeFailure = (error: unknown): string => {
   return parts.join(": ")
 }
 
-// Which variable, and what it has to be.
+// Names the variable, and what its value must be.
 const describeConfigError = ({ cause }: Config.ConfigError): string =>
   cause._tag === "SourceError"
     ? cause.message
@@ -228,6 +225,6 @@ function* chain(error: unknown): Generator<Error> {
   }
 }
 
-// A bug, which its stack finds: the frames that are the program's own.
+// A bug, which its stack trace finds: the frames that are the program's own.
 const describeDefect = (cause: Cause.Cause<never>): string =>
   Cause.pretty(cause).split("\n").filter((line) => !/^\s+at .*(?:node_modules|node:internal)/.test(line)).join("\n")

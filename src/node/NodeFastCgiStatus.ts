@@ -1,5 +1,5 @@
 /**
- * The status page on Node: `FastCgiStatus` with what is known of the process, and a port of its own for it.
+ * The status page on Node: `FastCgiStatus` with the figures of the process, and a port of its own.
  *
  * @since 0.1.0
  */
@@ -24,7 +24,7 @@ import { pathError, tcpError } from "./internal/listenerError.ts"
 import { listenQueue } from "./internal/listenQueue.ts"
 
 /**
- * Where the status has a socket of its own.
+ * The socket on which the status pages are served over HTTP.
  *
  * @category options
  * @since 0.1.0
@@ -41,8 +41,8 @@ export type NodeFastCgiStatusListen = { readonly port: number; readonly host?: s
  */
 export interface NodeFastCgiStatusOptions extends FastCgiStatus.FastCgiStatusOptions {
   /**
-   * A port (on 127.0.0.1 unless `host` says another address) or a UNIX socket where the pages are served over HTTP as well, to
-   * `allow`, at any limit of the application (`pm.status_listen`). Default none.
+   * A port (on 127.0.0.1 unless `host` says another address) or a UNIX socket where the pages are served over HTTP as well. It answers
+   * peers in `allow`, at any limit of the application (`pm.status_listen`). Default none.
    */
   readonly listen?: NodeFastCgiStatusListen | undefined
 }
@@ -53,10 +53,10 @@ export interface NodeFastCgiStatusOptions extends FastCgiStatus.FastCgiStatusOpt
  *
  * **Details**
  *
- * With `listen` the pages are served over HTTP too, from a socket of their own: `/status` and `/ping` unless the options say
- * other paths, and `/metrics`, which is the page as OpenMetrics. It takes no connection of `maxConnections`. Only peers in
- * `allow` are answered, others get 403: by default those of this host. With workers each of them has the port, and whichever
- * is asked answers for all.
+ * With `listen` the pages are served over HTTP too, from a socket of their own: `/status` and `/ping` unless the options say other
+ * paths, and `/metrics`, which is the page as OpenMetrics. That socket takes no connection of `maxConnections`. Only peers in `allow`
+ * get an answer (by default those of this host), and others get 403. With workers, all of them share the port, and any of them
+ * answers for all.
  *
  * **Example** (An app with php-fpm's pages, and a port for Prometheus)
  *
@@ -101,7 +101,7 @@ export const config: Config.Config<NodeFastCgiStatusOptions> = Config.map(
 )
 
 /**
- * Provides what `layer` does, with options from a `Config` value. Default `config`.
+ * Provides the same as `layer`, with options from a `Config` value. Default `config`.
  *
  * @category layers
  * @since 0.1.0
@@ -165,7 +165,7 @@ export const layerListen = (
   }))
 
 /**
- * What this process says of itself: `FastCgiStatus.FastCgiProcess` on Node.
+ * The figures of this process: `FastCgiStatus.FastCgiProcess` on Node.
  *
  * @category layers
  * @since 0.1.0

@@ -9,17 +9,17 @@ import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import * as SocketTransport from "./internal/socketTransport.ts"
 
 /**
- * Makes a stream of Node a transport, and becomes its only reader and writer. Whoever runs the connection closes it; no
- * "error" event stays unhandled.
+ * Makes a transport of a Node stream, and becomes the stream's only reader and writer. The code that runs the connection closes the
+ * stream. No "error" event stays unhandled.
  *
  * **Details**
  *
- * Reading and writing wait for each other as `FastCgiTransport` says. A socket of `node:net` or `node:tls` also has an
- * address; one of `node:net` is reset where a response breaks off over TCP.
+ * Reading and writing wait for each other as `FastCgiTransport` says. A socket of `node:net` or `node:tls` also has an address. A
+ * socket of `node:net` is reset when a response breaks off over TCP.
  *
  * **Gotchas**
  *
- * A stream has to be created with `allowHalfOpen: true`, or an answer after the peer's half-close is lost.
+ * Create the stream with `allowHalfOpen: true`. Without it, an answer after the peer's half-close is lost.
  *
  * **Example** (An app over TLS)
  *

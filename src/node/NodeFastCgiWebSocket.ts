@@ -1,6 +1,6 @@
 /**
- * WebSockets behind lighttpd 1.4.74 and later, and behind `FastCgiGateway`: what `HttpServerRequest.upgrade` needs to make one of
- * a request, with `ws` as `@effect/platform-node` brings it. `NodeFastCgi.layer` has it.
+ * WebSockets behind lighttpd 1.4.74 and later, and behind `FastCgiGateway`. `HttpServerRequest.upgrade` uses this service, with the
+ * `ws` of `@effect/platform-node`. `NodeFastCgi.layer` has it.
  *
  * @since 0.1.0
  */
@@ -14,38 +14,38 @@ import { flag, setting } from "../settings/settings.ts"
 import { fromTunnel } from "./internal/webSocket.ts"
 
 /**
- * Options of WebSockets. What the limits and timeouts are, with their defaults, is said at `FastCgiLimits.webSocket`.
+ * Options of WebSockets. `FastCgiLimits.webSocket` has the limits and timeouts with their defaults.
  *
  * @category options
  * @since 0.1.0
  */
 export interface NodeFastCgiWebSocketOptions extends FastCgiLimits.OptionsOf<typeof FastCgiLimits.webSocket> {
   /**
-   * The pages that may open one: those of the host that they ask (`"same"`), or of a list of origins,
-   * `"https://app.example"`. Others are answered with 403. A browser lets the pages of all sites, and sends the cookies of its
-   * user with what they ask, so set it wherever a cookie says who somebody is. What is no browser says no origin, and may in any
-   * case. Default `"any"`, as in `NodeHttpServer`.
+   * The pages that may open a WebSocket: those of the host that they ask (`"same"`), or of a list of origins,
+   * `"https://app.example"`. Other pages get 403. A browser lets the pages of all sites open one, and sends its user's cookies. So set
+   * this option when a cookie identifies the user. A client that is no browser sends no origin, and may always open one. Default
+   * `"any"`, as in `NodeHttpServer`.
    */
   readonly webSocketOrigins?: "any" | "same" | ReadonlyArray<string> | undefined
   /** Whether messages are compressed where the client can (permessage-deflate, RFC 7692). Default false. */
   readonly webSocketDeflate?: boolean | undefined
   /**
-   * The subprotocols that the app speaks: the first of them that the client offers is agreed on. Default: the client's first.
+   * The subprotocols of the app. The first of them that the client offers is chosen. Default: the client's first.
    */
   readonly webSocketProtocols?: ReadonlyArray<string> | undefined
 }
 
 /**
- * Provides what makes WebSockets, to a server that `FastCgiHttpServer.layerServer` makes. `ws` is loaded when the first is opened.
+ * Provides WebSockets to a server of `FastCgiHttpServer.layerServer`. `ws` is loaded when the first WebSocket is opened.
  *
  * **Details**
  *
- * The socket is that of Effect: its reader's scope closes the WebSocket, with 1000, with 1001 where it is interrupted, and with
- * 1011 where it has failed; a CloseEvent that is written says another code. Then the client's answer is waited for. While the
- * server drains, clients are told 1001. A client that goes without a word ends the reader with 1006, and then interrupts the
- * handler, with `ClientAbort`. Reading waits for the handler, and writing for the client.
+ * The socket is Effect's. Closing its reader's scope closes the WebSocket: with 1000, with 1001 after an interruption, with 1011 after
+ * a failure, or with the code of a CloseEvent that the app writes. Then the server waits for the client's answer. While the server
+ * drains, clients get 1001. A client that goes away without a Close ends the reader with 1006, and then interrupts the handler with
+ * `ClientAbort`. The client's bytes wait for the handler, and writing waits for the client.
  *
- * **Example** (A server of parts)
+ * **Example** (A server built from its parts)
  *
  * ```ts
  * import * as Layer from "effect/Layer"

@@ -35,7 +35,7 @@ export {
    */
   NodeFastCgiWorkersError,
   /**
-   * Why it has.
+   * Why the supervisor has given up.
    *
    * @category errors
    * @since 0.1.0
@@ -44,61 +44,60 @@ export {
 } from "./internal/workers/workersError.ts"
 
 /**
- * How many workers there are, when one is replaced, and what they run. Limits that are not given hold by default
- * (`FastCgiLimits.workers`).
+ * How many workers run, what they run, and when one is replaced. Limits that are not given have the defaults of
+ * `FastCgiLimits.workers`.
  *
  * @category options
  * @since 0.1.0
  */
 export interface NodeFastCgiWorkersOptions extends FastCgiLimits.OptionsOf<typeof FastCgiLimits.workers> {
-  /** How many processes serve. Default one for each core, as many as `os.availableParallelism` says. */
+  /** How many processes serve. Default one for each core (`os.availableParallelism`). */
   readonly workers?: number | undefined
-  /** The module that workers run, a path or a URL. Default the main program of this process. */
+  /** The module that workers run, as a path or a URL. Default the main program of this process. */
   readonly exec?: string | URL | undefined
   /** Arguments of the module. Default those of this process. */
   readonly args?: ReadonlyArray<string> | undefined
-  /** Options of Node for workers. Default those of this process; a debugger listens on any free port. */
+  /** Options of Node for workers. Default those of this process. A debugger listens on any free port. */
   readonly execArgv?: ReadonlyArray<string> | undefined
-  /** Variables that are added to the environment of this process for workers. */
+  /** Variables for workers, added to the environment of this process. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
 }
 
 /**
- * Runs an application as several processes, as the main program of this one.
+ * Runs an application as several processes, and is the main program of this one.
  *
  * **When to use**
  *
- * In place of `Layer.launch` and `NodeFastCgiRuntime.runMain`. No other line of the application changes: what it listens on,
- * `{ path }`, `{ port }`, `{ fd }` or `{ systemd }`, its workers share.
+ * Use it in place of `Layer.launch` and `NodeFastCgiRuntime.runMain`. No other line of the application changes. The workers share the
+ * socket of the application: `{ path }`, `{ port }`, `{ fd }` or `{ systemd }`.
  *
  * **Details**
  *
- * The process that is started becomes the supervisor. It starts the same program again for every worker, and only there the
- * layer is built. A worker that wants to listen gets the socket from the supervisor, which binds it the first time. The
- * supervisor never accepts, so the operating system gives each connection to a worker, and while there is none, connections
- * wait.
+ * The process that is started becomes the supervisor. It starts the same program again for every worker, and only a worker builds the
+ * layer. A worker that wants to listen gets the socket from the supervisor, which binds it the first time. The supervisor never
+ * accepts. The operating system gives each connection to a worker, and connections wait while no worker runs.
  *
- * - A worker that ends by itself is replaced at once, one that fails to start after a pause of 100 milliseconds that doubles
- *   up to 10 seconds. When `emergencyThreshold` have failed within `emergencyInterval` and none serves, the supervisor fails
- *   with `NodeFastCgiWorkersError`. It does as well when the first worker of all can not serve.
- * - SIGHUP reloads: a successor is started for every worker, one after the other, and runs the code that is there now. When it
- *   serves, the worker before it finishes what runs and ends. When it does not serve within `startTimeout`, the reload stops
+ * - A worker that ends by itself is replaced at once. A worker that fails to start is replaced after a pause of 100 milliseconds,
+ *   which doubles up to 10 seconds. When `emergencyThreshold` workers have failed within `emergencyInterval` and none serves, the
+ *   supervisor fails with `NodeFastCgiWorkersError`. It also fails when the very first worker cannot serve.
+ * - SIGHUP reloads: the supervisor starts a successor for every worker, one after the other, with the code of that moment. When the
+ *   successor serves, the old worker finishes its requests and ends. When it does not serve within `startTimeout`, the reload stops
  *   and the old workers serve on. No request is lost.
  * - A worker that has taken `maxRequestsPerWorker` or uses `maxMemoryPerWorker` is replaced in the same way.
  * - A worker whose event loop stands still for `unresponsiveTimeout` is killed and replaced.
- * - SIGUSR2 replaces the supervisor too: it starts its own command line again, hands the sockets over and ends when the new
- *   workers serve. The process id changes, as nginx's does.
- * - SIGTERM, SIGINT and SIGUSR1 have all workers finish what runs. What has not ended after `stopTimeout` is killed. A second
- *   signal, half a second later or more, kills all at once.
+ * - SIGUSR2 replaces the supervisor too: it starts its own command line again, hands the sockets over and ends when the new workers
+ *   serve. The process id changes, as nginx's does.
+ * - SIGTERM, SIGINT and SIGUSR1 let all workers finish their requests. Workers that have not ended after `stopTimeout` are killed. A
+ *   second signal, half a second later or more, kills all of them at once.
  *
- * Logs of workers go to the same stderr. `FastCgiWorkers` is how workers see one another. A supervisor that is killed takes its
- * workers along: they finish what runs and end. Under `Type=notify` systemd is told of all this, see `NodeSystemd`. Started as a
- * plain CGI program the process serves its one request itself.
+ * Logs of workers go to the supervisor's stderr. Through `FastCgiWorkers` workers see one another. When a supervisor is killed, its
+ * workers finish their requests and end. Under `Type=notify` systemd is told of all this, see `NodeSystemd`. A process that was
+ * started as a plain CGI program serves its one request itself.
  *
  * **Gotchas**
  *
- * What the main module does beside calling this, it does in the supervisor as well. Modules that open databases when they are
- * imported do so there, too.
+ * The supervisor runs the main module too, with everything that the module does beside this call. Modules that open databases on
+ * import do so in the supervisor as well.
  *
  * **Example** (A worker for each core)
  *
@@ -137,9 +136,9 @@ export const runMain = <A, E>(
 }
 
 /**
- * Is the supervisor, until it is interrupted or has handed everything over to a successor: see `runMain`. For workers that run
- * another module (`exec`), which listens by layers of this package and runs by `NodeFastCgiRuntime.runMain`; it serves as soon as
- * one of its listeners does.
+ * Runs as the supervisor until it is interrupted, or has handed everything over to a successor: see `runMain`. It is for workers that
+ * run another module (`exec`). That module listens by layers of this package and runs by `NodeFastCgiRuntime.runMain`. A worker
+ * serves as soon as one of its listeners does.
  *
  * **Example** (A supervisor that does not load the application)
  *
@@ -164,7 +163,7 @@ export const supervise = (
   ))
 
 /**
- * How many workers and their limits from settings of the environment, each of which may be left out: `FASTCGI_WORKERS` and those
+ * The number of workers and their limits from settings of the environment, each of which may be left out: `FASTCGI_WORKERS` and those
  * of `FastCgiLimits.workers`, such as `FASTCGI_MAX_REQUESTS_PER_WORKER`.
  *
  * **Example** (Workers that the environment configures)
@@ -280,7 +279,7 @@ const onSignal = (signal: NodeJS.Signals, listener: () => void): Effect.Effect<v
 const program = ({ args, env, exec, execArgv }: NodeFastCgiWorkersOptions) => ({
   exec: exec === undefined ? process.argv[1] ?? "" : exec instanceof URL ? fileURLToPath(exec) : exec,
   args: args ?? process.argv.slice(2),
-  // Two processes can not have a debugger on the same port.
+  // Two processes cannot have a debugger on the same port.
   execArgv: execArgv ??
     process.execArgv.map((option) => option.replace(/^(--inspect(?:-brk|-wait)?)(?:=.*)?$/, "$1=0")),
   env: env ?? {}

@@ -1,6 +1,6 @@
 /**
- * What a service of systemd tells it, with `Type=notify`: that it serves, reloads and stops, and that it is alive
- * (sd_notify(3)). `NodeFastCgiWorkers` tells it all by itself; this is for an application of one process.
+ * Messages of a service to systemd, with `Type=notify`: that it serves, reloads or stops, and that it is alive (sd_notify(3)).
+ * `NodeFastCgiWorkers` sends all of them by itself. This module is for an application of one process.
  *
  * @since 0.1.0
  */
@@ -10,20 +10,20 @@ import * as Semaphore from "effect/Semaphore"
 import * as ChildProcess from "node:child_process"
 
 /**
- * Tells systemd these assignments, such as `READY=1` and `STATUS=42 connections`. Does nothing where NOTIFY_SOCKET is not set.
+ * Sends these assignments to systemd, such as `READY=1` and `STATUS=42 connections`. Does nothing where NOTIFY_SOCKET is not set.
  *
  * **Details**
  *
- * It runs the program `systemd-notify`, which is part of systemd: the message is a datagram over a UNIX socket, and Node has
- * none. It waits until systemd has read the message, for 5 seconds at most. One is sent after the other. A message that cannot
- * be sent is logged.
+ * It runs the program `systemd-notify`, which is part of systemd, because the message is a datagram over a UNIX socket and Node has no
+ * such sockets. It waits until systemd has read the message, at most 5 seconds. Messages are sent one after the other. A message that
+ * cannot be sent is logged.
  *
  * **Gotchas**
  *
- * The message comes from a process that this one has started, so the unit has to say `NotifyAccess=all`. A `systemd-notify`
- * costs about 5 ms of CPU, so tell what changes seldom.
+ * The message comes from a process that this one has started, so the unit must have `NotifyAccess=all`. A `systemd-notify` costs about
+ * 5 ms of CPU, so send only values that change seldom.
  *
- * **Example** (What `systemctl status` shows)
+ * **Example** (A status line for `systemctl status`)
  *
  * ```ts
  * import { NodeSystemd } from "effect-fastcgi/node"
@@ -48,7 +48,7 @@ export const notify = (...assignments: ReadonlyArray<string>): Effect.Effect<voi
   )
 
 /**
- * Says that the service reloads, and when: the end is told by `READY=1`. For `Type=notify-reload` as well.
+ * Says that the service reloads. `READY=1` says that the reload is over. Works for `Type=notify-reload` as well.
  *
  * @category operations
  * @since 0.1.0
@@ -59,8 +59,8 @@ export const reloading: Effect.Effect<void> = Effect.suspend(() =>
 )
 
 /**
- * Says that this process is alive, as often as `WatchdogSec=` wants, while `isAlive` says so. Ends at once where systemd does not
- * want to be told.
+ * Says that this process is alive, as often as `WatchdogSec=` demands, while `isAlive` is true. Ends at once where systemd has no
+ * watchdog for this service.
  *
  * @category operations
  * @since 0.1.0
@@ -72,14 +72,14 @@ export const watchdog = (isAlive: () => boolean = () => true): Effect.Effect<voi
     if (pid !== undefined && pid !== "" && pid !== String(process.pid)) return Effect.void
     return Effect.forever(Effect.andThen(
       Effect.suspend(() => isAlive() ? notify("WATCHDOG=1") : Effect.void),
-      // Half of it, as sd_watchdog_enabled(3) says.
+      // Half of the interval, as sd_watchdog_enabled(3) recommends.
       Effect.sleep(Number(interval) / 2000)
     ))
   })
 
 /**
- * Tells systemd that the service serves when the layer is built, that it is alive meanwhile, and that it stops when the layer is
- * closed. Build it behind the server.
+ * Tells systemd that the service serves when the layer is built, that it is alive while the layer is there, and that it stops when
+ * the layer is closed. Build this layer after the server.
  *
  * **Example** (An application of one process, with `Type=notify`)
  *

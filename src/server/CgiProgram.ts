@@ -1,8 +1,7 @@
 /**
- * A program that was started as plain CGI/1.1 (RFC 3875), as a FastCGI connection with one request: what is in its
- * environment and on its standard input becomes the records of the request, and the records of the answer become what
- * belongs on its standard output, on its standard error and into its exit status. Only the translation is here; streams
- * are the business of the platform.
+ * A program that was started as plain CGI/1.1 (RFC 3875), as a FastCGI connection with one request. Its environment and its standard
+ * input become the records of the request. The records of the answer become its standard output, its standard error and its exit
+ * status. This module only translates; the platform has the streams.
  *
  * @since 0.1.0
  */
@@ -12,7 +11,7 @@ import * as FastCgiParams from "../protocol/FastCgiParams.ts"
 import * as FastCgiRecord from "../protocol/FastCgiRecord.ts"
 
 /**
- * Whether a program with this environment was started as a CGI program: GATEWAY_INTERFACE says so (RFC 3875 4.1.4).
+ * Whether a program with this environment was started as a CGI program. GATEWAY_INTERFACE says so (RFC 3875 4.1.4).
  *
  * @category predicates
  * @since 0.1.0
@@ -25,8 +24,8 @@ export const isCgi = (environment: Readonly<Record<string, string | undefined>>)
  *
  * **Details**
  *
- * CONTENT_LENGTH says it, and more must not be read (RFC 3875 4.2): some web servers pass a connection that stays open.
- * Without it there is no body, unless HTTP_TRANSFER_ENCODING tells of one whose length the web server did not know.
+ * CONTENT_LENGTH says how many, and no more may be read (RFC 3875 4.2), because some web servers pass a connection that stays open.
+ * Without CONTENT_LENGTH the request has no body, unless HTTP_TRANSFER_ENCODING announces one of unknown length.
  *
  * @category accessors
  * @since 0.1.0
@@ -59,7 +58,7 @@ export const opening = (
 }
 
 /**
- * The records of what has been read from standard input. An empty `content` is the end of it.
+ * The records of a chunk of standard input. An empty `content` is the end of the input.
  *
  * @category encoding
  * @since 0.1.0
@@ -67,7 +66,7 @@ export const opening = (
 export const stdin = (content: Uint8Array): Uint8Array => FastCgiEncoder.encode(FastCgiRecord.stdin(requestId, content))
 
 /**
- * What `makeAnswer` calls with what the application says.
+ * The events of the answer, which `makeAnswer` calls.
  *
  * @category models
  * @since 0.1.0
@@ -82,7 +81,7 @@ export interface CgiAnswer {
 }
 
 /**
- * Creates what takes the bytes of the application, cut anywhere, and calls `answer` with what they say.
+ * Creates a decoder that takes the bytes of the application, cut anywhere, and calls `answer` with its events.
  *
  * @category decoding
  * @since 0.1.0
@@ -92,7 +91,7 @@ export const makeAnswer = (answer: CgiAnswer): (bytes: Uint8Array) => void => {
   let ended = false
   return (bytes) => {
     const records: Array<FastCgiRecord.FastCgiRecord> = []
-    // Our own server writes them, so that they do not decode is not a case to handle: nothing comes, and no end.
+    // Our own server writes these records, so they always decode. If one did not, there would be no event and no end.
     decoder.push(bytes, records)
     for (const record of records) {
       if (ended || record.requestId !== requestId) continue
@@ -109,7 +108,7 @@ export const makeAnswer = (answer: CgiAnswer): (bytes: Uint8Array) => void => {
 }
 
 /**
- * What a program exits with whose request has ended with `appStatus`: the same, as far as an exit status can say it.
+ * The exit status of a program whose request has ended with `appStatus`: the same number, as far as an exit status can hold it.
  *
  * @category accessors
  * @since 0.1.0

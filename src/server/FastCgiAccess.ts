@@ -1,6 +1,6 @@
 /**
- * Who may connect: lists of addresses that a listener checks a connection against when it has accepted it, before a byte
- * of it is read (SPEC 3.2). FastCGI has no password, so where a UNIX socket's file mode cannot decide, this does.
+ * Who may connect: lists of addresses. A listener checks each connection after accepting it, before it reads a byte (SPEC 3.2).
+ * FastCGI has no password, so these lists decide where the file mode of a UNIX socket cannot.
  *
  * @since 0.1.0
  */
@@ -27,7 +27,7 @@ import { LimitedLog } from "./internal/limitedLog.ts"
 export const webServerAddrsName = "FCGI_WEB_SERVER_ADDRS"
 
 /**
- * Why a list is not one:
+ * Why a list is invalid:
  *
  * - `Empty`: it has no entries, so nobody could connect
  * - `NotAnAddress`: an entry is not an IPv4 or IPv6 address, alone or with a prefix length
@@ -44,7 +44,7 @@ export type FastCgiAccessErrorReason =
   | { readonly _tag: "NotDottedQuad" }
 
 /**
- * A list of who may connect does not parse. `message` names the list and the entry, and says what it should have been.
+ * A list of who may connect does not parse. `message` names the list and the entry, and says what was expected.
  *
  * @category errors
  * @since 0.1.0
@@ -61,11 +61,11 @@ export class FastCgiAccessError extends Data.TaggedError("FastCgiAccessError")<{
  * @since 0.1.0
  */
 export interface FastCgiAccess {
-  /** What the list is called in messages. */
+  /** The name of the list in messages. */
   readonly name: string
-  /** Peers with an address in one of these may connect. An IPv4-mapped IPv6 address is the IPv4 address. */
+  /** Peers with an address in one of these networks may connect. An IPv4-mapped IPv6 address counts as the IPv4 address. */
   readonly networks: ReadonlyArray<IpNetwork.IpNetwork>
-  /** Whether whoever can open the UNIX socket may connect. */
+  /** Whether peers over UNIX sockets may connect. */
   readonly unixSockets: boolean
 }
 
@@ -76,7 +76,7 @@ export interface FastCgiAccess {
  * @since 0.1.0
  */
 export interface FastCgiAccessOptions {
-  /** What the list is called in messages. Default `allow`. */
+  /** The name of the list in messages. Default `allow`. */
   readonly name?: string | undefined
   /** Whether peers over UNIX sockets may connect. Default false. */
   readonly unixSockets?: boolean | undefined
@@ -88,8 +88,8 @@ export interface FastCgiAccessOptions {
  *
  * **Details**
  *
- * Fails when an entry is neither, and when there is none. Names of hosts are not looked up, and an address with a zone
- * (`fe80::1%eth0`) is none: a zone means something on one host only, so it is left out here and in what is checked.
+ * Fails when an entry is neither an address nor a network, and when there is no entry. Host names are not looked up. An address with
+ * a zone (`fe80::1%eth0`) is invalid: a zone means something on one host only, so the check ignores the zones of peers as well.
  *
  * **Example** (Who is on a list)
  *
@@ -124,8 +124,7 @@ export const fromEntries = (
  *
  * **Details**
  *
- * Fails for everything else, also for an empty value: a list that was to let somebody in and does not parse must not let
- * everybody in.
+ * Fails for everything else, also for an empty value: a list that does not parse must not let everybody in.
  *
  * @category constructors
  * @since 0.1.0
@@ -149,8 +148,8 @@ export const fromWebServerAddrs = (value: string): Result.Result<FastCgiAccess, 
   )
 
 /**
- * Whether a peer may connect. `undefined` is a peer whose address cannot be told, which is on no list: a TCP peer that has
- * reset its connection again, for one, has no address any more, but what it sent can be read.
+ * Whether a peer may connect. `undefined` is a peer without an address, which is on no list. For example, a TCP peer that has already
+ * reset its connection has no address any more, although its bytes can still be read.
  *
  * @category predicates
  * @since 0.1.0
@@ -167,9 +166,9 @@ export const permits = (self: FastCgiAccess, peer: NetAddress.SocketAddress | un
  *
  * **Details**
  *
- * The variable is looked for in the `ConfigProvider`, and in the environment of the process when that does not have it: an
- * app that brings configuration of its own does not open what whoever has started it has closed. Set to nothing in the
- * environment it is an error, although a `ConfigProvider` takes that for not set.
+ * The variable comes from the `ConfigProvider`, or else from the environment of the process. So an app with a configuration of its own
+ * cannot open what the person who started it has closed. An empty variable in the environment is an error, although a
+ * `ConfigProvider` takes it for unset.
  *
  * @category accessors
  * @since 0.1.0
@@ -204,8 +203,8 @@ export const refusedConnections = Metric.counter("fastcgi_refused_connections", 
  *
  * **Details**
  *
- * Who is not is counted in `refusedConnections`, and is logged as a warning, at most once in ten seconds, annotated with
- * how many were left out since (`suppressed`). `where` is what the message calls the listener.
+ * A refused peer is counted in `refusedConnections` and logged as a warning, at most once in ten seconds. The annotation `suppressed`
+ * says how many were left out since. `where` is the name of the listener in the message.
  *
  * @category constructors
  * @since 0.1.0
@@ -232,13 +231,13 @@ export const guard = (
   })
 
 /**
- * A listener that closes the connections of peers that are not on every list, before a byte of them is read, and hands on
- * the others.
+ * A listener that closes the connections of peers that are not on every list, before it reads a byte of them, and passes on the
+ * others.
  *
  * **Gotchas**
  *
- * A transport without an address counts as a UNIX socket when `unixSockets` of a list is true. Of a listener that accepts
- * over TCP as well, that lets in peers that have reset their connection already.
+ * A transport without an address counts as a UNIX socket when `unixSockets` of a list is true. On a listener that also accepts over
+ * TCP, this lets in peers that have already reset their connection.
  *
  * @category combinators
  * @since 0.1.0
@@ -261,7 +260,7 @@ export const restrict = (
  * Restricts the listener in the context to the addresses and networks of `allow`: see `fromEntries` and `restrict`. The
  * listeners of `effect-fastcgi/node` have the option themselves.
  *
- * **Example** (A listener of one's own, for two web servers)
+ * **Example** (A listener of your own, for two web servers)
  *
  * ```ts
  * import * as Layer from "effect/Layer"
@@ -348,7 +347,7 @@ const parseNetwork = (name: string, entry: string): Result.Result<IpNetwork.IpNe
   return Result.succeed(canonical(network.success))
 }
 
-// Peers are compared by their IPv4 address when they have one.
+// A peer with an IPv4 address is compared by it.
 const canonical = (network: IpNetwork.IpNetwork): IpNetwork.IpNetwork => {
   const { address, prefixLength } = network
   if (!NetAddress.isIpv6Address(address) || prefixLength < 96) return network

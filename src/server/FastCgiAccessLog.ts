@@ -1,5 +1,5 @@
 /**
- * A line for every request that has been answered, as Apache, php-fpm or a program that reads JSON want it.
+ * A line for every answered request, in the formats of Apache and php-fpm, or as JSON.
  *
  * @since 0.1.0
  */
@@ -16,10 +16,10 @@ import { makePicker } from "./internal/pickParams.ts"
 import * as Watch from "./internal/watch.ts"
 
 /**
- * What a line looks like.
+ * The format of a line.
  *
  * - `"common"`, `"combined"`: Apache's formats of these names; nginx's `combined` is the same
- * - `"php-fpm"`: what php-fpm writes by default, `%R - %u %t "%m %r%Q%q" %s`
+ * - `"php-fpm"`: php-fpm's default format, `%R - %u %t "%m %r%Q%q" %s`
  * - `"json"`: an object with OpenTelemetry's names
  * - `"php-fpm:..."`: a format string of php-fpm's `access.format`
  * - any other: a format string of Apache's `LogFormat`
@@ -30,7 +30,7 @@ import * as Watch from "./internal/watch.ts"
 export type FastCgiAccessLogFormat = string
 
 /**
- * A format string has a directive that is none. `message` names it and says where it stands.
+ * A format string has an unknown directive. `message` has the directive and its place.
  *
  * @category errors
  * @since 0.1.0
@@ -46,16 +46,16 @@ export class FastCgiAccessLogError extends Data.TaggedError("FastCgiAccessLogErr
  * @since 0.1.0
  */
 export interface FastCgiAccessLogOptions {
-  /** What a line looks like. Default `"combined"`. */
+  /** The format of a line. Default `"combined"`. */
   readonly format?: FastCgiAccessLogFormat | undefined
   /**
-   * Takes the lines, each with its line feed. Called synchronously, between two records, so it must be quick and not throw.
-   * `"stderr"` is the STDERR of the request, from where a line gets into the web server's error log.
+   * Takes the lines, each with its line feed. It is called synchronously, between two records, so it must be quick and must not throw.
+   * `"stderr"` writes to the STDERR of the request, and so to the web server's error log.
    */
   readonly write: ((line: string) => void) | "stderr"
   /** The name of the pool (php-fpm's `%n`). Default `www`. */
   readonly pool?: string | undefined
-  /** What `%p`, `%P` and `%M` of php-fpm are. Default 0: `NodeFastCgiAccessLog` knows. */
+  /** The values of php-fpm's `%p`, `%P` and `%M`. Default 0; `NodeFastCgiAccessLog` has the real ones. */
   readonly process?: {
     readonly pid: number
     readonly parentPid: number
@@ -65,16 +65,16 @@ export interface FastCgiAccessLogOptions {
 }
 
 /**
- * Writes a line for every request of the servers that the layer is provided to, when it is over: however it has ended, and also
- * where `maxRequests` has refused it. A request that was given up before it was answered has no status. The pages of
- * `FastCgiStatus` are left out.
+ * Writes a line for every request of the servers that the layer is provided to, when the request is over, however it ended. Requests
+ * that `maxRequests` has refused have a line too. A request that was aborted before its answer has no status. The pages of
+ * `FastCgiStatus` have no lines.
  *
  * **Details**
  *
- * Control characters, quotes, backslashes and bytes beyond ASCII in what comes from a client are written as `\x..`, as Apache
- * does, so a line is one line and a quoted value ends where its quotes do. What is not there is `-`. Times are in UTC.
+ * Control characters, quotes, backslashes and bytes beyond ASCII in values of the client are written as `\x..`, as Apache does. So each
+ * request has exactly one line, and a quoted value ends at its closing quote. A missing value is `-`. Times are in UTC.
  *
- * Several layers are several logs.
+ * Several layers make several logs.
  *
  * **Example** (A log in memory)
  *
@@ -99,7 +99,7 @@ export const layer = (options: FastCgiAccessLogOptions): Layer.Layer<never, Fast
   Watch.layer(Watch.places.accessLog, watcher(options))
 
 /**
- * Says what is wrong with a format, if anything is.
+ * Says what is wrong with a format, or returns `undefined` for a valid one.
  *
  * @category predicates
  * @since 0.1.0

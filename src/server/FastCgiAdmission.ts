@@ -1,8 +1,8 @@
 /**
- * How much runs at once, as a service: how many connections are read, how many requests are open, how many handlers run.
- * What FCGI_GET_VALUES reports comes from here, so what is advertised is what is enforced (SPEC 4.1).
+ * How much runs at once, as a service: how many connections are read, how many requests are open, and how many handlers run.
+ * FCGI_GET_VALUES reports these numbers, so the advertised limits are the enforced ones (SPEC 4.1).
  *
- * A server uses the admission that is provided, and one of its own with the defaults where none is.
+ * A server uses the admission that is provided, or else one of its own with the defaults.
  *
  * @since 0.1.0
  */
@@ -23,12 +23,13 @@ import * as Settings from "./internal/settings.ts"
 export interface FastCgiAdmissionOptions extends FastCgiLimits.OptionsOf<typeof FastCgiLimits.admission> {}
 
 /**
- * Counts what is open and says whether more may be. All functions are synchronous: they run between two records.
+ * Counts open connections, requests and handlers, and says whether more may begin. All functions are synchronous: they run between
+ * two records.
  *
  * **Details**
  *
- * No server requires it, see `fromContext`: provide one to set limits, to look at what is open, or to share the limits
- * among several servers.
+ * No server requires it, see `fromContext`. Provide one to set limits, to look at the counts, or to share the limits among several
+ * servers.
  *
  * @category services
  * @since 0.1.0
@@ -42,8 +43,8 @@ export class FastCgiAdmission extends Context.Service<FastCgiAdmission, {
   /** Connections that are read now. */
   readonly connectionsUnsafe: () => number
   /**
-   * Calls `start` when the connection may be read: at once, or when another one has closed. `start` is handed what is to be
-   * called once when the connection has closed. Returns what gives up the place of a connection that still waits.
+   * Calls `start` when the connection may be read: at once, or when another one has closed. `start` gets a function, which must be
+   * called once when the connection has closed. Returns a function that gives up the place of a connection that still waits.
    */
   readonly connectUnsafe: (start: (release: () => void) => void) => () => void
   /** Counts a request in, or returns false when there are `maxRequests` already. */
@@ -51,8 +52,8 @@ export class FastCgiAdmission extends Context.Service<FastCgiAdmission, {
   /** Counts a request out that `beginUnsafe` counted in. */
   readonly endUnsafe: () => void
   /**
-   * Calls `start` when a handler may run: at once, or when another one has ended. `start` is handed what is to be called once
-   * when the handler has ended. Returns what gives up the place of a handler that still waits.
+   * Calls `start` when a handler may run: at once, or when another one has ended. `start` gets a function, which must be called once
+   * when the handler has ended. Returns a function that gives up the place of a handler that still waits.
    */
   readonly handleUnsafe: (start: (release: () => void) => void) => () => void
 }>()("effect-fastcgi/FastCgiAdmission") {}
@@ -101,8 +102,8 @@ export const layer = (options?: FastCgiAdmissionOptions): Layer.Layer<FastCgiAdm
   Layer.effect(FastCgiAdmission, Effect.sync(() => makeUnsafe(options)))
 
 /**
- * The admission that a server with this context uses: the one in it, or a new one with the defaults. Servers that are
- * provided with the same one share its limits; those that are provided with none do not know of each other.
+ * The admission that a server with this context uses: the one in the context, or a new one with the defaults. Servers with the same
+ * admission share its limits. Servers without one do not know of each other.
  *
  * @category accessors
  * @since 0.1.0
@@ -134,7 +135,7 @@ export const layerConfig = (
 // Internal
 // -----------------------------------------------------------------------------
 
-// Lets `most` in at a time; the others wait in order.
+// Lets at most `most` in at a time; the others wait in order.
 class Gate {
   readonly most: number
   running = 0
@@ -172,8 +173,8 @@ class Gate {
     this.running--
   }
 
-  // Who is let in may be done before it returns. It is this loop that lets the next one in then: as many calls inside of each
-  // other as there are in the queue would be more than the stack holds.
+  // A started one may be done before `start` returns. Then this loop lets the next one in. Recursion instead would nest as deep as the
+  // queue is long, and overflow the stack.
   private handOn(): void {
     if (this.handingOn) return
     this.handingOn = true

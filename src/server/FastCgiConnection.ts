@@ -1,6 +1,6 @@
 /**
- * The application's end of one connection: its requests as a stream, a fiber per request, and the whole as a channel from
- * bytes to bytes. `FastCgiServer` is a listener and this.
+ * The application's end of one connection: its requests as a stream, a fiber per request, or the whole as a channel from bytes to
+ * bytes. `FastCgiServer` is a listener and this.
  *
  * @since 0.1.0
  */
@@ -24,16 +24,16 @@ import * as Engine from "./internal/engine.ts"
 import { RequestImpl } from "./internal/requests.ts"
 
 /**
- * Serves one connection: a fiber per request, interrupted when the web server gives the request up. Ends when the connection
+ * Serves one connection with a fiber per request, which is interrupted when the web server aborts the request. Ends when the connection
  * has closed and the handlers have ended.
  *
  * **Details**
  *
- * A connection that is lost, or whose peer breaks the protocol, is logged and counted as one of a server is, and ends this as
- * well. Interrupting drains: the connection takes no further request, what runs has `gracefulShutdownTimeout` to finish, then
- * it is interrupted.
+ * A connection that is lost, or whose peer breaks the protocol, is logged and counted as in a server, and ends this effect as well.
+ * Interrupting drains: the connection takes no further request, running ones have `gracefulShutdownTimeout` to finish, and then they
+ * are interrupted.
  *
- * `FastCgiAdmission` of the context holds; without one the connection has one of its own.
+ * The limits of the `FastCgiAdmission` in the context hold. Without one, the connection has its own.
  *
  * **Example** (Over one of Effect's sockets)
  *
@@ -60,7 +60,7 @@ export const serve = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never
   Engine.serveConnection(toEngineOptions(handlers, options), transport)
 
 /**
- * Why a request has been given up: ABORT_REQUEST (SPEC 5.4), a connection that is closed or lost, or this end, which stops.
+ * Why a request was given up: ABORT_REQUEST (SPEC 5.4), a connection that is closed or lost, or a stop of this end.
  *
  * @category models
  * @since 0.1.0
@@ -68,18 +68,18 @@ export const serve = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never
 export type FastCgiAbortReason = "AbortRequest" | "ConnectionClosed" | "Shutdown"
 
 /**
- * What `requests` adds to a request.
+ * The members that `requests` adds to a request.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Answerable<Answer> {
   /**
-   * Answers, and waits until all of it has been handed to the connection. Done once; a second answer changes nothing. When the
-   * answer cannot be sent, or has been cut off, the reason is logged, as for a handler.
+   * Answers, and waits until the connection has taken the whole answer. Only the first answer counts. When the answer cannot be sent,
+   * or has been cut off, the reason is logged, as for a handler.
    */
   readonly respond: (answer: Answer) => Effect.Effect<void>
-  /** Waits until the request is given up, and says why. Never ends when it is answered. */
+  /** Waits until the request is given up, and gives the reason. Never ends for a request that is answered. */
   readonly aborted: Effect.Effect<FastCgiAbortReason>
 }
 
@@ -99,13 +99,13 @@ export type ConnectionRequest =
  *
  * **Details**
  *
- * Each waits for its `respond`, beside the others. Nobody interrupts the fiber that works on one: `aborted` says that its
- * answer is not wanted any more, and `respond` does nothing then. How many may be open is up to `FastCgiAdmission`; what is
- * not pulled counts.
+ * Each request waits for its `respond`, beside the others. Nothing interrupts the fiber that works on a request: `aborted` says that
+ * nobody wants its answer any more, and `respond` then does nothing. `FastCgiAdmission` limits how many may be open. A request that
+ * has not been pulled counts as well.
  *
- * The stream ends when the connection has closed. A connection that is lost, or whose peer breaks the protocol, is logged and
- * counted as one of a server is, and ends the stream as well. When the stream is not pulled to its end, the connection takes
- * no further request; those that nobody has answered are given up after `gracefulShutdownTimeout`.
+ * The stream ends when the connection has closed. A connection that is lost, or whose peer breaks the protocol, is logged and counted
+ * as in a server, and ends the stream as well. When the stream is not pulled to its end, the connection takes no further request, and
+ * unanswered ones are given up after `gracefulShutdownTimeout`.
  *
  * **Example** (The chain, written out)
  *
@@ -157,16 +157,15 @@ export const requests = <Role extends 1 | 2 | 3 = 1 | 2 | 3>(
   Stream.Stream<Extract<ConnectionRequest, { readonly role: Role }>>
 
 /**
- * A server as a channel from bytes to bytes: what web servers send goes in, what they are answered comes out.
+ * A server as a channel from bytes to bytes: the bytes of a web server go in, and the bytes of the answers come out.
  *
  * **Details**
  *
- * A failure of what comes in is the loss of the connection: the requests are interrupted, and the channel ends. The channel's
- * output ends when the connection has closed in both directions. It reads 64 KiB further than the requests are read
- * (`maxBufferedInput`) and one pull more, and handlers wait while nobody takes its output (`outputHighWaterMark`).
+ * A failure of the input counts as the loss of the connection: the requests are interrupted, and the channel ends. The output ends
+ * when the connection has closed in both directions. The channel reads 64 KiB and one pull further than the requests are read
+ * (`maxBufferedInput`). Handlers wait while nothing takes its output (`outputHighWaterMark`).
  *
- * It costs more than a `FastCgiTransport`: in memory a request took 1.5 to 2 times as long
- * (bench/README.md).
+ * It costs more than a `FastCgiTransport`: in memory a request took 1.5 to 2 times as long (bench/README.md).
  *
  * **Example** (Over standard input and output)
  *
@@ -209,7 +208,7 @@ export const channel = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = nev
       const transport = new StreamTransport(fiber.cache.scheduler.makeDispatcher(), options?.peer)
       return Effect.forkIn(serve(transport, handlers, options), scope).pipe(
         Effect.andThen(Effect.forkIn(transport.readFrom(upstream), scope)),
-        // Is run first: the peer has gone, and there is nobody to drain for.
+        // This runs first: the peer has gone, so no drain is needed.
         Effect.andThen(Scope.addFinalizer(scope, Effect.sync(() => transport.destroyUnsafe()))),
         Effect.as(transport.output)
       )
@@ -220,7 +219,7 @@ export const channel = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = nev
 // Internal
 // -----------------------------------------------------------------------------
 
-// Hands a request on, and waits for its answer, which the server sends in the scope of this.
+// Hands a request on, and waits for its answer, which the server sends in this scope.
 const take = <Request extends Responder | Authorizer | Filter, Answer>(
   request: Request,
   offer: (request: Request & Answerable<Answer>) => void

@@ -1,6 +1,6 @@
 /**
- * How long requests take and how much they carry, as metrics with the names of OpenTelemetry's conventions for HTTP servers,
- * beside the counters of `FastCgiMetrics`. Off unless the layer is provided: a request pays for them.
+ * Durations and sizes of requests, as metrics with the names of OpenTelemetry's conventions for HTTP servers, beside the counters of
+ * `FastCgiMetrics`. Off unless the layer is provided, because they cost CPU for each request.
  *
  * @since 0.1.0
  */
@@ -32,15 +32,15 @@ export interface FastCgiHttpMetricsOptions {
  * - `http.server.request.duration`, seconds: from the end of the params until the response is complete
  * - `http.server.request.body.size` and `http.server.response.body.size`, bytes
  * - `fastcgi.server.queue.duration`, seconds: how long handlers have waited for their turn (`concurrency`)
- * - `http.server.active_requests`: those that have not ended
- * - `fastcgi_listen_queue`: connections that the operating system holds until they are accepted, where the platform can tell
+ * - `http.server.active_requests`: requests that have not ended
+ * - `fastcgi_listen_queue`: connections that the operating system holds until they are accepted, where the platform knows it
  *   (`NodeFastCgiStatus.layerProcess` on Linux)
  *
  * **Details**
  *
- * Attributes are `http.request.method` (`_OTHER` for one that is not of RFC 9110 or PATCH), `url.scheme` and
- * `http.response.status_code`; `error.type` is the status from 500 on, and `aborted` where the request was given up before it was
- * answered. A route is none of them: the server does not know it. So there are at most some hundred series, whatever clients send.
+ * Attributes are `http.request.method` (`_OTHER` for a method that is neither in RFC 9110 nor PATCH), `url.scheme` and
+ * `http.response.status_code`. `error.type` is the status from 500 on, or `aborted` when the request was aborted before its answer.
+ * There is no route, because the server does not know it. So there are at most some hundred series, whatever clients send.
  *
  * **Example** (An app with these metrics)
  *

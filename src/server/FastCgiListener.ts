@@ -1,5 +1,5 @@
 /**
- * Where connections come from, as a service: a socket of the operating system, or a test.
+ * The source of connections, as a service: a socket of the operating system, or a test.
  *
  * @since 0.1.0
  */
@@ -18,16 +18,16 @@ import * as Stream from "effect/Stream"
 import * as FastCgiTransport from "../connection/FastCgiTransport.ts"
 
 /**
- * Why there is no listener, or none any more:
+ * Why a listener failed:
  *
  * - `NotASocket`: the file descriptor is not a listening socket (the usual mistake: started in a terminal)
  * - `AddressInUse`: a live server has the path or port
- * - `PathTaken`: something that is not a socket stands at the path
+ * - `PathTaken`: a file that is not a socket has the path
  * - `PathTooLong`: the socket path exceeds what the operating system can bind
  * - `PermissionDenied`: the process may not bind or listen there
- * - `NoSuchOwner`: there is no user or group of the name that the socket shall belong to
+ * - `NoSuchOwner`: the user or the group that should own the socket does not exist
  * - `AddressNotAvailable`: the address is not one of this host, or does not parse
- * - `InvalidAccessList`: the list of who may connect does not parse, and so nobody may
+ * - `InvalidAccessList`: the list of who may connect does not parse, so nobody may
  * - `InvalidCertificate`: the certificate, its key or the authorities of TLS cannot be used
  * - `Unknown`: anything else; see `cause`
  *
@@ -47,7 +47,7 @@ export type FastCgiListenerErrorReason =
   | { readonly _tag: "Unknown" }
 
 /**
- * Listening is not possible. `message` says what was tried, what stood in the way and what to do about it.
+ * Listening is not possible. `message` says what was tried, what failed and what to do.
  *
  * @category errors
  * @since 0.1.0
@@ -64,7 +64,7 @@ export class FastCgiListenerError extends Data.TaggedError("FastCgiListenerError
  * **Details**
  *
  * The socket listens from the moment the layer is built, so connections that arrive before `run` wait in the backlog.
- * Closing the layer's scope closes the listening socket; established connections are closed by whoever runs them.
+ * Closing the layer's scope closes the listening socket. Established connections are closed by the code that runs them.
  *
  * @category services
  * @since 0.1.0
@@ -73,28 +73,28 @@ export class FastCgiListener extends Context.Service<FastCgiListener, {
   /** Where the listener listens, with the real port. An inherited UNIX socket whose path is not known has path "". */
   readonly address: NetAddress.SocketAddress
 
-  /** Where it listens in all, where it is several: `address` is the first of them. */
+  /** All addresses of a listener on several sockets; `address` is the first of them. */
   readonly addresses: Arr.NonEmptyReadonlyArray<NetAddress.SocketAddress>
 
   /**
-   * Calls `onConnection` for every connection, synchronously when it has been accepted, until interrupted. Interrupting
-   * stops accepting and touches no established connection; `run` may then be called again.
+   * Calls `onConnection` synchronously for every accepted connection, until interrupted. Interrupting stops accepting and touches no
+   * established connection. `run` may then be called again.
    */
   readonly run: (
     onConnection: (transport: FastCgiTransport.FastCgiTransport) => void
   ) => Effect.Effect<never, FastCgiListenerError>
 
   /**
-   * Closes the listening socket for good: the operating system refuses, or hands to other processes on the same socket,
-   * what comes next. Connections that were accepted live on, and may still bring a request: a listener on sockets waits for
-   * those, 100 milliseconds at most, because a web server that keeps connections notices only later. Idempotent.
+   * Closes the listening socket for good. The operating system then refuses new connections, or gives them to other processes on the
+   * same socket. Accepted connections live on, and may still bring a request, because a web server that keeps connections notices the
+   * stop only later. A listener on sockets waits at most 100 milliseconds for such requests. Idempotent.
    */
   readonly stopAccepting: Effect.Effect<void>
 }>()("effect-fastcgi/FastCgiListener") {}
 
 /**
- * The connections of the listener, as they are accepted. They are closed by whoever runs them; those that have been accepted
- * and not been pulled when the stream is ended are closed.
+ * The connections of the listener, as they are accepted. The code that runs a connection closes it. When the stream ends, connections
+ * that were accepted and not pulled are closed.
  *
  * **Example** (Every connection by itself)
  *
@@ -135,8 +135,8 @@ export const connections: Stream.Stream<FastCgiTransport.FastCgiTransport, FastC
   )
 
 /**
- * Makes a listener of a stream of connections: each is a transport, whatever it came over. When the stream ends, no further
- * connection comes; when it fails, the server logs that, and goes on with the connections that it has.
+ * Makes a listener of a stream of connections: each element is a transport, over any medium. When the stream ends, no further
+ * connection comes. When it fails, the server logs the failure, and goes on with the connections that it has.
  *
  * **Example** (One connection, over a channel)
  *
@@ -159,7 +159,7 @@ export const connections: Stream.Stream<FastCgiTransport.FastCgiTransport, FastC
 export const fromStream = <E, R>(
   stream: Stream.Stream<FastCgiTransport.FastCgiTransport, E, R>,
   options?: {
-    /** Where the connections come from. Default a UNIX socket without a path. */
+    /** The address of the connections. Default a UNIX socket without a path. */
     readonly address?: NetAddress.SocketAddress | undefined
   }
 ): Layer.Layer<FastCgiListener, never, Exclude<R, Scope.Scope>> =>
@@ -193,11 +193,11 @@ export const fromStream = <E, R>(
  *
  * **Gotchas**
  *
- * `SocketServer` interrupts all of its connections when it stops, so a stop does not drain, and it does not say who connects:
- * `request.peer` is none, and access lists let nobody in. `NodeFastCgiListener` drains, and costs less a connection.
+ * `SocketServer` interrupts all of its connections when it stops, so a stop does not drain. It does not know the peer's address, so
+ * `request.peer` is none, and access lists let nobody in. `NodeFastCgiListener` drains, and costs less for each connection.
  *
- * Effect 4.1's WebSocket takes what is written at once and does not say when it has been sent: a peer that reads slowly does
- * not hold a response up, which then waits in memory. Serve large responses over WebSockets to peers that you trust only.
+ * Effect 4.1's WebSocket accepts every write at once, and does not say when it has been sent. So a slow reader does not hold up a
+ * response, which then waits in memory. Serve large responses over WebSockets only to peers that you trust.
  *
  * **Example** (TCP)
  *
@@ -245,8 +245,8 @@ export const layerSocketServer: Layer.Layer<FastCgiListener, never, SocketServer
 )
 
 /**
- * Makes one listener of several, so that an app serves on all of them: a UNIX socket for the web server of this host and a
- * port for those of others, say. `address` is the first one's, and `addresses` are all of them.
+ * Makes one listener of several, so that an app serves on all of them, such as a UNIX socket for the web server of this host and a
+ * port for those of other hosts. `address` is the first one's, and `addresses` has all of them.
  *
  * **Example** (A socket and a port)
  *
@@ -284,7 +284,7 @@ export const merge = <Layers extends Arr.NonEmptyReadonlyArray<Layer.Layer<FastC
   ) as Layer.Layer<FastCgiListener, Layer.Error<Layers[number]>, Layer.Services<Layers[number]>>
 
 /**
- * Shows everything that passes the connections of a listener: `tapOf` is asked for each. See `FastCgiTransport.tap`.
+ * Shows all bytes on the connections of a listener. `tapOf` makes a tap for each. See `FastCgiTransport.tap`.
  *
  * @category combinators
  * @since 0.1.0

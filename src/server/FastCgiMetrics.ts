@@ -1,7 +1,7 @@
 /**
- * What servers count, as metrics of Effect: how much is open, how much there has been, which limits have been reached. They
- * are in the `MetricRegistry` of the context that a server runs in, one set for all its servers, and reach whatever reads
- * it: an exporter, `Metric.snapshot`, `Metric.value`.
+ * The counters of servers, as metrics of Effect: how much is open, how much there has been, and which limits have been reached. They
+ * are in the `MetricRegistry` of the server's context, one set for all its servers. Everything that reads the registry sees them: an
+ * exporter, `Metric.snapshot`, `Metric.value`.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 
 /**
- * Connections that are open and read. Those that `maxConnections` holds back are not counted.
+ * Connections that are open and read. Connections that `maxConnections` holds back do not count.
  *
  * @category metrics
  * @since 0.1.0
@@ -30,8 +30,8 @@ export const connectionsAccepted: Metric.Counter<number> = Metric.counter("fastc
 })
 
 /**
- * How often a listener of Node could not accept: the process had no file descriptor left, as a rule, which is counted when it
- * is noticed, and not for each connection that the operating system has closed because of it.
+ * How often a listener of Node could not accept a connection, usually because the process had no file descriptor left. It counts each
+ * time the listener notices this, not each connection that the operating system closed.
  *
  * @category metrics
  * @since 0.1.0
@@ -42,7 +42,7 @@ export const acceptFailures: Metric.Counter<number> = Metric.counter("fastcgi_ac
 })
 
 /**
- * Connections that were closed because of what the peer has sent: bytes that are no FastCGI, an id used twice.
+ * Connections that were closed because the peer broke the protocol: bytes that are no FastCGI, or an id in use.
  *
  * @category metrics
  * @since 0.1.0
@@ -74,7 +74,7 @@ export const requestsOpen: Metric.Gauge<number> = Metric.gauge("fastcgi_requests
 })
 
 /**
- * Requests whose handler was interrupted because the web server had given them up.
+ * Requests whose handler was interrupted because the web server had aborted them.
  *
  * @category metrics
  * @since 0.1.0
@@ -85,9 +85,9 @@ export const requestsAborted: Metric.Counter<number> = Metric.counter("fastcgi_r
 })
 
 /**
- * Requests whose handler, or the body of its response, failed. Each is logged with its cause, as an error. Of an HTTP app
- * that is a failure or a defect that is answered with a status of 5xx, whatever middleware stands before it: a route that is
- * not there is none, and neither is a status of 500 that the app has chosen.
+ * Requests that failed in their handler or in the body of their response. Each is logged with its cause, as an error. In an HTTP app
+ * this is a failure or a defect that is answered with 5xx, whatever middleware stands before it. A missing route does not count, and
+ * neither does a status of 500 that the app has chosen.
  *
  * @category metrics
  * @since 0.1.0
@@ -140,8 +140,8 @@ export const limitsReached: Metric.Frequency = Metric.frequency("fastcgi_limits_
 })
 
 /**
- * What changes with every connection and request: plain numbers, read when somebody asks. An update of a metric would cost
- * a look-up in the registry each time.
+ * Values that change with every connection and request: plain numbers, read on demand. An update of a metric would cost a look-up in
+ * the registry each time.
  *
  * @internal
  */
@@ -174,7 +174,7 @@ export const totals = (context: Context.Context<never>): Totals => {
 // Internal
 // -----------------------------------------------------------------------------
 
-// Servers come and go; what they have counted stays, like any counter.
+// Servers come and go. Their counts stay, like any counter.
 const totalsOf = new WeakMap<object, Map<string, Totals>>()
 
 const register = (context: Context.Context<never>, totals: Totals): void => {
@@ -191,7 +191,7 @@ const register = (context: Context.Context<never>, totals: Totals): void => {
   counter(requests, () => totals.requests)
   gauge(requestsOpen, () => totals.requestsOpen)
   gauge(afterResponse, () => totals.afterResponse)
-  // What has not happened yet is 0, and not missing.
+  // A limit that has not been reached is 0, and not missing.
   for (const metric of [connectionErrors, requestsAborted, requestsFailed, afterResponseFailed, limitsReached]) {
     metric.valueUnsafe(context)
   }

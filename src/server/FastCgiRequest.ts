@@ -14,7 +14,7 @@ import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
 import { FastCgiRequestError } from "./FastCgiRequestError.ts"
 
 /**
- * What requests of all roles have.
+ * The members of requests of all roles.
  *
  * @category models
  * @since 0.1.0
@@ -31,16 +31,15 @@ export interface RequestBase {
   /** The name-value pairs of the request: the CGI variables, and the client's headers as HTTP_* (SPEC 5.2). */
   readonly params: FastCgiParams
   /**
-   * Writes to the web server's error log (SPEC 5.3). Waits while the connection has no room. Many web servers log each
-   * record as a line of its own. nginx counts what is written before the response towards its `fastcgi_buffer_size`, one
-   * page unless it is set: with more than 3 KiB of it, some responses become a 502. `FastCgiLogger` of
-   * `effect-fastcgi/http` sees to that.
+   * Writes to the web server's error log (SPEC 5.3). Waits while the connection has no room. Many web servers log each record as a
+   * line of its own. nginx counts bytes before the response towards its `fastcgi_buffer_size`, one page unless it is set: beyond 3 KiB,
+   * some responses become a 502. `FastCgiLogger` of `effect-fastcgi/http` keeps to that limit.
    */
   readonly stderr: (text: string) => Effect.Effect<void>
 }
 
 /**
- * An HTTP request to be answered (SPEC 6.2).
+ * An HTTP request to answer (SPEC 6.2).
  *
  * @category models
  * @since 0.1.0
@@ -48,30 +47,30 @@ export interface RequestBase {
 export interface Responder extends RequestBase {
   readonly role: 1
   /**
-   * The body, in arrays as it arrives; can be run once. At most CONTENT_LENGTH bytes; fails with `TruncatedBody` when
-   * less came. Without CONTENT_LENGTH it goes on until the end of STDIN.
+   * The body, in arrays as it arrives; can be run once. It has at most CONTENT_LENGTH bytes, and fails with `TruncatedBody` when
+   * fewer came. Without CONTENT_LENGTH it ends with STDIN.
    */
   readonly stdin: Stream.Stream<Uint8Array, FastCgiRequestError>
 }
 
 /**
- * An HTTP request to be allowed or denied (SPEC 6.3). It has no body.
+ * An HTTP request to allow or deny (SPEC 6.3). It has no body.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Authorizer extends RequestBase {
   readonly role: 2
-  /** What Apache asks, which uses this role for three questions (FCGI_APACHE_ROLE); none behind other web servers. */
+  /** Which of its three questions Apache asks in this role (FCGI_APACHE_ROLE); none behind other web servers. */
   readonly apacheRole: Option.Option<ApacheRole>
 }
 
 /**
- * What Apache (mod_authnz_fcgi, mod_fcgid) asks an Authorizer:
+ * The question that Apache (mod_authnz_fcgi, mod_fcgid) asks an Authorizer:
  *
  * - `AUTHENTICATOR`: whether REMOTE_PASSWD is the password of REMOTE_USER
- * - `AUTHORIZER`: whether REMOTE_USER, who has been authenticated, may have what REQUEST_URI names
- * - `ACCESS_CHECKER`: whether the client may have it, before anybody is asked for a name; there is no REMOTE_USER
+ * - `AUTHORIZER`: whether REMOTE_USER, who has been authenticated, may have the page of REQUEST_URI
+ * - `ACCESS_CHECKER`: whether the client may have the page, before anybody is asked for a name; there is no REMOTE_USER
  *
  * @category models
  * @since 0.1.0
@@ -79,7 +78,7 @@ export interface Authorizer extends RequestBase {
 export type ApacheRole = "AUTHENTICATOR" | "AUTHORIZER" | "ACCESS_CHECKER"
 
 /**
- * A file to be sent through, for an HTTP request (SPEC 6.4).
+ * A file to filter, for an HTTP request (SPEC 6.4).
  *
  * @category models
  * @since 0.1.0
@@ -88,7 +87,7 @@ export interface Filter extends RequestBase {
   readonly role: 3
   /** The body of the HTTP request; arrives before `data`. */
   readonly stdin: Stream.Stream<Uint8Array, FastCgiRequestError>
-  /** The file, at most `dataLength` bytes; fails with `TruncatedBody` when less came. */
+  /** The file, at most `dataLength` bytes; fails with `TruncatedBody` when fewer came. */
   readonly data: Stream.Stream<Uint8Array, FastCgiRequestError>
   /** FCGI_DATA_LENGTH in bytes. */
   readonly dataLength: Option.Option<number>
@@ -97,7 +96,7 @@ export interface Filter extends RequestBase {
 }
 
 /**
- * The request that a Responder is handling, for code that does not get it handed over.
+ * The request that a Responder is handling, for code that does not get it as an argument.
  *
  * **Example** (A handler that is an Effect)
  *
@@ -141,13 +140,13 @@ export class CurrentFilter extends Context.Service<CurrentFilter, Filter>()(
 ) {}
 
 /**
- * The body of a request, which fails with `BodyTooLarge` where it has more than `maxBodySize` bytes: for a handler that takes
- * less than the server's `maxBodySize`.
+ * The body of a request with a limit of its own, below the server's `maxBodySize`. It fails with `BodyTooLarge` beyond `maxBodySize`
+ * bytes.
  *
  * **Details**
  *
- * Nothing is read of a body that announces a greater length. Of another one up to `maxBodySize` bytes have been passed on,
- * and what came with the one that is too many is dropped. A handler that lets the error pass is answered for with 413.
+ * A body that announces a greater length fails before anything is read. Any other body passes up to `maxBodySize` bytes on, and drops
+ * the chunk that goes beyond. When a handler does not catch the error, the answer is 413.
  *
  * **Example** (A form of at most 64 KiB)
  *
@@ -181,7 +180,7 @@ export const limited = (
 ): Stream.Stream<Uint8Array, FastCgiRequestError> => {
   const tooLarge = Effect.suspend(() => Effect.andThen(exceeded, Effect.fail(bodyTooLarge(maxBodySize))))
   const length = contentLength(params)
-  // No more than the length that is announced ever comes out of `stdin`.
+  // `stdin` never gives more than the announced length.
   if (length !== undefined) return length > maxBodySize ? Stream.fromEffect(tooLarge) : body
   return Stream.suspend(() => {
     let size = 0

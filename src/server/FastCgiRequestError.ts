@@ -8,9 +8,9 @@ import * as Data from "effect/Data"
 /**
  * - `Aborted`: the web server sent ABORT_REQUEST (SPEC 5.4)
  * - `ConnectionClosed`: the connection closed or was lost before the input was complete
- * - `InputDiscarded`: the request ended, or held its siblings up for too long, with input that nobody had read
- * - `BodyTooLarge`: the body is longer than `maxBodySize`, or than `FastCgiRequest.limitBody` lets pass
- * - `TruncatedBody`: less came than CONTENT_LENGTH or FCGI_DATA_LENGTH announced (SPEC 6.2, 6.4)
+ * - `InputDiscarded`: the request ended with unread input, or its unread input held up other requests for too long
+ * - `BodyTooLarge`: the body is longer than `maxBodySize`, or than the limit of `FastCgiRequest.limitBody`
+ * - `TruncatedBody`: fewer bytes came than CONTENT_LENGTH or FCGI_DATA_LENGTH announced (SPEC 6.2, 6.4)
  *
  * @category errors
  * @since 0.1.0
@@ -23,7 +23,7 @@ export type FastCgiRequestErrorReason =
   | { readonly _tag: "TruncatedBody" }
 
 /**
- * The input of a request ended before its end. What had arrived before has been delivered.
+ * The input of a request ended early. The bytes that had arrived before have been delivered.
  *
  * **Example** (Answering a body that was cut)
  *

@@ -1,5 +1,5 @@
 /**
- * What a handler returns: status, headers and a body, or for an Authorizer whether access is allowed.
+ * The result of a handler: status, headers and a body, or for an Authorizer whether access is allowed.
  *
  * @since 0.1.0
  */
@@ -25,7 +25,7 @@ export interface FastCgiResponse {
   readonly setCookies: ReadonlyArray<string>
   /** Text goes out as UTF-8. */
   readonly body: string | Uint8Array | Stream.Stream<Uint8Array, unknown> | undefined
-  /** What END_REQUEST reports, like the exit code of a CGI program (SPEC 5.5). */
+  /** The status of END_REQUEST, like the exit code of a CGI program (SPEC 5.5). */
   readonly appStatus: number
 }
 
@@ -49,7 +49,7 @@ export interface FastCgiResponseOptions {
   readonly status?: number | undefined
   /** Default: the usual reason phrase of the status. */
   readonly statusText?: string | undefined
-  /** Default none; `Content-Type` of text is `text/plain; charset=utf-8` where it is not given. */
+  /** Default none; the `Content-Type` of text is `text/plain; charset=utf-8` unless given. */
   readonly headers?: FastCgiHeadersInput | undefined
   readonly setCookies?: ReadonlyArray<string> | undefined
   /** Default 0. */
@@ -57,12 +57,12 @@ export interface FastCgiResponseOptions {
 }
 
 /**
- * Creates a response from text, bytes, a stream of bytes, or without a body.
+ * Creates a response from text, bytes or a stream of bytes, or without a body.
  *
  * **Details**
  *
- * A stream is run in the handler's scope while the response is sent and waits while the web server takes nothing. When it
- * fails, the response is cut off so that it does not look complete, as far as the web server lets it.
+ * A stream runs in the handler's scope while the response is sent, and waits while the web server takes nothing. When it fails, the
+ * response is cut off so that it does not look complete, as far as the web server makes this possible.
  *
  * **Example** (A page)
  *
@@ -96,7 +96,7 @@ export const make = (
 }
 
 /**
- * What a handler of a Responder or a Filter returns.
+ * The result of a handler of a Responder or a Filter.
  *
  * @category models
  * @since 0.1.0
@@ -110,14 +110,14 @@ export type FastCgiAnswer = FastCgiResponse | FastCgiRawResponse
  * @since 0.1.0
  */
 export interface FastCgiEnd {
-  /** What a CGI program would exit with. */
+  /** The exit code that a CGI program would have. */
   readonly appStatus: number
   /** Default REQUEST_COMPLETE. */
   readonly protocolStatus?: number | undefined
 }
 
 /**
- * An answer as bytes: both output streams as they are, and an end that is decided last.
+ * An answer as bytes: both output streams unchanged, and an end that is decided last.
  *
  * @category models
  * @since 0.1.0
@@ -138,26 +138,27 @@ export interface FastCgiRawResponse {
 export interface FastCgiRawResponseOptions {
   /** A header block (RFC 3875 §6) and the body. */
   readonly stdout: Stream.Stream<Uint8Array, unknown>
-  /** What is for the web server's error log. Default none. */
+  /** Text for the web server's error log. Default none. */
   readonly stderr?: Stream.Stream<Uint8Array, unknown> | undefined
-  /** Is run when both streams have ended. Default: appStatus 0, REQUEST_COMPLETE. */
+  /** Runs when both streams have ended. Default: appStatus 0, REQUEST_COMPLETE. */
   readonly end?: Effect.Effect<FastCgiEnd, unknown> | undefined
 }
 
 /**
- * Creates an answer of bytes: a header block and a body that are there already, as of a CGI program or another FastCGI
+ * Creates an answer from ready bytes, with a header block and a body, such as those of a CGI program or of another FastCGI
  * application.
  *
  * **Details**
  *
- * STDOUT and STDERR are sent side by side, a record or more for each chunk, and wait while the web server takes nothing.
- * Nothing is added, checked or left out. When a stream or `end` fails, the request is answered with 500 where no STDOUT has
+ * STDOUT and STDERR are sent side by side, at least a record for each chunk, and wait while the web server takes nothing. Nothing is
+ * added, checked or left out. When a stream or `end` fails, the request is answered with 500 if no STDOUT has been sent, and is cut
+ * off otherwise.
  * been sent, and cut off otherwise.
  *
  * **Gotchas**
  *
- * What web servers demand of an answer is not seen to: an explicit `Status`, for example, and a header block that is one
- * record (docs/architecture.md, Output). An Authorizer that answers `Status: 200` allows.
+ * The bytes must meet the demands of the web servers themselves: for example an explicit `Status`, and a header block in one record
+ * (docs/architecture.md, Output). An Authorizer that answers `Status: 200` allows.
  *
  * **Example** (The output of a CGI program)
  *
@@ -189,7 +190,7 @@ export const raw = (options: FastCgiRawResponseOptions): FastCgiRawResponse => (
 })
 
 /**
- * What an Authorizer decides (SPEC 6.3).
+ * The decision of an Authorizer (SPEC 6.3).
  *
  * @category models
  * @since 0.1.0
@@ -219,13 +220,12 @@ export interface FastCgiDeny {
 }
 
 /**
- * Allows access, with the variables that the web server shall pass on.
+ * Allows access, with variables that the web server passes on.
  *
  * **Details**
  *
- * A variable's name is a token (RFC 9110 §5.6.2), its value has one character per byte and no control characters but HTAB.
- * Where one is anything else, the web server gets `Status: 500`, which denies: nothing that a client has a hand in can add
- * a variable of its own.
+ * A variable's name is a token (RFC 9110 §5.6.2). Its value has one character per byte, and no control characters except HTAB. With any
+ * other name or value the web server gets `Status: 500`, which denies. So a client cannot add a variable of its own.
  *
  * @category constructors
  * @since 0.1.0
@@ -236,7 +236,7 @@ export const allow = (variables: Readonly<Record<string, string>> = {}): FastCgi
 })
 
 /**
- * Denies access. Without a response that is 403. A response with status 200 would allow it, and is sent as 403.
+ * Denies access. Without a response the answer is 403. A response with status 200 would allow, so it is sent as 403.
  *
  * @category constructors
  * @since 0.1.0
@@ -252,7 +252,7 @@ const noHeaders: CgiHeaders = {}
 const toHeaders = (input: FastCgiHeadersInput | undefined): CgiHeaders => {
   if (input === undefined) return noHeaders
   if (!isPairs(input)) return input
-  // Each name with the values that came under it in any spelling. It is the application's: "__proto__" is one like others.
+  // Each name with its values, in any spelling of the name. The application chooses the names, so "__proto__" is a name like any other.
   const spelled = new Map<string, string>()
   const headers: Record<string, Array<string>> = Object.create(null)
   for (const [name, value] of input) {

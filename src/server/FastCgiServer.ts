@@ -1,6 +1,6 @@
 /**
- * Serves handlers for the three roles over a listener: a fiber per request, interrupted when the web server gives the
- * request up, drained when the scope closes.
+ * Serves handlers for the three roles over a listener, with a fiber per request. The fiber is interrupted when the web server aborts
+ * the request. Closing the scope drains the server.
  *
  * @since 0.1.0
  */
@@ -42,14 +42,14 @@ import * as Respond from "./internal/respond.ts"
  *
  * **Details**
  *
- * A handler starts when the params of its request are complete, before the body is (SPEC 6.2). It is interrupted when the
- * web server sends ABORT_REQUEST or closes the connection; its finalizers run before END_REQUEST is sent.
+ * A handler starts when the params of its request are complete, before the body is (SPEC 6.2). It is interrupted when the web server
+ * sends ABORT_REQUEST or closes the connection. Its finalizers run before END_REQUEST is sent.
  *
- * A Filter's response waits until all of STDIN has come (SPEC 6.4): what its handler has left unread of `stdin` when it
- * returns is dropped, so the body of the response may read `data`, but not `stdin`.
+ * A Filter's response waits until all of STDIN has come (SPEC 6.4). When its handler returns, the unread rest of `stdin` is dropped, so
+ * the body of the response may read `data`, but not `stdin`.
  *
- * When it fails before its response has begun, the web server gets `Status: 500` (for an Authorizer, that is a denial),
- * its error log a line that says so, and Effect's logger the cause.
+ * When a handler fails before its response has begun, the web server gets `Status: 500` (for an Authorizer, that is a denial), its
+ * error log gets a line, and Effect's logger gets the cause.
  *
  * @category models
  * @since 0.1.0
@@ -63,7 +63,7 @@ export interface Handlers<E1, R1, E2, R2, E3, R3> {
 }
 
 /**
- * A function of the request, or an Effect that asks for it: `FastCgiRequest.CurrentResponder` and its like.
+ * A function of the request, or an Effect that asks for it with `FastCgiRequest.CurrentResponder` and similar services.
  *
  * @category models
  * @since 0.1.0
@@ -71,7 +71,7 @@ export interface Handlers<E1, R1, E2, R2, E3, R3> {
 export type Handler<Request, A, E, R> = ((request: Request) => Effect.Effect<A, E, R>) | Effect.Effect<A, E, R>
 
 /**
- * What handlers need beyond what every request brings: its scope and itself.
+ * The requirements of handlers, without the scope and the request, which every request brings.
  *
  * @category models
  * @since 0.1.0
@@ -82,9 +82,9 @@ export type Requirements<R1, R2, R3> =
   | Exclude<R3, Scope.Scope | CurrentFilter>
 
 /**
- * Serves handlers until the layer's scope closes; then drains: stops accepting, lets what runs finish for at most
- * `gracefulShutdownTimeout`, interrupts the rest. How much runs at once is limited by the `FastCgiAdmission` that is
- * provided, or by the defaults.
+ * Serves handlers until the layer's scope closes. Then it drains: it stops accepting, lets requests finish for at most
+ * `gracefulShutdownTimeout`, and interrupts the rest. The `FastCgiAdmission` in the context limits how much runs at once; without one
+ * the defaults hold.
  *
  * **Example** (A responder on a UNIX socket)
  *
@@ -136,7 +136,7 @@ export const toEngineOptions = <E1, R1, E2, R2, E3, R3>(
 }
 
 /**
- * What `forward` passes requests on to: a `FastCgiClient`, or whatever has its `request`.
+ * Where `forward` passes requests on to: a `FastCgiClient`, or anything with its `request`.
  *
  * @category models
  * @since 0.1.0
@@ -159,15 +159,15 @@ export interface Forwarding<E> {
 }
 
 /**
- * Handlers of all three roles that pass each request on to another application, and its answer back: params, STDIN and DATA,
- * STDOUT and STDERR, appStatus and protocolStatus, as they are and as they come, with backpressure in both directions. A
- * request that is aborted here is aborted there.
+ * Handlers for all three roles that pass each request on to another application, and its answer back. Params, STDIN and DATA, STDOUT
+ * and STDERR, appStatus and protocolStatus pass unchanged and as they come, with backpressure in both directions. A request that is
+ * aborted on this side is aborted on the other.
  *
  * **Details**
  *
- * Whether the application's connections carry one request or many, and whether they are kept, is the client's business: a
- * `FastCgiPool` opens another where one has been lost. When the application cannot be reached the request is answered with 500,
- * which denies where it is an Authorizer's.
+ * The client decides whether the application's connections carry one request or many, and whether they are kept. A `FastCgiPool` opens
+ * another connection when one is lost. When the application cannot be reached, the request is answered with 500. For an Authorizer
+ * that is a denial.
  *
  * **Example** (A multiplexer in front of another application)
  *
@@ -210,23 +210,23 @@ export const forward = <E>(
 }
 
 /**
- * Does something when the response to the current request is complete: the web server has its answer, the id is free, and
- * nobody waits. For what takes long and needs no answer: a mail, a cache, an event. PHP has `fastcgi_finish_request` for it.
+ * Runs an effect after the response to the current request is complete: the web server has its answer, the id is free, and nobody
+ * waits. Use it for slow work that needs no answer: a mail, a cache, an event. PHP's `fastcgi_finish_request` does the same.
  *
  * **Details**
  *
- * Returns at once. The effect begins when END_REQUEST has been appended, with the services of the fiber that has asked and a
- * scope of its own. It begins however the request has ended: a handler that fails later, or whose client leaves, changes
- * nothing. A failure is logged with its cause and counted (`FastCgiMetrics.afterResponseFailed`).
+ * Returns at once. The effect begins when END_REQUEST has been appended, with the services of the calling fiber and a scope of its own.
+ * It begins however the request ended, even after a failed handler or a client that has left. A failure is logged with its cause and
+ * counted (`FastCgiMetrics.afterResponseFailed`).
  *
- * A server that stops waits for it, as for a request, at most `gracefulShutdownTimeout`, and interrupts it then. At most
- * `maxAfterResponse` of them wait or run at the same time: what there is no room for is done at once, while this waits, so
- * that whoever asks for too much gets slower answers and nothing is lost. Interruption while it waits interrupts that.
+ * A server that stops waits for the effect as for a request, at most `gracefulShutdownTimeout`, and then interrupts it. At most
+ * `maxAfterResponse` of them wait or run at the same time. Beyond that, the effect runs at once and `afterResponse` waits for it: answers
+ * get slower, and nothing is lost. Interrupting `afterResponse` while it waits interrupts the effect.
  *
- * Works in a handler of any role and in an HTTP app. Where no server of this package runs the fiber, over `NodeHttpServer` for
- * instance, it is forked at once and nobody waits for it.
+ * Works in a handler of any role and in an HTTP app. Where no server of this package runs the fiber, such as over `NodeHttpServer`, the
+ * effect is forked at once and nothing waits for it.
  *
- * **Example** (A mail that nobody waits for)
+ * **Example** (A mail after the response)
  *
  * ```ts
  * import * as Effect from "effect/Effect"

@@ -18,22 +18,21 @@ import { limits } from "./internal/settings.ts"
  */
 export interface FastCgiServerOptions extends FastCgiLimits.OptionsOf<typeof FastCgiLimits.server> {
   /**
-   * Whether requests go on when the peer half-closes its connection. By default that aborts them: nginx, lighttpd and
-   * Caddy say in no other way that their client is gone. A request that is complete and can be answered at once is
-   * answered in any case.
+   * Whether requests go on when the peer half-closes its connection. By default a half-close aborts them, because nginx, lighttpd and
+   * Caddy have no other way to say that their client is gone. A request that is complete and can be answered at once is answered in
+   * any case.
    */
   readonly allowHalfOpen?: boolean | undefined
-  /** Whether a connection may carry more than one request at a time; otherwise CANT_MPX_CONN. Default true. */
+  /** Whether a connection may carry several requests at a time. `false` answers CANT_MPX_CONN to the second one. Default true. */
   readonly multiplexing?: boolean | undefined
   /**
-   * What FCGI_GET_VALUES answers besides FCGI_MAX_CONNS, FCGI_MAX_REQS and FCGI_MPXS_CONNS, whose values are those that are
-   * enforced (SPEC 4.1). Default nothing.
+   * Further variables that FCGI_GET_VALUES answers. FCGI_MAX_CONNS, FCGI_MAX_REQS and FCGI_MPXS_CONNS always have the enforced values
+   * (SPEC 4.1). Default none.
    */
   readonly values?: Readonly<Record<string, string>> | undefined
   /**
-   * How requests above `maxRequests` are refused: with a complete answer, `Status: 503`, or with the protocol status
-   * OVERLOADED, on which HAProxy closes the connection with all its requests. An Authorizer gets a denial in both cases.
-   * Default `"status"`.
+   * How requests above `maxRequests` are refused: with a complete answer, `Status: 503`, or with the protocol status OVERLOADED, on which
+   * HAProxy closes the connection with all its requests. An Authorizer gets a denial in both cases. Default `"status"`.
    */
   readonly overload?: "status" | "protocolStatus" | undefined
   /** Interrupts running requests at once when shutting down, and leaves the listener listening. Default false. */
@@ -78,7 +77,7 @@ export const toLimits = (
   const limits = FastCgiLimits.resolve(FastCgiLimits.server, options)
   return {
     ...limits,
-    // With none at all nobody would ever write.
+    // With a mark of 0, no handler could ever write.
     outputHighWaterMark: Math.max(limits.outputHighWaterMark, 1),
     allowHalfOpen: options?.allowHalfOpen ?? false
   }

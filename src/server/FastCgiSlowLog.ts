@@ -1,6 +1,6 @@
 /**
- * A record of every request that takes longer than it should, made while it runs: where it is, and what it waits for. What
- * php-fpm calls its slow log.
+ * A record of every request that takes too long, made while the request runs: where it is, and what it waits for. php-fpm calls this
+ * its slow log.
  *
  * @since 0.1.0
  */
@@ -32,24 +32,23 @@ export interface FastCgiSlowLogOptions {
 }
 
 /**
- * Logs a warning for every request of the servers that the layer is provided to that takes longer than `slowTimeout`, and counts
- * it (`FastCgiMetrics.requestsSlow`).
+ * Logs a warning for every request that takes longer than `slowTimeout`, on the servers that the layer is provided to, and counts it
+ * (`FastCgiMetrics.requestsSlow`).
  *
  * **Details**
  *
- * The record is made when the time is over, so it shows what the request is doing then. Its annotations are `http.method` and
- * `http.url` without the query, `fastcgi.duration` and `fastcgi.queue_time` in milliseconds, `fastcgi.state` (waiting for its
- * turn, running, or responding), `fastcgi.spans` and `fastcgi.stack`. A request that has kept the event loop busy, so that
- * nothing could be looked at, is recorded when it has ended.
+ * The record is made when the time is over, so it shows what the request does at that moment. Its annotations are `http.method`,
+ * `http.url` without the query, `fastcgi.duration` and `fastcgi.queue_time` in milliseconds, `fastcgi.state` (waiting for its turn,
+ * running, or responding), `fastcgi.spans` and `fastcgi.stack`. A request that kept the event loop busy meanwhile is recorded when it
+ * has ended.
  *
- * - `fastcgi.spans` is the tree of the spans that the request has begun so far, each with how long it took or has been open. An
- *   HTTP app has a span for the request; `Effect.withSpan` and `Effect.fn` make more. Spans that are made through a `Tracer`
- *   which is provided inside of this layer are not seen.
- * - `fastcgi.stack` is what Effect knows of the call stack of the handler's fiber: the places of `Effect.withSpan` and
- *   `Effect.fn` that it is in, innermost first. Effect keeps no other frames, and tells nothing of the fibers that a handler has
- *   forked, except by their spans.
+ * - `fastcgi.spans` is the tree of the spans that the request has begun so far, each with its duration or the time that it has been
+ *   open. An HTTP app has a span for the request. `Effect.withSpan` and `Effect.fn` make more. Spans of a `Tracer` that is provided
+ *   inside of this layer are not seen.
+ * - `fastcgi.stack` is the call stack of the handler's fiber as Effect knows it: the places of its `Effect.withSpan` and `Effect.fn`,
+ *   innermost first. Effect keeps no other frames. Fibers that a handler has forked appear only with their spans.
  *
- * **Example** (Whatever takes longer than 5 seconds)
+ * **Example** (Requests that take longer than 5 seconds)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
@@ -91,7 +90,7 @@ export const config: Config.Config<FastCgiSlowLogOptions | undefined> = Config.m
 )
 
 /**
- * Provides what `layer` does with the options of `config`, and nothing where the environment has no `FASTCGI_SLOW_TIMEOUT`.
+ * Provides the same as `layer`, with the options of `config`. Without `FASTCGI_SLOW_TIMEOUT` it provides no log.
  *
  * @category layers
  * @since 0.1.0

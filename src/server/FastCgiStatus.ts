@@ -1,6 +1,6 @@
 /**
- * The status page and the ping of a server, as php-fpm has them: what runs, what waits, what there has been. The server answers
- * them itself, over the sockets of the application, whatever its limits are and whatever its handlers do.
+ * The status page and the ping of a server, as in php-fpm: running requests, waiting ones, and the totals. The server itself answers
+ * them over the sockets of the application, at any limit and whatever its handlers do.
  *
  * @since 0.1.0
  */
@@ -34,26 +34,26 @@ import * as Watch from "./internal/watch.ts"
  * @since 0.1.0
  */
 export interface FastCgiStatusOptions {
-  /** The path of the status page, such as `/status` (`pm.status_path`). Default none: there is no page. */
+  /** The path of the status page, such as `/status` (`pm.status_path`). Default none: no page. */
   readonly path?: string | undefined
   /** The path of the ping, such as `/ping` (`ping.path`). Default none. */
   readonly pingPath?: string | undefined
-  /** What the ping answers (`ping.response`). Default `pong`. */
+  /** The answer of the ping (`ping.response`). Default `pong`. */
   readonly pingResponse?: string | undefined
   /**
-   * Clients that get the pages: addresses and networks that REMOTE_ADDR is compared with. Others get what the application
-   * has at these paths. Default this host (`127.0.0.0/8`, `::1`), unless a header says that a proxy stands in front.
+   * Clients that get the pages: addresses and networks that REMOTE_ADDR is compared with. Others get the application's answer at these
+   * paths. Default this host (`127.0.0.0/8`, `::1`), unless a header says that a proxy stands in front.
    */
   readonly allow?: ReadonlyArray<string> | undefined
-  /** What the page calls the application (the name of the pool). Default `www`. */
+  /** The name of the application on the page (the name of the pool). Default `www`. */
   readonly pool?: string | undefined
 }
 
 /**
- * Why a page cannot be had:
+ * Why the options are wrong:
  *
- * - `InvalidPath`: a path does not begin with "/", is nothing else, or holds what no path of a page may: anything but letters,
- *   digits, "/", "-", "_", "." and "~"
+ * - `InvalidPath`: a path does not begin with "/", is only "/", or holds other characters than letters, digits, "/", "-", "_", "." and
+ *   "~"
  * - `SamePath`: the page and the ping have the same path
  *
  * @category errors
@@ -62,7 +62,7 @@ export interface FastCgiStatusOptions {
 export type FastCgiStatusErrorReason = { readonly _tag: "InvalidPath" } | { readonly _tag: "SamePath" }
 
 /**
- * The options of the status page are wrong. `message` names the option and says what it has to be.
+ * The options of the status page are wrong. `message` names the option and says what is expected.
  *
  * @category errors
  * @since 0.1.0
@@ -73,7 +73,7 @@ export class FastCgiStatusError extends Data.TaggedError("FastCgiStatusError")<{
 }> {}
 
 /**
- * What the platform knows of the process. `NodeFastCgiStatus.layer` brings it; without it the figures are 0.
+ * Figures of the process, from the platform. `NodeFastCgiStatus.layer` provides it; without it the figures are 0.
  *
  * @category services
  * @since 0.1.0
@@ -88,7 +88,7 @@ export class FastCgiProcess extends Context.Service<FastCgiProcess, {
   readonly cpu: () => number
   /** The longest delay of the event loop in the last second, in milliseconds. */
   readonly eventLoopDelay: () => number
-  /** Connections that the operating system holds until they are accepted, and how many these may be. */
+  /** Connections that the operating system holds until they are accepted, and the largest possible number of them. */
   readonly listenQueue: (
     address: NetAddress.SocketAddress
   ) => Option.Option<{ readonly waiting: number; readonly length: number }>
@@ -99,22 +99,21 @@ export class FastCgiProcess extends Context.Service<FastCgiProcess, {
  *
  * **Details**
  *
- * Requests of the role Responder for these paths, by GET or HEAD, are answered by the server: they pass no `maxRequests`, wait
- * for no `concurrency`, and are counted nowhere. A path is what the web server asks for, SCRIPT_NAME with PATH_INFO, as for
- * php-fpm, so `location = /status { include fastcgi_params; fastcgi_pass ...; }` is enough for nginx.
+ * The server answers Responder requests for these paths, by GET or HEAD. They pass every `maxRequests`, do not wait for `concurrency`,
+ * and are not counted. The path is the one that the web server asks for, SCRIPT_NAME with PATH_INFO, as in php-fpm. So
+ * `location = /status { include fastcgi_params; fastcgi_pass ...; }` is enough for nginx.
  *
- * The page is text; `?html`, `?json`, `?xml` and `?openmetrics` are the same in other forms, and `?full` adds the processes and
- * the requests that are open. php-fpm's figures have php-fpm's names, so its tools read them.
+ * The page is text. `?html`, `?json`, `?xml` and `?openmetrics` give other forms, and `?full` adds the processes and the open requests.
+ * php-fpm's figures have php-fpm's names, so its tools read them.
  *
- * With workers (`NodeFastCgiWorkers`) whichever of them is asked answers for all of them.
+ * With workers (`NodeFastCgiWorkers`), any of them answers for all.
  *
  * **Access**
  *
- * Nobody gets a page by accident: REMOTE_ADDR has to be there and in `allow`. By default that is this host alone, and a request
- * from it with `X-Forwarded-For`, `Forwarded`, `X-Real-IP` or `Via` comes from elsewhere, through a proxy. Everybody else gets
- * what the application has at that path. Where a proxy on this host passes bytes on and says nothing (HAProxy in TCP mode,
- * `ssh -R`), all visitors have its address: refuse the path in the web server, or use a port of its own
- * (`NodeFastCgiStatus.layerListen`).
+ * Nobody gets a page by accident: REMOTE_ADDR must be set, and in `allow`. By default only this host is. A request from this host with
+ * `X-Forwarded-For`, `Forwarded`, `X-Real-IP` or `Via` comes from elsewhere, through a proxy. All others get the application's answer at
+ * that path. When a proxy on this host passes bytes on without such a header (HAProxy in TCP mode, `ssh -R`), all visitors have its
+ * address. Then refuse the path in the web server, or use a port of its own (`NodeFastCgiStatus.layerListen`).
  *
  * **Example** (php-fpm's two pages)
  *
@@ -190,7 +189,7 @@ export const config: Config.Config<FastCgiStatusOptions> = Config.all({
 })
 
 /**
- * Provides what `layer` does, with options from a `Config` value. Default `config`.
+ * Provides the same as `layer`, with options from a `Config` value. Default `config`.
  *
  * @category layers
  * @since 0.1.0
@@ -211,7 +210,7 @@ const uncached = {
   "Cache-Control": "no-cache, no-store, must-revalidate, max-age=0"
 }
 
-// php-fpm takes no others.
+// php-fpm takes no other characters.
 const checkPath = (option: string, path: string): Effect.Effect<void, FastCgiStatusError> =>
   /^\/[A-Za-z0-9/_.~-]+$/.test(path) ? Effect.void : Effect.fail(
     new FastCgiStatusError({
@@ -231,7 +230,7 @@ const pagePath = (params: FastCgiParams): string | undefined => {
   return script === info ? script : script + info
 }
 
-// What tells that REMOTE_ADDR, of this host, is a proxy's.
+// Headers that show that REMOTE_ADDR, an address of this host, is a proxy's.
 const proxied = ["HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA"]
 
 const mayRead = (access: FastCgiAccess.FastCgiAccess, params: FastCgiParams): boolean => {
@@ -287,7 +286,7 @@ const topic: FastCgiWorkers.Topic<StatusPage.WorkerFigures> = FastCgiWorkers.top
   WorkerFigures
 )
 
-// Requests on a page. They are sorted, so those that take longest are there.
+// Requests on a page. They are sorted, so the slowest ones are there.
 const maxOpen = 1000
 // Characters.
 const maxText = 512

@@ -1,6 +1,6 @@
 /**
- * The processes that serve on the same sockets under one supervisor, as one of them sees the others: what the supervisor knows
- * of all, and what each reports when another one asks. A process without a supervisor is the only one.
+ * The processes that serve on the same sockets under one supervisor, as one of them sees the others: the supervisor's figures, and the
+ * reports of each worker. A process without a supervisor is the only one.
  *
  * @since 0.1.0
  */
@@ -11,12 +11,12 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 
 /**
- * One worker as its supervisor knows it.
+ * One worker, as its supervisor knows it.
  *
- * - `worker`: its place, from 1; a successor takes the place of the one that it replaces
- * - `state`: `starting` until its app stands, `serving`, then `draining` while it finishes what runs
+ * - `worker`: its place, from 1; a successor takes the place of the worker that it replaces
+ * - `state`: `starting` until its app serves, `serving`, then `draining` while it finishes its requests
  * - `startedAt`: milliseconds since 1970
- * - `requests`: FastCGI requests that it has taken so far; `requestsOpen` have not ended
+ * - `requests`: FastCGI requests that it has taken so far; `requestsOpen` of them have not ended
  * - `memory`: resident set, bytes
  * - `eventLoopDelay`: the longest delay of its event loop in the last second, milliseconds
  * - `cpu`: user and system time so far, milliseconds
@@ -44,13 +44,13 @@ export const WorkerStatus = Schema.Struct({
 export interface WorkerStatus extends Schema.Schema.Type<typeof WorkerStatus> {}
 
 /**
- * What a supervisor knows.
+ * The figures of a supervisor.
  *
- * - `restarts`: workers that have ended without having been told to, and were replaced
+ * - `restarts`: workers that ended by themselves and were replaced
  * - `recycled`: workers replaced because of `maxRequestsPerWorker` or `maxMemoryPerWorker`
  * - `unresponsive`: workers killed because their event loop stood still
  * - `reloads`: reloads that have succeeded
- * - `requests`: FastCGI requests that all workers have taken so far, those that have ended too
+ * - `requests`: FastCGI requests that all workers have taken so far, including workers that have ended
  *
  * @category schemas
  * @since 0.1.0
@@ -73,7 +73,7 @@ export const SupervisorStatus = Schema.Struct({
 export interface SupervisorStatus extends Schema.Schema.Type<typeof SupervisorStatus> {}
 
 /**
- * Something that workers report: a name that nothing else of the app has, and the shape of a report, as JSON.
+ * A kind of report of workers: a name that is unique in the app, and the shape of a report, as JSON.
  *
  * @category models
  * @since 0.1.0
@@ -92,7 +92,7 @@ export interface Topic<A> {
 export const topic = <A>(name: string, schema: Schema.Codec<A, Schema.Json>): Topic<A> => ({ name, schema })
 
 /**
- * What one worker has reported: its place (0 in a process without a supervisor), and the report.
+ * The report of one worker, with its place (0 in a process without a supervisor).
  *
  * @category models
  * @since 0.1.0
@@ -103,20 +103,20 @@ export interface Report<A> {
 }
 
 /**
- * How a process reaches the others. Its methods speak of reports as they are sent; `report` and `gather` speak of topics.
+ * How a process reaches the others. Its methods take reports as they are sent; `report` and `gather` take topics.
  *
  * @category services
  * @since 0.1.0
  */
 export interface FastCgiWorkers {
-  /** What the supervisor knows; none in a process that has none, or whose supervisor does not answer. */
+  /** The supervisor's figures; none in a process without a supervisor, or whose supervisor does not answer. */
   readonly supervisor: Effect.Effect<Option.Option<SupervisorStatus>>
   readonly register: (name: string, report: Effect.Effect<Schema.Json>) => Effect.Effect<void, never, Scope.Scope>
   readonly ask: (name: string) => Effect.Effect<ReadonlyArray<Report<Schema.Json>>>
 }
 
 /**
- * The workers of this process's supervisor. `NodeFastCgiWorkers.runMain` provides it; without, the process is alone.
+ * The workers of this process's supervisor. `NodeFastCgiWorkers.runMain` provides it. Without it, the process is alone.
  *
  * @category services
  * @since 0.1.0
@@ -127,7 +127,7 @@ export const FastCgiWorkers: Context.Reference<FastCgiWorkers> = Context.Referen
 )
 
 /**
- * What the supervisor knows of its workers; none where the process has none.
+ * The supervisor's figures; none where the process has no supervisor.
  *
  * @category accessors
  * @since 0.1.0
@@ -138,8 +138,7 @@ export const supervisor: Effect.Effect<Option.Option<SupervisorStatus>> = Effect
 )
 
 /**
- * Says what this process reports when a worker asks about the topic, until the scope closes. A later one replaces an earlier
- * one.
+ * Sets this process's report for the topic, until the scope closes. A later report replaces an earlier one.
  *
  * @category operations
  * @since 0.1.0
@@ -159,10 +158,10 @@ export const report = <A, R>(
 }
 
 /**
- * Asks all workers about the topic, this one included. Those that do not report it, or not within a second, are left out:
- * `supervisor` tells which there are.
+ * Asks all workers for their reports on the topic, this one included. Workers without a report, or without an answer within a second,
+ * are left out: `supervisor` lists all workers.
  *
- * **Example** (How much all workers have cached)
+ * **Example** (The size of all workers' caches)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
@@ -196,7 +195,7 @@ export const gather = <A>(topic: Topic<A>): Effect.Effect<ReadonlyArray<Report<A
 }
 
 /**
- * What a process reports, by the name of the topic.
+ * The reports of a process, by the name of the topic.
  *
  * @internal
  */
@@ -212,7 +211,7 @@ export class Reporters {
         })
     ))
 
-  /** The report; none where nothing reports it. */
+  /** The report; none without a report on the topic. */
   readonly report = (name: string): Effect.Effect<Option.Option<Schema.Json>> => {
     const reporter = this.reporters.get(name)
     return reporter === undefined ? Effect.succeedNone : Effect.asSome(reporter)

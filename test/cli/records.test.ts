@@ -61,7 +61,7 @@ describe("a description of records", () => {
     assert.strictEqual(stdout!.from, "application")
     assert.strictEqual(binary!.base64, "AAEC/w==")
     assert.include(end, { appStatus: 7, protocolStatus: "OVERLOADED" })
-    assert.include(unknown, { type: "99", problem: "a type that nobody knows" })
+    assert.include(unknown, { type: "99", problem: "an unknown type" })
   })
 
   it("says where records end, and what comes instead", () => {
@@ -91,7 +91,7 @@ describe("a description of records", () => {
       "> 00000068  STDOUT             id 1          4+4",
       ">           00 01 02 ff                                      ....",
       "> 00000078  END_REQUEST        id 1            8  appStatus 7, ! OVERLOADED",
-      "> 00000088  99                 id 0            0  ! a type that nobody knows"
+      "> 00000088  99                 id 0            0  ! an unknown type"
     ])
   })
 

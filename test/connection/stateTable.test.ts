@@ -619,7 +619,7 @@ const recipes: { readonly [P in Phase]: Readonly<Record<string, Recipe>> } = {
       enter: (it) =>
         Effect.gen(function*() {
           yield* it.send(...other("wait"), ...it.open("break"), ...(it.cell.role === Filter ? [R.stdin(1)] : []))
-          yield* logged("a FastCGI handler failed when nobody could be told any more")
+          yield* logged("a FastCGI handler failed after its response had begun or its client had gone")
           // The head, and what was there of the body.
           yield* it.send()
         }),

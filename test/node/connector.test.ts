@@ -192,9 +192,8 @@ describe("a connector", () => {
       )
       assert.deepStrictEqual(error, {
         reason: "PermissionDenied",
-        message:
-          `Cannot connect to ${path}: this process's user may not. Whoever connects needs permission to write to ` +
-          "the socket and to enter its directories: see the option mode of the listener."
+        message: `Cannot connect to ${path}: this process's user has no permission. It must be able to write to the ` +
+          "socket and to enter its directories: see the option mode of the listener."
       })
     }))
 

@@ -141,7 +141,7 @@ describe("the PROXY protocol", () => {
         [
           "Refused a connection from 127.0.0.1 on 127.0.0.1:0: it sent no PROXY header: it begins neither with PROXY nor with the " +
           "signature of version 2",
-          "Refused a connection from 127.0.0.2 on 127.0.0.1:0: it sent a PROXY header, and is not among those who may (proxyProtocol)"
+          "Refused a connection from 127.0.0.2 on 127.0.0.1:0: it sent a PROXY header, and is not listed in proxyProtocol"
         ]
       )
     }))

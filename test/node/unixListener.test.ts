@@ -315,7 +315,8 @@ describe("a UNIX listener", () => {
         const path = `${directory}/${name}`
         assert.deepStrictEqual(yield* failure({ path }), {
           reason: "PathTaken",
-          message: `Cannot listen on ${path}: ${kind} is there, which is not ours to replace. Choose another path.`
+          message:
+            `Cannot listen on ${path}: ${kind} is there that is no socket, so it is not replaced. Choose another path.`
         })
       }
       assert.strictEqual((yield* failure({ path: `${directory}/` })).reason, "PathTaken")

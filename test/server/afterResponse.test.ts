@@ -144,7 +144,7 @@ describe("afterResponse", () => {
         assert.isUndefined(third.pollUnsafe())
         const logs = yield* takeLogs
         assert.deepStrictEqual(logs.map(({ message }) => message), [
-          "a FastCGI response waits for what was to follow it: there is too much (maxAfterResponse)"
+          "a FastCGI response waits for work that was to follow it: there is too much of it (maxAfterResponse)"
         ])
         yield* Deferred.succeed(release, undefined)
         assert.strictEqual(bodyOf((yield* Fiber.join(third)).stdout), "hello")

@@ -289,7 +289,7 @@ describe("writeTimeout", () => {
         assert.strictEqual((yield* reached("writeTimeout")) - before, 1)
         assert.match(
           (yield* takeLogs)[0].message,
-          /^closed a FastCGI connection: the peer has taken nothing of \d+ bytes for 10000 ms \(writeTimeout\)$/
+          /^closed a FastCGI connection: the peer has taken none of \d+ bytes for 10000 ms \(writeTimeout\)$/
         )
         yield* other.request({ params: { REQUEST_URI: "/small" } })
         assert.strictEqual((yield* other.reply()).stdout, page("small"))

@@ -106,7 +106,7 @@ describe("an application that cannot listen says what to do about it", () => {
       Fs.writeFileSync(path, "precious")
       assert.strictEqual(
         yield* complaint(["--path", path]),
-        `Cannot listen on ${path}: a file is there, which is not ours to replace. Choose another path.`
+        `Cannot listen on ${path}: a file is there that is no socket, so it is not replaced. Choose another path.`
       )
       assert.strictEqual(Fs.readFileSync(path, "utf8"), "precious")
     }))

@@ -444,7 +444,7 @@ describe("an application that cannot start", () => {
       const path = Path.join(yield* WebServers.temporaryDirectory, "app.sock")
       Fs.writeFileSync(path, "")
       yield* says(
-        "Cannot listen on /run/app/app.sock: a file is there, which is not ours to replace",
+        "Cannot listen on /run/app/app.sock: a file is there that is no socket, so it is not replaced",
         `${app} --path ${path}`,
         ["/run/app/app.sock", path]
       )

@@ -35,7 +35,7 @@ const flags = {
     Flag.withAlias("X")
   ),
   headers: Flags.several("header", "\"name: value\"", "A header of the requests.").pipe(Flag.withAlias("H")),
-  script: Flags.text("script", "file", "SCRIPT_FILENAME: the file that php-fpm is to run, on its host."),
+  script: Flags.text("script", "file", "SCRIPT_FILENAME: the file that php-fpm runs, as a path on its host."),
   root: Flags.text("root", "directory", "DOCUMENT_ROOT: php-fpm runs the URL's path below it."),
   params: Flags.several("param", "NAME=VALUE", "Another param, or another value of one.").pipe(Flag.withAlias("p")),
   json: Flags.json("the figures")

@@ -25,7 +25,7 @@ const content = Flag.String("content").pipe(
   ),
   Flag.withDefault(512),
   Flag.withMetavar("bytes"),
-  Flag.withDescription("How much is shown of what each record holds: a number of bytes, all or none. Default 512.")
+  Flag.withDescription("How much of each record's content to show: a number of bytes, all or none. Default 512.")
 )
 
 const connection = Flag.Int("connection").pipe(
@@ -69,7 +69,7 @@ export const dump = Command.make(
   Command.withExamples([
     {
       command: "tcpdump -i lo -U -w - port 9000 | effect-fastcgi dump -",
-      description: "What a web server and an application say, as they say it"
+      description: "The records between a web server and an application, live"
     },
     { command: "effect-fastcgi dump capture.pcap --connection 3 --content all", description: "All of one connection" },
     { command: "effect-fastcgi dump capture.pcap --json | jq .pairs", description: "For other programs" }
@@ -103,7 +103,7 @@ export const record = Command.make(
   recordFlags,
   (options) => Effect.flatMap(Effect.promise(() => import("../capture/record.ts")), ({ run }) => run(options))
 ).pipe(
-  Command.withShortDescription("Stand between a web server and an application, and record what they say."),
+  Command.withShortDescription("Stand between a web server and an application, and record their records."),
   Command.withDescription(
     "Passes every connection on to the application, byte by byte, and keeps what is said in a pcap file, with every " +
       "byte and every close: over UNIX sockets too, which tcpdump cannot see. Ctrl-C ends it."
@@ -113,7 +113,7 @@ export const record = Command.make(
       command: "effect-fastcgi record --listen /run/front.sock --to /run/app.sock capture.pcap",
       description: "The web server connects to front.sock"
     },
-    { command: "effect-fastcgi record --listen :9001 --to :9000", description: "Show what they say" }
+    { command: "effect-fastcgi record --listen :9001 --to :9000", description: "Show the records" }
   ])
 )
 
@@ -139,7 +139,7 @@ export const replay = Command.make(
   replayFlags,
   (options) => Effect.flatMap(Effect.promise(() => import("../capture/replay.ts")), ({ run }) => run(options))
 ).pipe(
-  Command.withShortDescription("Send what a web server said to an application, and compare the answers."),
+  Command.withShortDescription("Send a captured web server's side to an application, and compare the answers."),
   Command.withDescription(
     "Sends the web server's side of a capture to an application, byte for byte, a connection after the other, and waits " +
       "where the web server had waited for an answer. Compares each answer with the recorded one: status, headers but " +

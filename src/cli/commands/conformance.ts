@@ -44,8 +44,8 @@ export const conformance = Command.make("conformance", {
     Flag.withDescription("Only rows whose id begins with this (3.4, or 5.4-a). May be given more than once."),
     Flag.atLeast(0)
   ),
-  deadline: milliseconds("deadline", 2000, "How long anything that has to come may take."),
-  quiet: milliseconds("quiet", 100, "How long to wait to see that nothing comes."),
+  deadline: milliseconds("deadline", 2000, "How long to wait for an expected answer."),
+  quiet: milliseconds("quiet", 100, "How long to wait before \"nothing came\" is certain."),
   json: Flag.Boolean("json").pipe(Flag.withDefault(false), Flag.withDescription("Print the report as JSON.")),
   markdown: Flag.Boolean("markdown").pipe(
     Flag.withDefault(false),

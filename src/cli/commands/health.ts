@@ -25,8 +25,8 @@ const watch = Flag.String("watch").pipe(
 
 const pingFlags = {
   address: Target.address,
-  path: Flags.text("path", "path", "The page that is to answer with 200. Default: /ping, and any answer will do."),
-  response: Flags.text("response", "text", "What the page has to answer, \"pong\" for php-fpm."),
+  path: Flags.text("path", "path", "The page that must answer 200. Default: /ping, and any answer will do."),
+  response: Flags.text("response", "text", "The answer that the page must give, \"pong\" for php-fpm."),
   timeout,
   watch,
   json: Flags.json("what came")
@@ -73,14 +73,14 @@ export const values = Command.make(
   valuesFlags,
   (options) => Effect.flatMap(Effect.promise(() => import("../health/values.ts")), ({ run }) => run(options))
 ).pipe(
-  Command.withShortDescription("Ask what an application says of itself (GET_VALUES)."),
+  Command.withShortDescription("Ask an application for its limits (GET_VALUES)."),
   Command.withDescription(
     "Sends GET_VALUES: how many connections and requests the application takes at once, and whether it takes several " +
       "requests on one connection. php-fpm tells the last only; libfcgi does not answer before a request comes."
   ),
   Command.withExamples([{
     command: "effect-fastcgi values /run/app.sock",
-    description: "What the specification names"
+    description: "The values that the specification names"
   }])
 )
 
@@ -114,7 +114,10 @@ export const status = Command.make(
       "4 when no worker was free in time."
   ),
   Command.withExamples([
-    { command: "effect-fastcgi status /run/php/php-fpm.sock --workers --watch", description: "What the workers do" },
+    {
+      command: "effect-fastcgi status /run/php/php-fpm.sock --workers --watch",
+      description: "The workers and their requests"
+    },
     { command: "effect-fastcgi status 127.0.0.1:9000 --openmetrics", description: "For Prometheus" }
   ])
 )

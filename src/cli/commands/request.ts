@@ -14,35 +14,35 @@ const flags = {
   url: Argument.String("url").pipe(
     Argument.optional,
     Argument.map(Option.getOrUndefined),
-    Argument.withDescription("Path and query, or a whole URL whose host the application is told. Default \"/\".")
+    Argument.withDescription("Path and query, or a whole URL with the host for the application. Default \"/\".")
   ),
   method: Flags.text("request", "method", "The method. Default GET, and POST where there is a body.").pipe(
     Flag.withAlias("X")
   ),
   headers: Flags.several("header", "\"name: value\"", "A header of the request.").pipe(Flag.withAlias("H")),
-  data: Flags.several("data", "data", "A form as the body; @FILE is what a file holds, @- standard input.").pipe(
+  data: Flags.several("data", "data", "A form as the body; @FILE sends a file's content, @- standard input.").pipe(
     Flag.withAlias("d")
   ),
   form: Flags.several("form", "name=value", "A field of a multipart form; name=@FILE uploads a file.").pipe(
     Flag.withAlias("F")
   ),
-  script: Flags.text("script", "file", "SCRIPT_FILENAME: the file that php-fpm is to run, on its host."),
+  script: Flags.text("script", "file", "SCRIPT_FILENAME: the file that php-fpm runs, as a path on its host."),
   root: Flags.text("root", "directory", "DOCUMENT_ROOT: php-fpm runs the URL's path below it."),
   params: Flags.several("param", "NAME=VALUE", "Another param, or another value of one.").pipe(Flag.withAlias("p")),
   role: Flag.Literals("role", ["responder", "authorizer", "filter"]).pipe(
     Flag.withDefault("responder"),
     Flag.withMetavar("role"),
-    Flag.withDescription("The role that the application is asked in. Default responder.")
+    Flag.withDescription("The role of the request. Default responder.")
   ),
-  filter: Flags.text("filter-file", "file", "The file that a filter works on: DATA, with its length and time."),
-  timeout: Flags.maybeDuration("timeout", "How long everything may take: 5, 5s, 500ms. Default for ever."),
+  filter: Flags.text("filter-file", "file", "The file for a Filter: DATA, with its length and time."),
+  timeout: Flags.maybeDuration("timeout", "How long everything may take: 5, 5s, 500ms. Default no limit."),
   fail: Flags.toggle("fail", "Exit with 1 and show no body where the status is 400 or more, or appStatus not 0.").pipe(
     Flag.withAlias("f")
   ),
   include: Flags.toggle("include", "Show the header block before the body.").pipe(Flag.withAlias("i")),
   head: Flags.toggle("head", "Ask with HEAD, and show the header block.").pipe(Flag.withAlias("I")),
   verbose: Flags.toggle("verbose", "Show the records as they come, and times, on stderr.").pipe(Flag.withAlias("v")),
-  raw: Flags.toggle("raw", "Show STDOUT as it is, whatever it holds."),
+  raw: Flags.toggle("raw", "Show STDOUT unchanged."),
   output: Flags.text("output", "file", "Write the body to a file.").pipe(Flag.withAlias("o")),
   json: Flags.json("the whole answer, with status, headers, body, stderr and times,")
 }
@@ -72,6 +72,6 @@ export const request = Command.make(
       command: "effect-fastcgi request /run/app.sock /health --fail --timeout 2s -o /dev/null",
       description: "A health check"
     },
-    { command: "effect-fastcgi request /run/app.sock / -v", description: "What is said on the connection" }
+    { command: "effect-fastcgi request /run/app.sock / -v", description: "The records on the connection" }
   ])
 )

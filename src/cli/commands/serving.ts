@@ -33,9 +33,9 @@ const gatewayFlags = {
   frontController: Flags.text(
     "front-controller",
     "path",
-    "The script for what is neither file nor directory: /index.php."
+    "The script that answers for paths without a file: /index.php."
   ),
-  documentRoot: Flags.text("document-root", "directory", "DOCUMENT_ROOT: what php-fpm calls the directory."),
+  documentRoot: Flags.text("document-root", "directory", "DOCUMENT_ROOT: the path of the directory on php-fpm's host."),
   script: Flags.text("script", "file", "SCRIPT_FILENAME: the file that runs every request. Not with --php."),
   params: Flags.several("param", "NAME=VALUE", "Another param, or another value of one.").pipe(Flag.withAlias("p")),
   keepConn: Flags.toggle("keep-conn", "Keep connections for further requests."),
@@ -80,13 +80,13 @@ const serveFlags = {
   workers: Flags.count("workers", 1, "How many processes serve."),
   watch: Flags.toggle(
     "watch",
-    "Serve the new code when a module of the package changes; the old where it does not start."
+    "Serve the new code when a module of the package changes, or the old code while the new does not start."
   ),
   as: Flag.Literals("as", ["auto", "effect", "fetch", "node"]).pipe(
     Flag.withDefault("auto"),
     Flag.withMetavar("kind"),
     Flag.withDescription(
-      "What the default export is, where that can be mistaken: a function of two parameters is node's."
+      "The kind of the default export, if it is guessed wrong: a function of two parameters counts as node's."
     )
   ),
   log: Flags.toggle("log", "Log the requests of an HttpRouter.")
@@ -101,7 +101,7 @@ export const serve = Command.make(
   serveFlags,
   (options) => Effect.flatMap(Effect.promise(() => import("../serving/serve.ts")), ({ run }) => run(options))
 ).pipe(
-  Command.withShortDescription("Run an app behind a web server, and its new code when it changes."),
+  Command.withShortDescription("Run an app behind a web server, and its new code after each change."),
   Command.withDescription(
     "Serves what a module exports by default: a layer of routes of HttpRouter, an HTTP app as an Effect, an object with a " +
       "fetch function (Hono, Elysia, h3), an app of Express, Koa or Fastify, or a function of request and response. It runs " +

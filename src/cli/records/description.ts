@@ -63,7 +63,7 @@ export class Describer {
           ...common,
           role: roleNames.get(role) ?? String(role),
           keepConnection: (content[2]! & 1) !== 0,
-          ...(inputsOf(role).length === 0 && role !== Role.Authorizer ? { problem: "a role that nobody knows" } : {})
+          ...(inputsOf(role).length === 0 && role !== Role.Authorizer ? { problem: "an unknown role" } : {})
         }
       }
       case RecordType.EndRequest: {
@@ -106,7 +106,7 @@ export class Describer {
       case RecordType.AbortRequest:
         return content.length === 0 ? common : { ...common, ...contentOf(content) }
       default:
-        return { ...common, ...contentOf(content), problem: "a type that nobody knows" }
+        return { ...common, ...contentOf(content), problem: "an unknown type" }
     }
   }
 

@@ -90,30 +90,30 @@ const describe = ({ reason }: FastCgiClientError): Description => descriptions[r
 const notForResponder: Description = {
   status: 502,
   title: "The application refused the request",
-  hint: "It is no Responder for this gateway."
+  hint: "The application has no Responder for this gateway."
 }
 
 const busy: Description = {
   status: 503,
   title: "The application is busy",
-  hint: "Too many requests wait for it already. Try again in a moment."
+  hint: "Too many requests already wait. Try again in a moment."
 }
 
 const descriptions: { readonly [Tag in FastCgiClientError["reason"]["_tag"]]?: Description } = {
   ConnectFailed: {
     status: 502,
     title: "The application cannot be reached",
-    hint: "Is it running, and does it listen where the gateway looks for it? The gateway's log says where that is."
+    hint: "Is it running, and does it listen at the address that the gateway uses? The gateway's log has that address."
   },
   ConnectionLost: {
     status: 502,
     title: "The application closed the connection before it answered",
-    hint: "It may have crashed or been restarted: its own log knows more. If it is running again, reload this page."
+    hint: "It may have crashed or been restarted. Read its log. If it is running again, reload this page."
   },
   Overloaded: {
     status: 503,
     title: "The application is overloaded",
-    hint: "It has as many requests as it takes. Try again in a moment."
+    hint: "It has too many requests. Try again in a moment."
   },
   PoolFull: busy,
   PoolTimeout: busy,
@@ -125,12 +125,12 @@ const descriptions: { readonly [Tag in FastCgiClientError["reason"]["_tag"]]?: D
   Timeout: {
     status: 504,
     title: "The application did not answer in time",
-    hint: "It may be busy, or wait for something itself."
+    hint: "It may be busy, or waiting for something."
   },
   ProtocolError: {
     status: 502,
     title: "This is not a FastCGI application",
-    hint: "What answered there does not speak FastCGI. An HTTP server needs no gateway; another address may be meant."
+    hint: "The program at that address does not speak FastCGI. An HTTP server needs no gateway. Check the address."
   },
   UnknownRole: notForResponder,
   CantMultiplex: notForResponder
@@ -139,7 +139,7 @@ const descriptions: { readonly [Tag in FastCgiClientError["reason"]["_tag"]]?: D
 const noResponse: Description = {
   status: 502,
   title: "The application's answer is no response",
-  hint: "The gateway's log says what is wrong with it, and the application's own may know why."
+  hint: "The gateway's log says what is wrong. The application's log may say why."
 }
 
 const escape = (text: string): string =>

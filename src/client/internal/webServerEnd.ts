@@ -363,7 +363,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
         if (request.excess <= maxExcess) return
         return this.abortUnsafe(
           request,
-          fail({ _tag: "Aborted" }, "the application went on sending after the end of its answer")
+          fail({ _tag: "Aborted" }, "the application sent more after the end of its answer")
         )
     }
   }
@@ -492,7 +492,8 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
       }
     }
     if (stalled === undefined) return
-    const message = `nobody read the answer to request ${stalled.requestId} while it held up others on the connection`
+    const message =
+      `no handler read the answer to request ${stalled.requestId} while it held up others on the connection`
     this.abortUnsafe(stalled, fail({ _tag: "Stalled" }, message))
   }
 }

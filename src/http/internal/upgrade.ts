@@ -39,7 +39,9 @@ export const upgrade = (
     if (protocols === undefined) return refuse(httpRequest, 426, notAsked)
     if (CgiUpgrade.isWebSocket(protocols)) {
       if (Object.keys(headers).length > 0) {
-        return Effect.fail(unsupported(httpRequest, 500, "the answer to a WebSocket takes no headers of one's own"))
+        return Effect.fail(
+          unsupported(httpRequest, 500, "the response to a WebSocket handshake takes no headers of the app")
+        )
       }
       const problem = webSocketProblem(params, webSockets)
       if (problem !== undefined) return refuse(httpRequest, ...problem)
@@ -56,10 +58,9 @@ export const upgrade = (
 // Internal
 // -----------------------------------------------------------------------------
 
-const notAsked = "the request asks for no other protocol, or the web server has taken the Upgrade header out"
-const notCarried =
-  "the web server carries nothing behind a 101: of all of them lighttpd from 1.4.74 on does (docs/websockets.md)"
-const noWebSockets = "nothing makes WebSockets here: NodeFastCgiWebSocket.layer does"
+const notAsked = "the request asks for no other protocol, or the web server has removed its Upgrade header"
+const notCarried = "this web server carries no WebSockets; lighttpd from 1.4.74 on does (docs/websockets.md)"
+const noWebSockets = "this server makes no WebSockets: provide NodeFastCgiWebSocket.layer"
 
 type Problem = readonly [status: number, description: string, headers?: Readonly<Record<string, string>>]
 
@@ -70,7 +71,7 @@ const webSocketProblem = (
 ): Problem | undefined => {
   if (params.getLatin1("REQUEST_METHOD") !== "GET") return [405, "a WebSocket is asked for with GET", { allow: "GET" }]
   if (params.getLatin1("HTTP_SEC_WEBSOCKET_VERSION")?.trim() !== "13") {
-    return [426, "version 13 of WebSocket is spoken here", { "sec-websocket-version": "13" }]
+    return [426, "this server speaks version 13 of WebSocket", { "sec-websocket-version": "13" }]
   }
   if (!key.test(params.getLatin1("HTTP_SEC_WEBSOCKET_KEY") ?? "")) return [400, "Sec-WebSocket-Key is no key"]
   const origin = params.getLatin1("HTTP_ORIGIN")

@@ -91,7 +91,7 @@ export const makeEntrance = Effect.fnUntraced(function*(
       bytes = Buffer.concat([bytes, chunk])
       if (!expected) {
         if (beginsProxyHeader(bytes[0])) {
-          refused(socket, "forged", "it sent a PROXY header, and is not among those who may (proxyProtocol)")
+          refused(socket, "forged", "it sent a PROXY header, and is not listed in proxyProtocol")
         } else done(bytes, undefined)
         return
       }
@@ -128,12 +128,17 @@ export const makeEntrance = Effect.fnUntraced(function*(
       if (socket.remoteAddress !== undefined) addresses.set(socket, socket.remoteAddress)
       if (waiting.size >= maxWaiting) {
         const [oldest] = waiting.keys()
-        if (oldest !== undefined) refused(oldest, "waiting", `${maxWaiting} others wait to be let in`)
+        if (oldest !== undefined) refused(oldest, "waiting", `${maxWaiting} other connections wait in front`)
       }
       waiting.set(
         socket,
         setTimeout(
-          () => refused(socket, "late", `it has not begun for ${handshakeTimeout} ms (handshakeTimeout)`),
+          () =>
+            refused(
+              socket,
+              "late",
+              `it has not finished its PROXY header and TLS for ${handshakeTimeout} ms (handshakeTimeout)`
+            ),
           handshakeTimeout
         )
       )

@@ -187,7 +187,7 @@ class HttpExchange implements SocketOwner, RequestOwner, ResponseOwner {
     if (this.state === "waiting" && this.head === undefined && body.length > 0) {
       const start = typeof body === "string" ? bodyStart(body) : -1
       if (typeof body !== "string" || start === -1) {
-        return this.fail(new Error("something that is no response was written to the socket"))
+        return this.fail(new Error("bytes that are no HTTP response were written to the socket"))
       }
       if (isInterim(body)) return
       this.head = parseHead(body, start)

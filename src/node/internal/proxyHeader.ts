@@ -80,13 +80,15 @@ const parseBinary = (bytes: Uint8Array): ProxyHeader | NoProxyHeader | undefined
   }
   if (bytes.length < 16) return undefined
   const command = bytes[12]
-  if (command !== 0x20 && command !== 0x21) return none("its version is not 2, or its command neither LOCAL nor PROXY")
+  if (command !== 0x20 && command !== 0x21) {
+    return none("its version is not 2, or its command is neither LOCAL nor PROXY")
+  }
   const length = bytes[14] << 8 | bytes[15]
   const size = 16 + length
   if (size > maxProxyHeaderSize) return none(`it has ${size} bytes, at most ${maxProxyHeaderSize} are read`)
   const family = families.get(bytes[13])
   if (command === 0x21) {
-    if (family === undefined) return none("its address family or its transport is none that there is")
+    if (family === undefined) return none("its address family or its transport is unknown")
     if (length < family.size) return none(`its addresses do not fit into its ${length} bytes`)
   }
   if (bytes.length < size) return undefined

@@ -207,7 +207,7 @@ export const occupant = Effect.fnUntraced(function*(
     const kind = stat.isDirectory() ? "a directory" : stat.isSymbolicLink() ? "a symbolic link" : "a file"
     return yield* listenerError(
       "PathTaken",
-      `Cannot listen on ${path}: ${kind} is there, which is not ours to replace. Choose another path.`
+      `Cannot listen on ${path}: ${kind} is there that is no socket, so it is not replaced. Choose another path.`
     )
   }
   const code = yield* probe(path)

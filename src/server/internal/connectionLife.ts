@@ -187,7 +187,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     this.timers.start("write", writeTimeout, () => {
       if (this.output.pending === 0) return
       if (this.output.accepted > accepted) return this.onPending()
-      const message = `the peer has taken nothing of ${this.output.pending} bytes for ${writeTimeout} ms`
+      const message = `the peer has taken none of ${this.output.pending} bytes for ${writeTimeout} ms`
       this.report({ _tag: "ConnectionClosed", limit: "writeTimeout", message })
       this.transport.resetUnsafe()
       this.onLost()

@@ -144,7 +144,11 @@ class Engine<R> implements Application {
       most: this.limits.maxAfterResponse,
       requestOf: options.requestOf,
       onFull: () =>
-        this.reached("maxAfterResponse", "a FastCGI response waits for what was to follow it", "there is too much"),
+        this.reached(
+          "maxAfterResponse",
+          "a FastCGI response waits for work that was to follow it",
+          "there is too much of it"
+        ),
       onChange: (by) => {
         this.totals.afterResponse += by
         if (by < 0) this.idle()
@@ -441,7 +445,7 @@ class Engine<R> implements Application {
     const report = Effect.sync(() =>
       this.reached(
         "gracefulShutdownTimeout",
-        "interrupted what was still running",
+        "interrupted requests that were still running",
         `${this.handlers.size} FastCGI requests on ${this.connections.size} connections, ` +
           `${Duration.format(timeout)} after the server was told to stop`
       )

@@ -28,7 +28,7 @@ export const messageOf = (
   // The server that stops has interrupted a response, and says so in a line of its own.
   if (untold && interrupted) return undefined
   return untold
-    ? "a FastCGI handler failed when nobody could be told any more"
+    ? "a FastCGI handler failed after its response had begun or its client had gone"
     : interrupted
     ? "a FastCGI request was interrupted before it was answered"
     : "a FastCGI handler failed"

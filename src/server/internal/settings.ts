@@ -55,7 +55,9 @@ export const warnOfUnknown: Effect.Effect<void, Config.ConfigError> = Effect.gen
   const known: ReadonlySet<string> = new Set(settings)
   for (const name of yield* Effect.mapError(namesBelow(provider, []), (error) => new Config.ConfigError(error))) {
     if (!known.has(name)) {
-      yield* Effect.logWarning(`${name} is set, and is no setting: is one of these meant? ${settings.join(", ")}`)
+      yield* Effect.logWarning(
+        `${name} is set, but there is no such setting. Did you mean one of these: ${settings.join(", ")}`
+      )
     }
   }
 })

@@ -132,12 +132,12 @@ const phpFields: ReadonlyArray<Field> = [
   {
     name: "max listen queue",
     value: ({ maxListenQueue }) => maxListenQueue,
-    metric: ["phpfpm_max_listen_queue", "gauge", "The most of them that a page has shown."]
+    metric: ["phpfpm_max_listen_queue", "gauge", "The longest queue that a page has shown."]
   },
   {
     name: "listen queue len",
     value: ({ listenQueueLength }) => listenQueueLength,
-    metric: ["phpfpm_listen_queue_length", "gauge", "How many of them there may be."]
+    metric: ["phpfpm_listen_queue_length", "gauge", "How long the queue may be."]
   },
   {
     name: "idle processes",
@@ -196,7 +196,12 @@ const ownFields: ReadonlyArray<Field> = [
     "gauge",
     "The most requests that one worker has had open."
   ),
-  field("requests aborted", sum((worker) => worker.requestsAborted), "counter", "Requests that were given up."),
+  field(
+    "requests aborted",
+    sum((worker) => worker.requestsAborted),
+    "counter",
+    "Requests that the web server aborted."
+  ),
   field("requests failed", sum((worker) => worker.requestsFailed), "counter", "Requests whose handler or body failed."),
   field("connections", sum((worker) => worker.connections), "gauge", "Connections that are open."),
   field(
@@ -224,7 +229,12 @@ const ownFields: ReadonlyArray<Field> = [
     "counter",
     "Connections whose peer broke the protocol."
   ),
-  field("accept failures", sum((worker) => worker.acceptFailures), "counter", "How often none could be accepted."),
+  field(
+    "accept failures",
+    sum((worker) => worker.acceptFailures),
+    "counter",
+    "How often no connection could be accepted."
+  ),
   field("after response", sum((worker) => worker.afterResponse), "gauge", "Work behind responses that waits or runs."),
   field(
     "after response failed",

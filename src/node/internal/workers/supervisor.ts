@@ -103,7 +103,7 @@ export class Supervisor {
       Effect.mapError((failure) =>
         new NodeFastCgiWorkersError({
           reason: { _tag: "NotStarted" },
-          message: `The first worker ${failure}. What it has said stands above.`
+          message: `The first worker ${failure}. Its own messages stand above.`
         })
       ),
       Effect.andThen(
