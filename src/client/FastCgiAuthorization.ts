@@ -1,6 +1,5 @@
 /**
- * Asks an application in the role Authorizer whether a request is allowed, and takes its answer as a web server does
- * (SPEC 6.3).
+ * Asks an application in the role Authorizer whether a request is allowed, and reads its answer as a web server does (SPEC 6.3).
  *
  * @since 0.1.0
  */
@@ -16,7 +15,7 @@ import { fail } from "./internal/failures.ts"
 import { concat } from "./internal/requestBody.ts"
 
 /**
- * What an Authorizer has decided.
+ * The decision of an Authorizer.
  *
  * @category models
  * @since 0.1.0
@@ -32,8 +31,8 @@ export type FastCgiAuthorization = FastCgiAllowed | FastCgiDenied
 export interface FastCgiAllowed {
   readonly _tag: "FastCgiAllowed"
   /**
-   * What came as headers `Variable-NAME`, in order, with the names as they came: variables for the requests that the web
-   * server makes next. Values have one character per byte.
+   * The headers `Variable-NAME` of the answer, in order, with their names as they came: variables for the requests that the web server
+   * makes next. Values have one character per byte.
    */
   readonly variables: ReadonlyArray<readonly [name: string, value: string]>
 }
@@ -48,9 +47,9 @@ export interface FastCgiDenied {
   readonly _tag: "FastCgiDenied"
   readonly status: number
   readonly statusText: string
-  /** Without those of one hop, names as they came, in order. */
+  /** Without hop-by-hop headers. Names as they came, in order. */
   readonly headers: ReadonlyArray<readonly [name: string, value: string]>
-  /** To be read once. It fails when the answer is cut. */
+  /** Can be read once. Fails when the answer is cut. */
   readonly body: Stream.Stream<Uint8Array, FastCgiClientError>
 }
 
@@ -59,13 +58,13 @@ export interface FastCgiDenied {
  *
  * **Details**
  *
- * Only a complete answer allows, one with an explicit `Status: 200`, END_REQUEST and appStatus 0; the final head decides, not
- * an interim one (1xx) before it. Fails with `BadHead` for an answer without a header block, without `Status` or with more
- * than one, and for a 200 with another appStatus; otherwise as `request` of the client does. lighttpd and Apache take some
- * of that for leave to go on. Closing the scope, and interrupting, gives the request up.
+ * Only a complete answer allows: an explicit `Status: 200`, END_REQUEST and appStatus 0. The final head decides, not an interim one
+ * (1xx) before it. Fails with `BadHead` for an answer without a header block, without `Status` or with several, and for a 200 with
+ * another appStatus. Otherwise it fails as `request` of the client does. (lighttpd and Apache take some of these answers for
+ * permission.) Closing the scope, and interrupting, gives up the request.
  *
- * The params are those of the request that is to be authorized, without CONTENT_LENGTH, PATH_INFO, PATH_TRANSLATED and
- * SCRIPT_NAME (SPEC 6.3), which are left out where they are given as entries.
+ * The params are those of the request to authorize, without CONTENT_LENGTH, PATH_INFO, PATH_TRANSLATED and SCRIPT_NAME (SPEC 6.3).
+ * Entries with these names are left out.
  *
  * **Example** (Asking before a request is passed on)
  *
@@ -108,13 +107,13 @@ export const authorize = (
           return Effect.suspend(read)
         },
         onFailure: (cause) => Effect.failCause(cause),
-        // What END_REQUEST says comes first.
+        // END_REQUEST decides first.
         onDone: () => Effect.andThen(response.end, Effect.suspend(() => badHead(parser.end())))
       })
     })
     const { headers, rest, status, statusFields, statusText } = yield* head
-    // Without Status the status of a CGI response is 200, which must not come from an answer that has gone wrong. Of two,
-    // or of one that an HTTP status line contradicts, nobody can tell which was meant.
+    // A CGI response without Status has status 200, but a broken answer must not allow. With two of them, or one that an HTTP status
+    // line contradicts, nobody can tell which one counts.
     if (statusFields.length !== 1 || !statusFields[0].startsWith(String(status))) {
       const message = statusFields.length === 0
         ? "the Authorizer's answer has no Status"

@@ -1,8 +1,8 @@
 /**
- * The web server's side of FastCGI: requests to an application, each streamed in both directions, over one connection that
+ * The web server's side of FastCGI: requests to an application, each streamed in both directions. They go over one connection, which
  * carries them one after the other or many at once, or over a pool of connections.
  *
- * Where a connection comes from is an Effect that makes a `FastCgiTransport`; the platform modules have some.
+ * An Effect that makes a `FastCgiTransport` opens connections. The platform modules have such Effects.
  *
  * @since 0.1.0
  */
@@ -26,31 +26,31 @@ import { defaults, open, request, toResponse } from "./internal/request.ts"
  * @since 0.1.0
  */
 export interface FastCgiClientOptions<E = never, R = never> {
-  /** Opens the connection. It is closed with the scope of `make`, or when it is of no more use. */
+  /** Opens the connection. It is closed with the scope of `make`, or when no further request can use it. */
   readonly connect: Effect.Effect<FastCgiTransport, E, R>
   /**
-   * How many requests the connection may carry at the same time; further ones wait. Above 1 the application must
-   * multiplex: `getValues` tells with FCGI_MPXS_CONNS. At most 65535. Default 1, which every application takes.
+   * How many requests the connection may carry at the same time; further ones wait. Above 1 the application must multiplex: `getValues`
+   * gives FCGI_MPXS_CONNS. At most 65535. Default 1, which every application takes.
    */
   readonly maxRequests?: number | undefined
   /** Whether the connection stays open after a request, unless the request says otherwise (SPEC 5.1). Default true. */
   readonly keepConnection?: boolean | undefined
   /**
-   * Reading pauses while a request that is alone on the connection has more than this many bytes of its answer unread,
-   * so that a slow reader slows its application down. Default 256 KiB.
+   * While a request is alone on the connection, reading pauses when more than this many bytes of its answer are unread. So a slow
+   * reader slows its application down. Default 256 KiB.
    */
   readonly maxUnread?: number | undefined
-  /** The same for all requests together while there are several on the connection. Default 1 MiB. */
+  /** The same limit for all requests together, while there are several on the connection. Default 1 MiB. */
   readonly maxUnreadMultiplexed?: number | undefined
   /**
-   * How long a pause may last while several requests are on the connection, for it holds all of them up: then the
-   * request with the most unread bytes fails with `Stalled` and is aborted. Default 30 seconds.
+   * How long a pause may last while several requests are on the connection, because a pause holds up all of them. Beyond it, the request
+   * with the most unread bytes fails with `Stalled` and is aborted. Default 30 seconds.
    */
   readonly stallTimeout?: Duration.Input | undefined
 }
 
 /**
- * What is sent as STDIN or DATA: bytes that are all there, or a stream.
+ * The content of STDIN or DATA: bytes that exist as a whole, or a stream.
  *
  * @category models
  * @since 0.1.0
@@ -58,7 +58,7 @@ export interface FastCgiClientOptions<E = never, R = never> {
 export type FastCgiClientBody<E = unknown, R = never> = Uint8Array | Stream.Stream<Uint8Array, E, R>
 
 /**
- * One request, as it is sent.
+ * One request to send.
  *
  * @category models
  * @since 0.1.0
@@ -70,18 +70,18 @@ export interface FastCgiClientRequest<E = unknown, R = never> {
   readonly params: FastCgiParams.FastCgiParams | Iterable<readonly [string | Uint8Array, string | Uint8Array]>
   /** The request's body. Default none, which sends an empty STDIN. */
   readonly stdin?: FastCgiClientBody<E, R> | undefined
-  /** The file that a Filter works on (SPEC 6.4), sent after STDIN. Sent to a Filter only. */
+  /** The file for a Filter (SPEC 6.4), sent after STDIN. Other roles do not get it. */
   readonly data?: FastCgiClientBody<E, R> | undefined
-  /** Whether the application is to leave the connection open (SPEC 5.1). Default as of the connection. */
+  /** Whether the application should keep the connection open (SPEC 5.1). Default as of the connection. */
   readonly keepConnection?: boolean | undefined
   /**
-   * Whether an answer also ends where the application closes the connection without END_REQUEST, as a web server takes
-   * it. There is no telling such an answer from one that was cut. Default false: it fails with `Truncated`.
+   * Whether the end of the connection ends an answer without END_REQUEST, as web servers take it. Such an answer cannot be told from one
+   * that was cut. Default false: it fails with `Truncated`.
    */
   readonly endAtClose?: boolean | undefined
   /**
-   * How long the application may take nothing of STDIN or DATA while there is some for it. Beyond, the request fails with
-   * `Timeout` where no output has come, and otherwise sends no more. Default: for ever.
+   * How long the application may take none of the STDIN or DATA that waits for it. Beyond it, the request fails with `Timeout` if no
+   * output has come, and otherwise sends no more. Default no limit.
    */
   readonly sendTimeout?: Duration.Input | undefined
 }
@@ -93,9 +93,9 @@ export interface FastCgiClientRequest<E = unknown, R = never> {
  * @since 0.1.0
  */
 export interface FastCgiClientEnd {
-  /** What a CGI program would exit with. */
+  /** The exit code that a CGI program would have. */
   readonly appStatus: number
-  /** RequestComplete, or what the application said after output. Without output another status is an error. */
+  /** RequestComplete, or the status that the application sent after output. Another status without output is an error. */
   readonly protocolStatus: number
 }
 
@@ -104,19 +104,19 @@ export interface FastCgiClientEnd {
  *
  * **Details**
  *
- * `stdout` and `stderr` deliver what a read brought as one array, wait for more, and end with the request. Each byte is
- * delivered once, to whoever pulls it. Both fail when the request does, after what had arrived before.
+ * `stdout` and `stderr` deliver the bytes of a read as one array, wait for more, and end with the request. Each byte is delivered once.
+ * Both fail when the request fails, after delivering the bytes that had arrived before.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FastCgiClientResponse {
-  /** The id that the request has on its connection. */
+  /** The id of the request on its connection. */
   readonly requestId: number
   readonly stdout: Stream.Stream<Uint8Array, FastCgiClientError>
-  /** Nothing waits for this to be read: beyond 64 KiB unread, what comes is dropped. */
+  /** It holds up nothing: beyond 64 KiB of unread bytes, further ones are dropped. */
   readonly stderr: Stream.Stream<Uint8Array, FastCgiClientError>
-  /** Waits for END_REQUEST, whether or not the streams are read; on a full connection it comes only when they are. */
+  /** Waits for END_REQUEST, whether or not the streams are read. On a full connection it comes only when they are read. */
   readonly end: Effect.Effect<FastCgiClientEnd, FastCgiClientError>
 }
 
@@ -132,18 +132,18 @@ export interface FastCgiGetValuesOptions {
 }
 
 /**
- * What requests are sent with: a connection, or a pool of them.
+ * Sends requests: a connection, or a pool of them.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FastCgiClient {
   /**
-   * Sends a request and returns with the answer to come: at once, but see `FastCgiPool`. The body is sent in the background,
-   * while the answer is read; sending stops when the request has ended. Waits while there is no connection that has room.
+   * Sends a request and returns its future answer at once (but see `FastCgiPool`). The body is sent in the background while the answer is
+   * read. Sending stops when the request has ended. Waits while no connection has room.
    *
-   * Closing the scope gives the request up if it has not ended: with ABORT_REQUEST (SPEC 5.4) when others are on the
-   * connection, otherwise by closing the connection, which is the abort that every application understands.
+   * Closing the scope gives up a request that has not ended: with ABORT_REQUEST (SPEC 5.4) when others are on the connection, otherwise by
+   * closing the connection, which every application understands as an abort.
    */
   readonly request: <E = never, R = never>(
     request: FastCgiClientRequest<E, R>
@@ -168,28 +168,28 @@ export const FastCgiClient: Context.Service<FastCgiClient, FastCgiClient> = Cont
  */
 export interface FastCgiClientConnection extends FastCgiClient {
   /**
-   * Asks for variables of the application (SPEC 4.1) and returns those that it knows; none, when it answers
-   * UNKNOWN_TYPE (SPEC 4.2). Fails with `Timeout` when nothing comes. php-fpm tells FCGI_MPXS_CONNS only.
+   * Asks for variables of the application (SPEC 4.1) and returns those that it knows. Returns none when it answers UNKNOWN_TYPE
+   * (SPEC 4.2). Fails with `Timeout` when no answer comes. php-fpm knows only FCGI_MPXS_CONNS.
    */
   readonly getValues: (
     names: Iterable<string>,
     options?: FastCgiGetValuesOptions
   ) => Effect.Effect<Readonly<Record<string, string>>, FastCgiClientError>
-  /** Whether another request may be sent on the connection, now or when one has ended. */
+  /** Whether the connection takes another request, now or after one has ended. */
   readonly openUnsafe: () => boolean
   /** How many requests the connection carries now, without those that were given up. */
   readonly activeUnsafe: () => number
-  /** Waits until the connection is closed, by whomever. */
+  /** Waits until the connection is closed, by either end. */
   readonly closed: Effect.Effect<void>
 }
 
 /**
- * Opens one connection to an application. It lives as long as the scope; closing it fails what is still active with
- * `Closed`. What is to go on when the connection is lost asks a pool: `layer`.
+ * Opens one connection to an application. The connection lives as long as the scope. Closing the scope fails active requests with
+ * `Closed`. To go on after a connection is lost, use a pool: `layer`.
  *
- * Fails with `ConnectFailed` when there is no connection.
+ * Fails with `ConnectFailed` when the connection cannot be opened.
  *
- * **Example** (Asking an application for a page)
+ * **Example** (A page of an application)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
@@ -285,8 +285,8 @@ export const layerFromPool: Layer.Layer<FastCgiClient, never, FastCgiPool.FastCg
 )
 
 /**
- * Provides what `layer` does, with options from `FastCgiPool.config`, or from another `Config` value, besides those that are
- * given.
+ * Provides the same as `layer`, with options from `FastCgiPool.config`, or from another `Config` value. Options that are given come
+ * first.
  *
  * @category layers
  * @since 0.1.0

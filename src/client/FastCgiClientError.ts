@@ -1,12 +1,12 @@
 /**
- * What can go wrong on the web server's side of FastCGI: one error, with the reason as a tagged value.
+ * The errors of the web server's side of FastCGI: one error, with the reason as a tagged value.
  *
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
 
 /**
- * There is no connection: nothing listens there, or it may not be opened. `cause` is the connector's error.
+ * The connection could not be opened, because nothing listens there or permission is missing. `cause` is the connector's error.
  *
  * @category models
  * @since 0.1.0
@@ -16,20 +16,19 @@ export interface ConnectFailed {
 }
 
 /**
- * The connection is gone and the request has had no answer, or has been cut by a reset.
+ * The connection was lost, and the request has no answer, or one that a reset has cut.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ConnectionLost {
   readonly _tag: "ConnectionLost"
-  /** STDOUT bytes of the request that had arrived. At 0 the application may not even have seen the request. */
+  /** STDOUT bytes of the request that had arrived. With 0, the application may not even have seen the request. */
   readonly received: number
 }
 
 /**
- * The connection was closed in an orderly way in the middle of the answer: without END_REQUEST, or short of the
- * Content-Length that the answer declared.
+ * The connection was closed in order in the middle of the answer: without END_REQUEST, or before the declared Content-Length.
  *
  * @category models
  * @since 0.1.0
@@ -41,7 +40,7 @@ export interface Truncated {
 }
 
 /**
- * What the application sent is not FastCGI/1.0. The connection is closed.
+ * The application sent bytes that are not FastCGI/1.0. The connection is closed.
  *
  * @category models
  * @since 0.1.0
@@ -51,7 +50,7 @@ export interface ProtocolError {
 }
 
 /**
- * END_REQUEST with FCGI_OVERLOADED (SPEC 5.5): the application is out of some resource.
+ * END_REQUEST with FCGI_OVERLOADED (SPEC 5.5): the application has run out of some resource.
  *
  * @category models
  * @since 0.1.0
@@ -81,20 +80,20 @@ export interface UnknownRole {
 }
 
 /**
- * The application's answer does not begin with a CGI header block (RFC 3875 §6), or there is none.
+ * The application's answer does not begin with a CGI header block (RFC 3875 §6), or is missing.
  *
  * @category models
  * @since 0.1.0
  */
 export interface BadHead {
   readonly _tag: "BadHead"
-  /** The appStatus of END_REQUEST, when that is what came instead of an answer, or what an Authorizer's failed with. */
+  /** The appStatus of END_REQUEST, when it came instead of an answer, or when an Authorizer failed with it. */
   readonly appStatus?: number | undefined
 }
 
 /**
- * The application has written one of the texts of `catchStderr` to STDERR: a script of PHP has died, as a rule. `stderr` of the
- * error says why.
+ * The application has written one of the texts of `catchStderr` to STDERR, usually because a PHP script has died. `stderr` of the error
+ * says why.
  *
  * @category models
  * @since 0.1.0
@@ -114,7 +113,7 @@ export interface Timeout {
 }
 
 /**
- * All `maxConnections` of a pool are in use, and `maxWaiting` requests wait for one already. Nothing was sent.
+ * All `maxConnections` of a pool are in use, and `maxWaiting` requests already wait for one. Nothing was sent.
  *
  * @category models
  * @since 0.1.0
@@ -144,8 +143,7 @@ export interface BodyFailed {
 }
 
 /**
- * Nobody read the answer while it held up other requests on the connection for `stallTimeout`, so the request was
- * aborted.
+ * The answer was not read while it held up other requests on the connection for `stallTimeout`, so the request was aborted.
  *
  * @category models
  * @since 0.1.0
@@ -165,7 +163,7 @@ export interface Closed {
 }
 
 /**
- * The request's scope has been closed before its end.
+ * The request's scope was closed before the request had ended.
  *
  * @category models
  * @since 0.1.0
@@ -199,11 +197,10 @@ export type FastCgiClientErrorReason =
   | Aborted
 
 /**
- * A request could not be made, or was not answered as it should be. `message` says it in plain words.
+ * A request could not be made, or was not answered properly. `message` says it in plain words.
  *
- * Where an `HttpClient` or a gateway waited for the answer, `stderr` is what the application has written to STDERR, the last 4 KiB
- * of it, control characters but line ends in hexadecimal, and `message` tells it, too. Of a `FastCgiClient` STDERR is a stream for
- * its user.
+ * When an `HttpClient` or a gateway waited for the answer, `stderr` has the last 4 KiB of the application's STDERR, with control
+ * characters other than line ends in hexadecimal, and `message` quotes it. With a `FastCgiClient`, STDERR is a stream that its user reads.
  *
  * **Example** (Falling back when the application is overloaded)
  *

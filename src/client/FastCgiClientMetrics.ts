@@ -1,7 +1,7 @@
 /**
- * What clients, gateways and pools count, as metrics of Effect: how much is open, how much there has been, how long it takes. They
- * are in the `MetricRegistry` of the context that a pool is made in, one set for all its pools, and for each upstream that has a
- * name a set with the attribute `upstream`.
+ * The counters of clients, gateways and pools, as metrics of Effect: how much is open, how much there has been, and how long it took.
+ * They are in the `MetricRegistry` of the pool's context: one set for all its pools, and one with the attribute `upstream` for each
+ * upstream that has a name.
  *
  * @since 0.1.0
  */
@@ -52,7 +52,7 @@ export const connectFailures: Metric.Counter<number> = Metric.counter("fastcgi_c
 })
 
 /**
- * Requests that have been sent. One that is sent again counts again.
+ * Requests that have been sent. A request that is sent again counts again.
  *
  * @category metrics
  * @since 0.1.0
@@ -83,7 +83,7 @@ export const requestsWaiting: Metric.Gauge<number> = Metric.gauge("fastcgi_clien
 })
 
 /**
- * Requests that have been sent again, because their connection was lost before anything came back.
+ * Requests that were sent again, because their connection was lost before any byte of an answer.
  *
  * @category metrics
  * @since 0.1.0
@@ -94,8 +94,8 @@ export const requestsRepeated: Metric.Counter<number> = Metric.counter("fastcgi_
 })
 
 /**
- * How often requests that had been sent, or that waited for a connection, have failed, by the tag of the reason of their
- * `FastCgiClientError`. Those that were given up are `Aborted` and no failure of the application.
+ * How often requests failed that had been sent or waited for a connection, by the tag of the reason of their `FastCgiClientError`. A
+ * request that was given up is `Aborted`, and no failure of the application.
  *
  * @category metrics
  * @since 0.1.0
@@ -104,7 +104,7 @@ export const failures: Metric.Frequency = Metric.frequency("fastcgi_client_failu
   description: "How often requests to FastCGI applications have failed, by reason"
 })
 
-// In seconds: from what a UNIX socket takes to the usual timeouts.
+// In seconds: from the time of a UNIX socket up to the usual timeouts.
 const boundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, Infinity]
 
 /**
@@ -119,7 +119,7 @@ export const connectTime: Metric.Histogram<number> = Metric.histogram("fastcgi_c
 })
 
 /**
- * Seconds that requests waited for a connection, of those that had to.
+ * Seconds that requests waited for a connection. Requests that did not wait are not counted.
  *
  * @category metrics
  * @since 0.1.0
@@ -130,7 +130,7 @@ export const waitTime: Metric.Histogram<number> = Metric.histogram("fastcgi_clie
 })
 
 /**
- * Seconds from sending a request to the head of its response, of HTTP clients and gateways.
+ * Seconds from sending a request to the head of its response, for HTTP clients and gateways.
  *
  * @category metrics
  * @since 0.1.0
@@ -141,7 +141,7 @@ export const headTime: Metric.Histogram<number> = Metric.histogram("fastcgi_clie
 })
 
 /**
- * Seconds from sending a request to its end, whatever that was.
+ * Seconds from sending a request to its end, whether it succeeded or not.
  *
  * @category metrics
  * @since 0.1.0
@@ -151,7 +151,7 @@ export const endTime: Metric.Histogram<number> = Metric.histogram("fastcgi_clien
   boundaries
 })
 
-/** @internal Seconds, counted by how many they are. */
+/** @internal A histogram of seconds. */
 export class Times {
   private readonly counts = new Array<number>(boundaries.length).fill(0)
   private sum = 0
@@ -168,7 +168,7 @@ export class Times {
     if (seconds > this.max) this.max = seconds
   }
 
-  /** As a histogram of Effect has it: the counts add up. */
+  /** As in a histogram of Effect, the counts add up. */
   state(): Metric.HistogramState {
     let count = 0
     const buckets = boundaries.map((boundary, i): [number, number] => [boundary, count += this.counts[i]])
@@ -176,7 +176,7 @@ export class Times {
   }
 }
 
-/** @internal What changes with every connection and request: plain numbers, read when somebody asks. */
+/** @internal Values that change with every connection and request: plain numbers, read on demand. */
 export class Totals {
   connections = 0
   idle = 0
@@ -201,7 +201,7 @@ export class Totals {
   }
 }
 
-/** @internal The totals of an upstream, or of those without a name. */
+/** @internal The totals of an upstream, or of all upstreams without a name. */
 export const totals = (context: Context.Context<never>, upstream: string | undefined): Totals => {
   const registry = Context.get(context, Metric.MetricRegistry)
   const given = Context.get(context, Metric.CurrentMetricAttributes)
@@ -222,7 +222,7 @@ export const totals = (context: Context.Context<never>, upstream: string | undef
 // Internal
 // -----------------------------------------------------------------------------
 
-// Pools come and go; what they have counted stays, like any counter.
+// Pools come and go. Their counts stay, like any counter.
 const totalsOf = new WeakMap<object, Map<string, Totals>>()
 
 const register = (context: Context.Context<never>, totals: Totals): void => {
@@ -248,7 +248,7 @@ const register = (context: Context.Context<never>, totals: Totals): void => {
   histogram(waitTime, totals.waitTime)
   histogram(headTime, totals.headTime)
   histogram(endTime, totals.endTime)
-  // What has not happened yet is 0, and not missing.
+  // A failure that has not happened is 0, and not missing.
   failures.valueUnsafe(context)
 }
 

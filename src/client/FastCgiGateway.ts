@@ -1,6 +1,6 @@
 /**
- * HTTP in front of FastCGI: an Effect HTTP app that passes every request on to a FastCGI application, as a web server
- * would, or that is the web server of a PHP site: its scripts run, its files are shown.
+ * HTTP in front of FastCGI: an Effect HTTP app that passes every request on to a FastCGI application, as a web server does. It can also
+ * be the web server of a PHP site, which runs the scripts and shows the files.
  *
  * @since 0.1.0
  */
@@ -36,13 +36,13 @@ import { withSettings } from "./internal/settings.ts"
  * @since 0.1.0
  */
 export interface FastCgiGatewayFromPoolOptions extends FastCgiExchangeOptions {
-  /** The name of this server that the application is told: SERVER_NAME. Default: the host that the client asked. */
+  /** The name of this server for the application: SERVER_NAME. Default: the host that the client asked for. */
   readonly serverName?: string | undefined
   /**
-   * Whether a request for another protocol, such as a WebSocket, is passed on as lighttpd does it. Where the application answers
-   * 101, the client's connection is passed through, both ways, on a connection to the application that counts as any other of the
-   * pool. Otherwise the request goes out as any other, and the application does not know what was asked. Default: where no
-   * SCRIPT_FILENAME is told.
+   * Whether a request for another protocol, such as a WebSocket, is passed on as lighttpd does. When the application answers 101, the
+   * client's connection is passed through in both directions, on a connection to the application that counts like any other of the pool.
+   * With `false`, the request goes out like any other, and the application does not see the upgrade. Default: true where no
+   * SCRIPT_FILENAME is sent.
    */
   readonly upgrade?: boolean | undefined
 }
@@ -74,34 +74,33 @@ export type FastCgiGateway = Effect.Effect<
  *
  * **Details**
  *
- * Bodies are streamed in both directions, as they come and no faster than they are taken. The application is told the
- * request's `url` (without a prefix that a router took off), its headers but those of one hop, and the addresses of the
- * client's connection as far as the server tells them. Of the response, headers of one hop and `X-Accel-*`, which are
- * for nginx, are dropped; each `Set-Cookie` stays a line of its own. What the application writes to STDERR is logged as
- * with `FastCgiHttpClient`.
+ * Bodies are streamed in both directions, as they come and no faster than they are taken. The application gets the request's `url`
+ * (without a prefix that a router took off), its headers without hop-by-hop ones, and the addresses of the client's connection, as far as
+ * the server knows them. Hop-by-hop headers of the response are dropped, and so are `X-Accel-*` headers, which are for nginx. Each
+ * `Set-Cookie` stays a line of its own. The application's STDERR is logged as with `FastCgiHttpClient`.
  *
- * Requests share connections, wait for one, and are sent again as `FastCgiPool` says. Where the server traces a request, the
- * application gets a span of its own as HTTP_TRACEPARENT; otherwise what the client sent passes.
+ * `FastCgiPool` says how requests share connections, wait for one, and are sent again. When the server traces a request, the application
+ * gets a span of its own as HTTP_TRACEPARENT. Otherwise the client's traceparent passes.
  *
- * A client that goes away aborts its request, usually by closing the connection to the application. A response that is
- * cut after its head is cut for the client as well.
+ * A client that goes away aborts its request, usually by closing the connection to the application. A response that is cut after its
+ * head is cut for the client as well.
  *
- * Behind an HTTP server of `node:http` a client that asks for another protocol, a WebSocket for one, gets its connection passed
- * through to the application, with a connection to that of its own: see `upgrade`. `headTimeout` holds until the application has
- * taken it, and nothing after that. The bytes that a client sends before it has got the 101 are lost; those of WebSockets wait.
+ * Behind an HTTP server of `node:http`, the connection of a client that asks for another protocol, such as a WebSocket, is passed through
+ * to the application, over a connection of its own: see `upgrade`. `headTimeout` holds until the application has accepted the upgrade, and
+ * no limit holds after that. Bytes that a client sends before it has got the 101 are lost. WebSocket clients wait for the 101.
  *
- * Where there is no response, the client gets a page that says so in plain words: 503 when the application is
- * overloaded or no connection gets free, 504 when it takes longer than `connectTimeout`, `headTimeout` or `bodyTimeout`, otherwise 502. The error
- * itself, which may name the application's socket, is logged as a warning and is not on the page.
+ * Without a response, the client gets a page that says so in plain words: 503 when the application is overloaded or no connection gets
+ * free, 504 when it takes longer than `connectTimeout`, `headTimeout` or `bodyTimeout`, and 502 otherwise. The error itself, which may name
+ * the application's socket, is logged as a warning and is not on the page.
  *
- * The application sees the path as nginx resolves it, see `CgiParams.fromRequest`; a target that nginx refuses, such as one
- * that leaves the root, gets 400, and so does a host that is none.
+ * The application sees the path as nginx resolves it, see `CgiParams.fromRequest`. A target that nginx refuses, such as one that leaves
+ * the root, gets 400, and so does an invalid host.
  *
- * Where a body does not go on for `bodyTimeout`, the client gets 408 or 504, whoever kept it waiting, or its response is cut
- * where that has begun. How long a client may take nothing of a response is up to the HTTP server: `timeout` of node:http.
+ * When a body stops for `bodyTimeout`, the client gets 408 or 504, depending on who caused the stop, or its response is cut if it has
+ * begun. The HTTP server decides how long a client may take nothing of a response: `timeout` of node:http.
  *
- * A request's body may be as long as `MaxBodySize` of `HttpIncomingMessage` says, by default 1 GiB: a longer one gets 413,
- * at once where its length is declared. One of unknown length is gathered for php-fpm and CGI programs: see `gatherBody`.
+ * A request's body may be as long as `MaxBodySize` of `HttpIncomingMessage`, by default 1 GiB. A longer body gets 413, at once if its
+ * length is declared. A body of unknown length is gathered for php-fpm and CGI programs: see `gatherBody`.
  *
  * @category constructors
  * @since 0.1.0
@@ -112,7 +111,7 @@ export const make = <E = never, R = never>(
   Effect.flatMap(FastCgiPool.make(options), (pool) => fromPool(pool, options))
 
 /**
- * Creates the HTTP app over a pool that others may use, too. See `make`.
+ * Creates the HTTP app over a pool that others may share. See `make`.
  *
  * @category constructors
  * @since 0.1.0
@@ -130,7 +129,7 @@ export const fromPool = (
           FastCgiClientError: (error) => failed(request, error, errorPage),
           RequestRefused: (error) => refuse(request, error, errorPage)
         }),
-        // A client that goes away interrupts, which HttpServer.serve does not let through by itself.
+        // A client that goes away interrupts, but `HttpServer.serve` alone would not let the interruption through.
         Effect.interruptible
       ))
   })
@@ -197,26 +196,25 @@ export interface FastCgiPhpOptions<E = never, R = never>
 export interface FastCgiPhpFromPoolOptions
   extends Omit<FastCgiGatewayFromPoolOptions, "scriptFilename" | "scriptName">
 {
-  /** The directory of the site. It has to be there when the gateway is made. */
+  /** The directory of the site. It must exist when the gateway is made. */
   readonly root: string
-  /** What php-fpm calls that directory, where it runs elsewhere, such as in a container. Default: `root`. */
+  /** The path of that directory for a php-fpm that runs elsewhere, such as in a container. Default: `root`. */
   readonly documentRoot?: string | undefined
   /** The path that the site has in URLs, such as "/wiki". Default "/". */
   readonly prefix?: string | undefined
-  /** What a directory shows: the first of these names that is a file. Default `["index.php", "index.html"]`. */
+  /** The index of a directory: the first of these names that is a file. Default `["index.php", "index.html"]`. */
   readonly index?: ReadonlyArray<string> | undefined
   /**
-   * The script that answers where there is neither a file nor a directory, as `try_files $uri $uri/ /index.php` of nginx.
-   * Default none: 404.
+   * The script that answers for paths without a file or a directory, like nginx's `try_files $uri $uri/ /index.php`. Default none: 404.
    */
   readonly frontController?: string | undefined
-  /** What names of scripts end in. php-fpm has a list of its own, `security.limit_extensions`. Default `[".php"]`. */
+  /** The endings of scripts' names. php-fpm has a list of its own, `security.limit_extensions`. Default `[".php"]`. */
   readonly extensions?: ReadonlyArray<string> | undefined
-  /** How files are shown that are no scripts, or `false` where none are. Default: with a type by their extension. */
+  /** How files that are no scripts are shown, or `false` to show none. Default: with a type by their extension. */
   readonly static?: boolean | FastCgiPhpStaticOptions | undefined
-  /** Paths that are 404 for everybody, with all that is below: configuration, data, libraries. Default none. */
+  /** Paths that are 404 for everybody, with everything below: configuration, data, libraries. Default none. */
   readonly deny?: ReadonlyArray<string> | undefined
-  /** Paths below which no script runs, such as where visitors upload files. Default none. */
+  /** Paths below which no script runs, such as a directory for uploads of visitors. Default none. */
   readonly noScripts?: ReadonlyArray<string> | undefined
   /** Whether symbolic links below `root` may lead out of it. Default false. `root` itself may be a link. */
   readonly followSymlinks?: boolean | undefined
@@ -242,34 +240,34 @@ export interface FastCgiPhpStaticOptions {
 }
 
 /**
- * Creates the HTTP app of a PHP site, to be served by any `HttpServer`. What `make` does it does for scripts; besides, it decides
- * what runs and shows files.
+ * Creates the HTTP app of a PHP site, to be served by any `HttpServer`. It treats scripts as `make` does. It also decides which requests
+ * run a script, and shows files.
  *
  * **Details**
  *
- * Fails with a `PlatformError` where `root`, or a directory of `internal`, is not there.
+ * Fails with a `PlatformError` when `root`, or a directory of `internal`, does not exist.
  *
  * The path of the URL is resolved as nginx does it, and then
  *
- * - a path with a segment that ends in `.php` runs that script, and what follows is PATH_INFO. No such file: 404.
+ * - a path with a segment that ends in `.php` runs that script, and the rest of the path is PATH_INFO. Without such a file: 404.
  * - a file is shown, with a type, ranges and conditional requests (Effect's `HttpStaticServer`). It takes GET and HEAD only.
- * - a directory without the slash redirects, 301 or for other methods 308; with it, the first of `index` answers, or 404.
- * - anything else runs `frontController`, or is 404.
+ * - a directory without the slash redirects, with 301, or 308 for other methods. With the slash, the first of `index` answers, or 404.
+ * - any other path runs `frontController`, or is 404.
  *
  * Scripts get the URL of the client as REQUEST_URI, with the prefix; SCRIPT_NAME with the prefix; SCRIPT_FILENAME and
  * DOCUMENT_ROOT without. A body of unknown length is gathered, see `gatherBody`.
  *
- * Never shown are: sources of scripts and copies of them, by any name that means one (`.php`, `.PHP`, `.phtml`, `.inc`, `.php~`,
- * `.php.bak`); hidden files and what is in hidden directories, but `/.well-known`; what is not a file. Links are followed to their
- * end and judged by their real names too. What is in doubt is 404.
+ * These are never shown: sources of scripts and copies of them, under any name that means one (`.php`, `.PHP`, `.phtml`, `.inc`, `.php~`,
+ * `.php.bak`); hidden files and the content of hidden directories, except `/.well-known`; anything that is not a file. Links are followed
+ * to their end and checked by their real names too. A doubtful path is 404.
  *
- * `X-Accel-Redirect` of a script is followed to `internal`, or to what the URL is for everybody else, as a GET; 10 times at most.
- * The file has the script's headers but those of its body. Cookies are kept.
+ * `X-Accel-Redirect` of a script is followed to `internal`, or to the same URL as for everybody else, as a GET, at most 10 times. The file
+ * gets the script's headers, except those of its body. Cookies are kept.
  *
- * Pages for visitors say the status and no more. Why is in the log: errors, and what PHP writes to STDERR, as warnings with the
- * annotations `request` (method and URL) and `script`.
+ * Pages for visitors show only the status. The reason is in the log: errors, and the STDERR of PHP, as warnings with the annotations
+ * `request` (method and URL) and `script`.
  *
- * **Example** (A site, and what else this server does)
+ * **Example** (A site beside other routes)
  *
  * ```ts
  * import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
@@ -304,7 +302,7 @@ export const php = <E = never, R = never>(
 > => Effect.flatMap(FastCgiPool.make(options), (pool) => phpFromPool(pool, options))
 
 /**
- * Creates the HTTP app of a PHP site over a pool that others may use, too. See `php`.
+ * Creates the HTTP app of a PHP site over a pool that others may share. See `php`.
  *
  * @category constructors
  * @since 0.1.0
@@ -338,8 +336,8 @@ export const phpFromPool = (
   })
 
 /**
- * Adds a PHP site to the `HttpRouter` of the context, at `prefix`. Routes that say more come first, so a site moves route by route:
- * what TypeScript answers by now, and PHP for the rest. See `php`. The router has 404 for a path that is no UTF-8.
+ * Adds a PHP site to the `HttpRouter` of the context, at `prefix`. More specific routes come first, so a site moves route by route: your
+ * TypeScript routes answer, and PHP answers the rest. See `php`. The router answers 404 to a path that is not UTF-8.
  *
  * **Example** (A new route beside an old site)
  *
@@ -386,8 +384,8 @@ export const layerPhpFromPool = (
 > => Layer.effectDiscard(Effect.flatMap(FastCgiPool.FastCgiPool, (pool) => addPhp(pool, options)))
 
 /**
- * How the application is asked, from settings of the environment: those of `FastCgiHttpClient.config`, and
- * `FASTCGI_UPSTREAM_SERVER_NAME` for `serverName`, `FASTCGI_UPSTREAM_UPGRADE` for `upgrade`.
+ * Options of the gateway from settings of the environment: those of `FastCgiHttpClient.config`, `FASTCGI_UPSTREAM_SERVER_NAME` for
+ * `serverName`, and `FASTCGI_UPSTREAM_UPGRADE` for `upgrade`.
  *
  * @category configuration
  * @since 0.1.0
@@ -410,7 +408,7 @@ export const config: Config.Config<FastCgiGatewaySettings> = Config.map(
 export type FastCgiGatewaySettings = Omit<FastCgiGatewayOptions, "connect" | "ping" | "params">
 
 /**
- * Serves the gateway with options from `config`, or from another `Config` value, besides those that are given. See
+ * Serves the gateway with options from `config`, or from another `Config` value. Options that are given come first. See
  * `FastCgiHttpClient.layerConfig`.
  *
  * @category layers
@@ -434,6 +432,6 @@ const toPath = (path: string): string => path.split("/").map((name) => name === 
 const addPhp = Effect.fnUntraced(function*(pool: FastCgiPool.FastCgiPool, options: FastCgiPhpFromPoolOptions) {
   const router = yield* HttpRouter.HttpRouter
   const app = Effect.catch(yield* phpFromPool(pool, options), HttpServerRespondable.toResponse)
-  // The bare prefix is among it.
+  // The prefix without a slash at its end counts too.
   yield* router.add("*", `${toPath(options.prefix ?? "") as "/"}/*`, app)
 })

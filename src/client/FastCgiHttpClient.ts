@@ -1,6 +1,6 @@
 /**
- * Effect's `HttpClient` over FastCGI: requests go straight into an application, php-fpm or one of this library, without
- * a web server in between. Connections are pooled.
+ * Effect's `HttpClient` over FastCGI: requests go straight into an application, such as php-fpm or one of this library, without a web
+ * server in between. Connections are pooled.
  *
  * @since 0.1.0
  */
@@ -27,60 +27,58 @@ import { withSettings } from "./internal/settings.ts"
 import { textsOf } from "./internal/stderr.ts"
 
 /**
- * How an application is asked and what it is told, common to `FastCgiHttpClient` and `FastCgiGateway`.
+ * The options of requests to an application that `FastCgiHttpClient` and `FastCgiGateway` share.
  *
  * @category options
  * @since 0.1.0
  */
 export interface FastCgiExchangeOptions {
   /**
-   * How long the response's head may take once the request has been sent. Default 60 seconds for the gateway, else for
-   * ever.
+   * How long the response's head may take once the request has been sent. Default 60 seconds for the gateway, no limit for the client.
    */
   readonly headTimeout?: Duration.Input | undefined
   /**
-   * How long the application may take nothing of a request's body, or send nothing of a response's, while that is what is
-   * waited for; for the gateway also how long its client may send nothing of the request's body. An event stream needs a
-   * comment line more often than that. Default 60 seconds for the gateway, else for ever.
+   * How long the application may take none of a request's body, or send nothing of a response's body, while that is awaited. In the
+   * gateway, it is also how long the client may send nothing of the request's body. An event stream needs a comment line more often than
+   * that. Default 60 seconds for the gateway, no limit for the client.
    */
   readonly bodyTimeout?: Duration.Input | undefined
   /** The longest response head, in bytes. Default 64 KiB. */
   readonly maxHeadSize?: number | undefined
   /**
-   * What the application writes to STDERR when it has failed, as nginx's `fastcgi_catch_stderr`: where one of these texts comes
-   * before the end of an answer, the request fails with `ApplicationError`, and what is left of the answer is not passed on. For
-   * PHP: `FastCgiPhp.fatalErrors`. Default none: an answer with status 500 is a response, and one that ends early looks complete.
+   * Texts on STDERR that mean failure, like nginx's `fastcgi_catch_stderr`. When one of these texts comes before the end of an answer, the
+   * request fails with `ApplicationError`, and the rest of the answer is not passed on. For PHP, use `FastCgiPhp.fatalErrors`. Default
+   * none: an answer with status 500 is a response, and one that ends early looks complete.
    */
   readonly catchStderr?: string | ReadonlyArray<string> | undefined
   /**
-   * Whether a response without Content-Length also ends where the application closes the connection without
-   * END_REQUEST, as web servers take it. Default false: reading it fails.
+   * Whether the end of the connection ends a response that has neither Content-Length nor END_REQUEST, as web servers take it. Default
+   * false: reading it fails.
    */
   readonly endAtClose?: boolean | undefined
   /**
-   * Whether a request's body of unknown length is gathered before the request is sent, so that CONTENT_LENGTH can be told:
-   * php-fpm and CGI programs read nothing without it. Default: where SCRIPT_FILENAME is told, by `documentRoot`,
-   * `scriptFilename` or `params`. Otherwise it is streamed.
+   * Whether a request's body of unknown length is gathered before the request is sent, so that CONTENT_LENGTH is known. php-fpm and CGI
+   * programs read nothing without it. Default: true where `documentRoot`, `scriptFilename` or `params` set SCRIPT_FILENAME. Otherwise the
+   * body is streamed.
    */
   readonly gatherBody?: boolean | undefined
   /**
-   * The bytes of a gathered body that are kept in memory. A longer one goes to a temporary file when there is a `FileSystem`
-   * in the context of `make` or `layer`, and is refused when there is none: the gateway answers 413, the client fails with
-   * `EncodeError`. Default 1 MiB.
+   * The bytes of a gathered body that are kept in memory. A longer body goes to a temporary file if the context of `make` or `layer` has
+   * a `FileSystem`. Without one it is refused: the gateway answers 413, and the client fails with `EncodeError`. Default 1 MiB.
    */
   readonly maxGatheredSize?: number | undefined
-  /** The directory that files are served from: php-fpm and fcgiwrap run `documentRoot` with the path behind it. */
+  /** The directory of the files: php-fpm and fcgiwrap run `documentRoot` followed by the path. */
   readonly documentRoot?: string | undefined
   /** The file that runs every request, such as a front controller. */
   readonly scriptFilename?: string | undefined
   /** The part of the path that names the script: SCRIPT_NAME. Default: the whole path. */
   readonly scriptName?: string | undefined
-  /** More params, or other values of the usual ones. */
+  /** More params, or other values for the usual ones. */
   readonly params?: Readonly<Record<string, string | Uint8Array>> | undefined
 }
 
 /**
- * The same, and how the application is reached: the options of a pool of its own.
+ * These options, and how to reach the application: the options of a pool of its own.
  *
  * @category options
  * @since 0.1.0
@@ -96,9 +94,9 @@ export interface FastCgiUpstreamOptions<E = never, R = never>
  * @since 0.1.0
  */
 export interface FastCgiHttpClientFromPoolOptions extends FastCgiExchangeOptions {
-  /** The client's address that the application is told: REMOTE_ADDR. Default "127.0.0.1". */
+  /** The client's address for the application: REMOTE_ADDR. Default "127.0.0.1". */
   readonly remoteAddress?: string | undefined
-  /** The client's port that the application is told: REMOTE_PORT. Default none. */
+  /** The client's port for the application: REMOTE_PORT. Default none. */
   readonly remotePort?: number | undefined
 }
 
@@ -113,27 +111,27 @@ export interface FastCgiHttpClientOptions<E = never, R = never>
 {}
 
 /**
- * Creates an `HttpClient` whose requests go to a FastCGI application. Scheme, host, path and query of the URL become
- * params; they do not choose where to connect.
+ * Creates an `HttpClient` whose requests go to a FastCGI application. Scheme, host, path and query of the URL become params. They do not
+ * choose where to connect.
  *
  * **Details**
  *
- * A response's body is streamed, and read as a whole only up to `MaxBodySize` of `HttpIncomingMessage`, which has no limit
- * by default: beyond it reading fails with `DecodeError`, and the request is given up. Interrupting a request, or stopping
- * to read a response, gives it up: its connection is closed.
+ * A response's body is streamed. It is read as a whole only up to `MaxBodySize` of `HttpIncomingMessage`, which has no limit by default.
+ * Beyond it, reading fails with `DecodeError`, and the request is given up. Interrupting a request, or no longer reading a response,
+ * gives up the request: its connection is closed.
  *
- * What the application writes to STDERR is logged as warnings, a line each with the request and its SCRIPT_FILENAME, control
- * characters in hexadecimal: up to 64 KiB of a request in ten seconds, and then how much was left out. The error of a request
- * that fails tells it as well, and `catchStderr` makes a request fail for it.
+ * The application's STDERR is logged as warnings, a line each, with the request and its SCRIPT_FILENAME, and with control characters in
+ * hexadecimal. Beyond 64 KiB of a request in ten seconds, the log only says how much was left out. The error of a request that fails
+ * quotes STDERR as well, and `catchStderr` makes a request fail because of it.
  *
- * Requests share connections, wait for one, and are sent again as `FastCgiPool` says. Their spans, which `HttpClient` makes, reach
- * the application as HTTP_TRACEPARENT.
+ * `FastCgiPool` says how requests share connections, wait for one, and are sent again. `HttpClient` makes a span for each request, and the
+ * application gets the span as HTTP_TRACEPARENT.
  *
- * A connection whose answer is complete is closed when END_REQUEST does not come within 30 seconds.
+ * When END_REQUEST does not come within 30 seconds after a complete answer, the connection is closed.
  *
- * Fails with `InvalidUrlError` when the path leaves the root, as one with encoded slashes may, or holds an encoded NUL:
- * see `CgiParams.fromRequest`. Fails with `TransportError` when there is no response; reading a
- * response that is cut fails with `DecodeError`. The `cause` of these two is the `FastCgiClientError`.
+ * Fails with `InvalidUrlError` when the path leaves the root, for instance by encoded slashes, or holds an encoded NUL: see
+ * `CgiParams.fromRequest`. Fails with `TransportError` without a response. Reading a response that is cut fails with `DecodeError`. The
+ * `cause` of these two is the `FastCgiClientError`.
  *
  * **Example** (Running a PHP script)
  *
@@ -161,7 +159,7 @@ export const make = <E = never, R = never>(
   Effect.flatMap(FastCgiPool.make(options), (pool) => fromPool(pool, options))
 
 /**
- * Creates an `HttpClient` whose requests go out over a pool that others may use, too. See `make`.
+ * Creates an `HttpClient` whose requests go out over a pool that others may share. See `make`.
  *
  * @category constructors
  * @since 0.1.0
@@ -242,8 +240,8 @@ export const layerFromPool = (
 export type FastCgiUpstreamSettings = FastCgiPool.FastCgiPoolSettings & Omit<FastCgiExchangeOptions, "params">
 
 /**
- * How an application is asked, from settings of the environment, each of which may be left out: `FASTCGI_UPSTREAM_MAX_IDLE`
- * for `maxIdle` and so on. Sizes are bytes or have a unit (`64 KiB`), durations have a unit (`30 seconds`).
+ * Options of requests from settings of the environment, each of which may be left out: `FASTCGI_UPSTREAM_MAX_IDLE` for `maxIdle` and so
+ * on. Sizes are bytes or have a unit (`64 KiB`), durations have a unit (`30 seconds`).
  *
  * @category configuration
  * @since 0.1.0
@@ -268,7 +266,7 @@ export const config: Config.Config<FastCgiUpstreamSettings> = Config.map(
 )
 
 /**
- * Provides what `layer` does, with options from `config`, or from another `Config` value, besides those that are given.
+ * Provides the same as `layer`, with options from `config`, or from another `Config` value. Options that are given come first.
  *
  * **Example** (An application that the environment names)
  *

@@ -1,6 +1,6 @@
 /**
- * php-fpm's own pages: its status, typed and as OpenMetrics, and its ping. php-fpm answers them itself, no script runs and no
- * web server is asked.
+ * php-fpm's own pages: its status, typed and as OpenMetrics, and its ping. php-fpm itself answers them, without a script and without a
+ * web server.
  *
  * @since 0.1.0
  */
@@ -16,8 +16,8 @@ import { fail } from "./internal/failures.ts"
 import { concat } from "./internal/requestBody.ts"
 
 /**
- * The pool has no such page: `pm.status_path` or `ping.path` is not set, or is another path. php-fpm takes the path for that
- * of a script, and answers 404 with "Primary script unknown" on STDERR, or 403.
+ * The pool has no such page: `pm.status_path` or `ping.path` is not set, or is another path. php-fpm takes the path for a script's, and
+ * answers 404 with "Primary script unknown" on STDERR, or 403.
  *
  * @category models
  * @since 0.1.0
@@ -31,8 +31,7 @@ export interface NotConfigured {
 }
 
 /**
- * What answered is not the page: another status, another content type, or a body that is none of it. `cause` says more where
- * there is more to say.
+ * The answer is not the page: it has another status, another content type, or another body. `cause` may say more.
  *
  * @category models
  * @since 0.1.0
@@ -46,7 +45,7 @@ export interface UnexpectedAnswer {
 }
 
 /**
- * A page of php-fpm could not be had, although the connection to what answers there is fine. `message` says it in plain words.
+ * A page of php-fpm could not be read, although the connection works. `message` says why in plain words.
  *
  * @category errors
  * @since 0.1.0
@@ -58,9 +57,9 @@ export class FastCgiPhpError extends Data.TaggedError("FastCgiPhpError")<{
 }> {}
 
 /**
- * What PHP writes to STDERR when a script dies, for `catchStderr`: where `log_errors` is on and `error_log` is not set. An exception
- * that nobody has caught is among them, and so are the limits of time and memory (`max_execution_time`, `memory_limit`). Of
- * `request_terminate_timeout` PHP does not get to say anything: that is a `ConnectionLost`.
+ * PHP's texts on STDERR when a script dies, for `catchStderr`. PHP writes them where `log_errors` is on and `error_log` is not set. They
+ * include uncaught exceptions, and the limits of time and memory (`max_execution_time`, `memory_limit`). After `request_terminate_timeout`
+ * PHP writes nothing: that is a `ConnectionLost`.
  *
  * **Example** (A client that fails with PHP's message)
  *
@@ -91,8 +90,8 @@ export const fatalErrors: ReadonlyArray<string> = [
 ]
 
 /**
- * A worker of a pool. Where it has had no request, texts are "-" and numbers 0. The encoded names are those of php-fpm,
- * "request duration" for `requestDuration`.
+ * A worker of a pool. Before its first request, its texts are "-" and its numbers 0. The encoded names are those of php-fpm, "request
+ * duration" for `requestDuration`.
  *
  * @category schemas
  * @since 0.1.0
@@ -103,7 +102,7 @@ export const FastCgiPhpProcess = Schema.Struct({
   state: Schema.String,
   /** When the worker was started, in seconds since 1970. */
   startTime: Schema.Finite,
-  /** Seconds since then. */
+  /** Seconds since the start. */
   startSince: Schema.Finite,
   /** How many requests the worker has served, this one included. */
   requests: Schema.Finite,
@@ -139,8 +138,8 @@ export const FastCgiPhpProcess = Schema.Struct({
 export type FastCgiPhpProcess = typeof FastCgiPhpProcess.Type
 
 /**
- * The status of a pool, as of `pm.status_path` with "?json&full", php-fpm 8.2. The encoded names are those of php-fpm, "start
- * since" for `startSince`, so what is encoded is what other tools read.
+ * The status of a pool, from `pm.status_path` with "?json&full", php-fpm 8.2. The encoded names are those of php-fpm, "start since" for
+ * `startSince`, so other tools can read the encoded form.
  *
  * @category schemas
  * @since 0.1.0
@@ -152,21 +151,21 @@ export const FastCgiPhpStatus = Schema.Struct({
   processManager: Schema.Literals(["static", "dynamic", "ondemand"]),
   /** When php-fpm was started or reloaded, in seconds since 1970. */
   startTime: Schema.Finite,
-  /** Seconds since then. */
+  /** Seconds since the start. */
   startSince: Schema.Finite,
   /** Connections that were accepted. */
   acceptedConn: Schema.Finite,
-  /** Connections that wait for a worker now. Of a UNIX socket Linux does not tell: 0. */
+  /** Connections that wait for a worker now. Linux does not know this number for a UNIX socket: 0. */
   listenQueue: Schema.Finite,
-  /** The most that ever waited. */
+  /** The most connections that ever waited. */
   maxListenQueue: Schema.Finite,
-  /** How many may wait: `listen.backlog`. 0 for a UNIX socket. */
+  /** How many connections may wait: `listen.backlog`. 0 for a UNIX socket. */
   listenQueueLen: Schema.Finite,
   idleProcesses: Schema.Finite,
-  /** Workers with a connection; the one that answered is among them. */
+  /** Workers with a connection, including the worker that answered. */
   activeProcesses: Schema.Finite,
   totalProcesses: Schema.Finite,
-  /** The most that were ever active. */
+  /** The most workers that were ever active. */
   maxActiveProcesses: Schema.Finite,
   /** How often `pm.max_children` kept php-fpm from starting another worker; of "dynamic" and "ondemand". */
   maxChildrenReached: Schema.Finite,
@@ -208,7 +207,7 @@ export type FastCgiPhpStatus = typeof FastCgiPhpStatus.Type
 export interface FastCgiPhpStatusOptions {
   /** `pm.status_path` of the pool. Default "/status". */
   readonly path?: string | undefined
-  /** Whether the status is to have the workers, which tell the URLs that they serve. Default true. */
+  /** Whether the status has the workers, with the URLs of their requests. Default true. */
   readonly full?: boolean | undefined
   /** How long the answer may take: all workers may be busy. Default 5 seconds. */
   readonly timeout?: Duration.Input | undefined
@@ -230,14 +229,14 @@ export interface FastCgiPhpPingOptions {
 }
 
 /**
- * Asks php-fpm for the status of the pool that listens there. Interrupting gives the request up.
+ * Asks php-fpm for the status of its pool. Interrupting gives up the request.
  *
  * **Details**
  *
- * Fails with a `FastCgiPhpError` where something answers that is not the page, `NotConfigured` where the pool has none. Fails
- * with a `FastCgiClientError` where there is no answer: `Timeout` after `timeout`, and the others as `request` of the client.
+ * Fails with a `FastCgiPhpError` when the answer is not the page, `NotConfigured` when the pool has none. Fails with a
+ * `FastCgiClientError` without an answer: `Timeout` after `timeout`, and the others as in `request` of the client.
  *
- * The status takes a worker like any request, unless the pool has a `pm.status_listen`: then ask there.
+ * The status takes a worker like any request. If the pool has a `pm.status_listen`, connect there instead.
  *
  * **Example** (How busy a pool is)
  *
@@ -272,8 +271,7 @@ export const status = (
 }
 
 /**
- * Asks php-fpm for its ping page, and returns what it answers: "pong", unless `ping.response` says otherwise. Fails as `status`
- * does.
+ * Asks php-fpm for its ping page, and returns the answer: "pong", unless `ping.response` says otherwise. Fails as `status` does.
  *
  * **Example** (A health check)
  *
@@ -306,14 +304,14 @@ export const ping = (
 }
 
 /**
- * The statuses of pools as OpenMetrics 1.0 text, for Prometheus and its like: Content-Type
+ * The statuses of pools as OpenMetrics 1.0 text, for Prometheus and similar programs. Its Content-Type is
  * `application/openmetrics-text; version=1.0.0; charset=utf-8`.
  *
  * **Details**
  *
- * The names are those of php-fpm's own `?openmetrics` page, which php-fpm_exporter has as well, so dashboards keep working;
- * every sample has the label `pool`, and those of a worker `child`, its place in the pool. Numbers that only grow are of type
- * "unknown": OpenMetrics lets no counter have a name without "_total". URLs, users and scripts of workers are left out.
+ * The names are those of php-fpm's own `?openmetrics` page and of php-fpm_exporter, so dashboards keep working. Every sample has the label
+ * `pool`, and a worker's sample the label `child`, its place in the pool. Numbers that only grow have the type "unknown", because
+ * OpenMetrics demands "_total" in the name of a counter. URLs, users and scripts of workers are left out.
  *
  * @category encoding
  * @since 0.1.0
@@ -387,7 +385,7 @@ const page = (
 ): Effect.Effect<string, FastCgiPhpError | FastCgiClientError> => {
   const duration = Duration.fromInputUnsafe(timeout ?? defaultTimeout)
   return Effect.gen(function*() {
-    // php-fpm knows its pages by SCRIPT_NAME, and looks at no request without SCRIPT_FILENAME.
+    // php-fpm knows its pages by SCRIPT_NAME, and ignores a request without SCRIPT_FILENAME.
     const response = yield* client.request({
       params: [
         ["REQUEST_METHOD", "GET"],
@@ -395,7 +393,7 @@ const page = (
         ["SCRIPT_FILENAME", path],
         ["REQUEST_URI", query === "" ? path : `${path}?${query}`],
         ["QUERY_STRING", query],
-        // `FastCgiStatus`, which has the same pages, gives them to clients of its host.
+        // `FastCgiStatus` has the same pages, but gives them only to clients of its host.
         ["REMOTE_ADDR", "127.0.0.1"],
         ["SERVER_PROTOCOL", "HTTP/1.1"],
         ["GATEWAY_INTERFACE", "CGI/1.1"]

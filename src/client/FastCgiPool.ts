@@ -1,6 +1,6 @@
 /**
- * Connections to one FastCGI application or to several, kept, shared, limited and chosen: what the clients and the gateway send
- * their requests over.
+ * Connections to one FastCGI application or to several: kept, shared, limited and chosen. The clients and the gateway send their requests
+ * over a pool.
  *
  * @since 0.1.0
  */
@@ -19,7 +19,7 @@ import { pooledRequest } from "./internal/pooledRequest.ts"
 import { withSettings } from "./internal/settings.ts"
 
 /**
- * One of several applications that do the same.
+ * One of several applications that do the same work.
  *
  * @category options
  * @since 0.1.0
@@ -27,17 +27,17 @@ import { withSettings } from "./internal/settings.ts"
 export interface FastCgiUpstream<E = never, R = never> {
   /** Opens a connection. */
   readonly connect: Effect.Effect<FastCgiTransport, E, R>
-  /** What it is called in the log, in `statesUnsafe` and in the attribute `upstream` of metrics. Default none. */
+  /** Its name in the log, in `statesUnsafe` and in the attribute `upstream` of metrics. Default none. */
   readonly name?: string | undefined
-  /** How many of all requests it gets, compared with the weights of the others. Default 1. */
+  /** Its share of all requests, compared with the weights of the others. Default 1. */
   readonly weight?: number | undefined
   /** How many connections to it are open at most. Default as of the pool. */
   readonly maxConnections?: number | undefined
 }
 
 /**
- * Whether upstreams are alive, asked from time to time, besides what their answers tell. Each ping has a connection of its own,
- * which is one of `maxConnections`; none is sent while all are in use.
+ * Pings, which check from time to time whether upstreams are alive, besides their answers to requests. Each ping has a connection of its
+ * own, which counts towards `maxConnections`. No ping is sent while all connections are in use.
  *
  * @category options
  * @since 0.1.0
@@ -48,8 +48,8 @@ export interface FastCgiPing {
   /** How long the answer may take. Default 5 seconds. */
   readonly timeout?: Duration.Input | undefined
   /**
-   * The params of the request: any complete answer but one with a status of 500 and more is life. Default: `GET /ping`, which is
-   * php-fpm's `ping.path`; a php-fpm without it answers 404, and notes that in its log.
+   * The params of the request. Any complete answer with a status below 500 means that the upstream is alive. Default: `GET /ping`, which
+   * is php-fpm's `ping.path`. A php-fpm without it answers 404, and logs that.
    */
   readonly params?: Readonly<Record<string, string>> | undefined
 }
@@ -62,20 +62,20 @@ export interface FastCgiPing {
  */
 export interface FastCgiPoolOptions<E = never, R = never> {
   /**
-   * Opens a connection; or the upstreams to choose from, in turn, by weight. Each connection is closed with the scope of the
-   * pool, or when it is of no more use.
+   * Opens a connection; or several upstreams, chosen in turn, by weight. Each connection is closed with the scope of the pool, or when no
+   * further request can use it.
    */
   readonly connect: Effect.Effect<FastCgiTransport, E, R> | Arr.NonEmptyReadonlyArray<FastCgiUpstream<E, R>>
   /**
-   * Whether connections are kept for further requests (SPEC 5.1). php-fpm gives a worker to each of them, idle or not.
+   * Whether connections are kept for further requests (SPEC 5.1). php-fpm gives a worker to each kept connection, idle or not.
    * Default false.
    */
   readonly keepConnection?: boolean | undefined
   /** How many requests a connection may carry at the same time; above 1 the application must multiplex. Default 1. */
   readonly maxRequests?: number | undefined
   /**
-   * How many connections to an upstream are open at most; further requests wait, in order. For php-fpm no more than
-   * `pm.max_children`, over all processes that keep connections to it. Default: no limit.
+   * How many connections to an upstream are open at most; further requests wait, in order. For php-fpm, use at most `pm.max_children`, over
+   * all processes that keep connections to it. Default: no limit.
    */
   readonly maxConnections?: number | undefined
   /** How many requests may wait for a connection. One more fails with `PoolFull`. Default 10,000. */
@@ -86,76 +86,74 @@ export interface FastCgiPoolOptions<E = never, R = never> {
   readonly minIdle?: number | undefined
   /** How many idle connections to an upstream are kept. Default 16. */
   readonly maxIdle?: number | undefined
-  /** How long an idle connection is kept, give or take as much again. Default 60 seconds. */
+  /** How long an idle connection is kept. It may stay up to twice as long. Default 60 seconds. */
   readonly idleTimeout?: Duration.Input | undefined
-  /** How many requests a connection carries in all: it is closed after the last one. Default: no limit. */
+  /** How many requests a connection carries in all. It is closed after the last one. Default: no limit. */
   readonly maxRequestsPerConnection?: number | undefined
   /** How long connecting may take, if `connect` does not give up before. Default 30 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
   /**
-   * How often an upstream may fail within `failTimeout` before it is left out for `failTimeout`, as nginx's `max_fails`: it
-   * cannot be connected to, is gone before it has answered, does not answer in time, or does not speak FastCGI. After
-   * that one request tries it, and the others when that went well. Means nothing where there is one upstream; where all have
-   * failed all are tried. Default 1.
+   * How often an upstream may fail within `failTimeout` before it is left out for `failTimeout`, like nginx's `max_fails`. It fails when it
+   * cannot be connected to, closes before it has answered, does not answer in time, or does not speak FastCGI. After that time one request
+   * tries it, and the others follow if that went well. Has no effect with one upstream. When all have failed, all are tried. Default 1.
    */
   readonly maxFails?: number | "unbounded" | undefined
   /** See `maxFails`; nginx's `fail_timeout`. Default 10 seconds. */
   readonly failTimeout?: Duration.Input | undefined
   /**
-   * How often a request that may run twice is sent again when the connection that it has been lost with was new. Default 1; 0:
-   * never, as nginx, Go's `net/http` and undici have it where there is one server. A connection that is new is lost for a reason,
-   * and the request may be the reason: a script that kills its worker then kills another one. But php-fpm stops its workers in
-   * the midst of their requests when it restarts, and so does the operating system when memory is short, so without a repeat a
-   * reload under load costs visitors whose page could have been made. Besides that, a request that is lost with a kept connection is
-   * sent again on a new one, once, as all of these do it.
+   * How often a request that may run twice is sent again when the new connection that it went out on was lost. Default 1. 0 means never, as
+   * in nginx, Go's `net/http` and undici with one server. A new connection is lost for a reason, and the reason may be the request: a script
+   * that kills its worker then kills another one. But php-fpm stops its workers in the middle of their requests when it restarts, and the
+   * operating system does so when memory is short. Without a repeat, a reload under load would cost visitors their pages. Apart from this
+   * option, a request that is lost with a kept connection is sent again once on a new one, as in all of these programs.
    */
   readonly maxRepeats?: number | undefined
   /**
-   * How long until such a request is sent again, where every upstream has lost it: while php-fpm restarts, a worker that is still
-   * to be stopped may take what another one has lost. Default 100 milliseconds.
+   * How long such a request waits before it is sent again, when every upstream has lost it. While php-fpm restarts, a worker that is about
+   * to be stopped may take the lost request of another one. Default 100 milliseconds.
    */
   readonly repeatDelay?: Duration.Input | undefined
-  /** Asks upstreams whether they are alive. Default: no. */
+  /** Pings upstreams to see whether they are alive. Default: no pings. */
   readonly ping?: FastCgiPing | undefined
 }
 
 /**
- * How an upstream is.
+ * The state of an upstream.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FastCgiUpstreamState {
   readonly name: string | undefined
-  /** Connections that are open, those that carry nothing among them. */
+  /** Connections that are open, including idle ones. */
   readonly connections: number
   readonly idle: number
   /** Connections that are being opened. */
   readonly opening: number
-  /** Whether it is chosen, or left out because it has failed. */
+  /** Whether the upstream is chosen, or is left out because it has failed. */
   readonly usable: boolean
 }
 
 /**
- * A pool: a client whose requests go out on whatever connection is free.
+ * A pool: a client whose requests go out on any free connection.
  *
  * **Details**
  *
- * `request` waits for a connection, as long as `waitTimeout`, and then returns as soon as the application has begun to answer,
- * or at once where the request is not sent again. Interrupting it leaves the queue, or gives the request up.
+ * `request` waits for a connection, at most `waitTimeout`. Then it returns as soon as the application has begun to answer, or at once for a
+ * request that is never sent again. Interrupting it leaves the queue, or gives up the request.
  *
- * A request is sent again when its connection was lost before anything had come of an answer, and when it may run twice: it has a
- * method that says so (RFC 9110 §9.2.2) or is an Authorizer's, and its body is in memory. A kept connection that was lost is
- * replaced at once by a new one. Where a new one is lost, the request is sent again up to `maxRepeats` times: to another upstream,
- * or after `repeatDelay`, when a php-fpm that restarts has new workers. So by default a script that kills its worker is run twice,
- * three times where the first connection was a kept one, and a POST never more than once. A request goes to another upstream as
- * well where one cannot be connected to, and, with a body in memory, where one refuses it as overloaded.
+ * A request is sent again when its connection was lost before any byte of an answer, and when it may run twice: its method says so
+ * (RFC 9110 §9.2.2) or it is an Authorizer's, and its body is in memory. A kept connection that was lost is replaced at once by a new one.
+ * When a new one is lost, the request is sent again up to `maxRepeats` times: to another upstream, or after `repeatDelay`, when a php-fpm
+ * that restarts has new workers. So by default a script that kills its worker runs twice, or three times if the first connection was a kept
+ * one. A POST never runs more than once. A request also goes to another upstream when one cannot be connected to, and, with a body in
+ * memory, when one refuses it as overloaded.
  *
- * Any other request goes out on a kept connection that has been idle for 50 ms, or on a new one in the place of one that has
- * not: php-fpm closes a connection a moment after the last answer of a worker (`pm.max_requests`).
+ * Any other request goes out on a kept connection that has been idle for 50 ms, or on a new connection that replaces one that has not.
+ * php-fpm closes a connection a moment after the last answer of a worker (`pm.max_requests`).
  *
- * Idle connections are closed, one in 100 ms for each connection whose first request has had no answer for as long, because
- * php-fpm has no other worker for it.
+ * When the first request of a connection has had no answer for 100 ms, one idle connection is closed, and one more after each further
+ * 100 ms, because php-fpm may have no other worker for that request.
  *
  * @category models
  * @since 0.1.0
@@ -163,7 +161,7 @@ export interface FastCgiUpstreamState {
 export interface FastCgiPool extends FastCgiClient {
   /** @internal */
   readonly [Pool.PoolTypeId]: Pool.Pool
-  /** How each upstream is, in their order. */
+  /** The state of each upstream, in their order. */
   readonly statesUnsafe: () => ReadonlyArray<FastCgiUpstreamState>
   /** How many requests wait for a connection. */
   readonly waitingUnsafe: () => number
@@ -180,9 +178,9 @@ export const FastCgiPool: Context.Service<FastCgiPool, FastCgiPool> = Context.Se
 )
 
 /**
- * Creates a pool. Its connections are closed with the scope; what still waits or runs fails with `Closed`.
+ * Creates a pool. Its connections are closed with the scope. Requests that still wait or run then fail with `Closed`.
  *
- * **Example** (Two php-fpm, the second for a third of the requests)
+ * **Example** (Two php-fpm; the second gets a third of the requests)
  *
  * ```ts
  * import { FastCgiPool } from "effect-fastcgi/client"
@@ -265,7 +263,7 @@ export const config: Config.Config<FastCgiPoolSettings> = Config.all({
 })
 
 /**
- * Provides what `layer` does, with options from `config`, or from another `Config` value, besides those that are given.
+ * Provides the same as `layer`, with options from `config`, or from another `Config` value. Options that are given come first.
  *
  * @category layers
  * @since 0.1.0
