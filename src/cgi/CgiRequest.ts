@@ -14,7 +14,7 @@ import { decode, decodeAt, encodePath, encodeTarget } from "./internal/percent.t
 import { makeVariables } from "./internal/variables.ts"
 
 /**
- * The request method in upper case; "GET" when the web server names none.
+ * The request method in upper case; "GET" when the web server sends none.
  *
  * @category accessors
  * @since 0.1.0
@@ -34,15 +34,15 @@ export const method = (params: FastCgiParams): string => {
  */
 export interface UrlOptions {
   /**
-   * What names the path and the query. Default "request": `REQUEST_URI`, what the client has asked for. "script":
-   * `SCRIPT_NAME`, `PATH_INFO` and `QUERY_STRING`, what the web server asks for, which is something else where it asks by
-   * itself: SSI, an error page, `X-Accel-Redirect`, a rewrite rule.
+   * Where the path and the query come from. Default "request": `REQUEST_URI`, the URL that the client asked for. "script":
+   * `SCRIPT_NAME`, `PATH_INFO` and `QUERY_STRING`, the URL that the web server asks for. The two differ with SSI, error pages,
+   * `X-Accel-Redirect` and rewrite rules.
    */
   readonly from?: "request" | "script" | undefined
   /**
-   * The path that the web server mounts the application at, such as "/app": removed from the front of the path where it
-   * ends at a segment border, however the client has encoded it, because web servers match the decoded path. Other paths
-   * stay as they are. Default none.
+   * The path at which the web server mounts the application, such as "/app". It is removed from the front of the path when it ends at a
+   * segment border, however the client has encoded it, because web servers match the decoded path. Other paths stay as they are.
+   * Default none.
    */
   readonly basePath?: string | undefined
 }
@@ -59,9 +59,9 @@ export interface UrlOptions {
  * `PATH_INFO` and `QUERY_STRING`. The first two are percent-decoded and may hold anything, CR and LF included, so they
  * are encoded again; an encoded "/" can not be told from a plain one any more.
  *
- * With `from: "script"` the target is always put together so, but takes the path of `REQUEST_URI` when that is the same one:
- * there the encoding is the client's. A `PATH_INFO` that begins with the path of `SCRIPT_NAME` is taken for the whole path,
- * as IIS has it and many a configuration of nginx, unless `REQUEST_URI` or `DOCUMENT_URI` says that it is not.
+ * With `from: "script"` the target is always put together in this way, except that `REQUEST_URI` gives its path when both paths are the
+ * same, because it has the client's encoding. A `PATH_INFO` that begins with the path of `SCRIPT_NAME` is taken for the whole path, as IIS
+ * and many configurations of nginx send it, unless `REQUEST_URI` or `DOCUMENT_URI` contradicts.
  *
  * **Example** (Reading the target below a mount point)
  *
@@ -84,8 +84,8 @@ export const url = (params: FastCgiParams, options?: UrlOptions): string => {
 }
 
 /**
- * The scheme the client used with the web server: "https" when `HTTPS` is set to anything but "off", or
- * `REQUEST_SCHEME` is "https". What the client says in `X-Forwarded-Proto` is not looked at.
+ * The scheme between the client and the web server: "https" when `HTTPS` is set to anything but "off", or when `REQUEST_SCHEME` is
+ * "https". The client's `X-Forwarded-Proto` is ignored.
  *
  * @category accessors
  * @since 0.1.0
@@ -97,9 +97,9 @@ export const scheme = (params: FastCgiParams): "http" | "https" => {
 }
 
 /**
- * The host, with the port if one was given: the authority of an absolute-form target, which takes precedence
- * (RFC 9112 §3.2.2), or the Host header, or `SERVER_NAME` with `SERVER_PORT` unless it is the scheme's default. Where the
- * name is none, such as nginx's "_" and what its patterns begin with, `SERVER_ADDR` takes its place.
+ * The host, with its port if one was given: the authority of an absolute-form target, which takes precedence (RFC 9112 §3.2.2), or the
+ * Host header, or `SERVER_NAME` with `SERVER_PORT` unless that is the scheme's default. When the name is not a host name, such as nginx's
+ * "_" and the beginnings of its patterns, `SERVER_ADDR` takes its place.
  *
  * @category accessors
  * @since 0.1.0
@@ -117,9 +117,9 @@ export const host = (params: FastCgiParams): string | undefined => {
 }
 
 /**
- * The absolute URL of the request: scheme, host and `url`. Only the target when there is no host, or the target is "*".
+ * The absolute URL of the request: scheme, host and `url`. Only the target when there is no host, or when the target is "*".
  *
- * The host comes from the client: use it for links only where the web server checks it.
+ * The host comes from the client. Use it for links only where the web server checks it.
  *
  * @category accessors
  * @since 0.1.0
@@ -158,13 +158,13 @@ export const contentLength = (params: FastCgiParams): number | undefined => {
  * - `Proxy` is dropped: it would become the proxy of CGI programs ("httpoxy"), and no client has a reason to send it.
  * - `Transfer-Encoding` is dropped: the web server has decoded the body already. The other hop-by-hop headers tell about
  *   the connection between client and web server and stay, as Node leaves them; nothing here acts on them.
- * - `Host`, where the client has sent none or an empty one, is what `host` makes of `SERVER_NAME` and `SERVER_PORT`.
+ * - `Host`, when the client has sent none or an empty one, is the `host` made of `SERVER_NAME` and `SERVER_PORT`.
  * - `Authorization`, which Apache hides, is also taken from `REDIRECT_HTTP_AUTHORIZATION`, where its rewrite rules put it.
  * - Apache and Caddy join two Cookie lines with ", ". That is left as it is: a comma may also stand inside a value that
  *   a browser stored, so that splitting at it would let the text of one cookie become another cookie. Browsers send
  *   one line, and over HTTP/2 all web servers join with "; ".
- * - `X_Name` and `X-Name` are the same param. lighttpd, Caddy and h2o let both through: where the web server is to set a
- *   trusted header, it has to remove both.
+ * - `X_Name` and `X-Name` are the same param. lighttpd, Caddy and h2o let both through. A web server that sets a trusted header must
+ *   remove both.
  *
  * **Example** (Making Effect's `Headers` without a copy)
  *
@@ -244,17 +244,16 @@ export const headers = (params: FastCgiParams, prototype: object | null = null):
 }
 
 /**
- * The name of the first variable that holds CR, LF or NUL although nothing that it stands for can: a method, a target, a
- * header, a host, a user. None of the web servers that are known lets a client's through, but a rewrite rule can make one,
- * and what an app puts it into, a header, a line of a log, ends there. `FastCgiHttpServer` answers 400.
+ * The name of the first variable with a CR, LF or NUL that its meaning does not allow: a method, a target, a header, a host, a user. No
+ * known web server lets such a character of a client through, but a rewrite rule can make one. An app would put it into a header or a log
+ * line, which then ends there. `FastCgiHttpServer` answers 400.
  *
  * **Details**
  *
- * These are HTTP_*, CONTENT_TYPE, CONTENT_LENGTH, REQUEST_METHOD, REQUEST_URI, REQUEST_SCHEME, HTTPS, SERVER_NAME,
- * SERVER_PORT, SERVER_PROTOCOL, REMOTE_ADDR, REMOTE_HOST, REMOTE_IDENT, REMOTE_PORT, REMOTE_USER, AUTH_TYPE and
- * REDIRECT_HTTP_AUTHORIZATION. Characters of the name that are no visible ASCII are percent-encoded. Other variables may
- * hold anything: SCRIPT_NAME and its like are percent-decoded, SSL_CLIENT_CERT has
- * lines.
+ * The variables are HTTP_*, CONTENT_TYPE, CONTENT_LENGTH, REQUEST_METHOD, REQUEST_URI, REQUEST_SCHEME, HTTPS, SERVER_NAME, SERVER_PORT,
+ * SERVER_PROTOCOL, REMOTE_ADDR, REMOTE_HOST, REMOTE_IDENT, REMOTE_PORT, REMOTE_USER, AUTH_TYPE and REDIRECT_HTTP_AUTHORIZATION. Other
+ * variables may hold anything: SCRIPT_NAME and similar ones are percent-decoded, and SSL_CLIENT_CERT has lines. In the name that is
+ * returned, characters that are not visible ASCII are percent-encoded.
  *
  * @category accessors
  * @since 0.1.0
@@ -283,9 +282,9 @@ export const invalidVariable = (params: FastCgiParams): string | undefined => {
 }
 
 /**
- * What the web server says about TLS and the client's certificate, under the names that Apache's mod_ssl and lighttpd use
- * and that configurations of nginx, HAProxy and Caddy commonly set. Which certificates are accepted, and whether one is
- * asked for at all, is the web server's business: where access depends on one, `clientVerified` has to be looked at.
+ * The web server's variables about TLS and the client's certificate, under the names that Apache's mod_ssl and lighttpd use, and that
+ * configurations of nginx, HAProxy and Caddy commonly set. The web server decides which certificates it accepts, and whether it asks for
+ * one. If access depends on a certificate, check `clientVerified`.
  *
  * @category models
  * @since 0.1.0
@@ -301,7 +300,7 @@ export interface CgiSsl {
   readonly serverName: string | undefined
   /** The distinguished name of this server's own certificate: `SSL_SERVER_S_DN`. */
   readonly serverSubject: string | undefined
-  /** That of its issuer: `SSL_SERVER_I_DN`. */
+  /** The distinguished name of the issuer of that certificate: `SSL_SERVER_I_DN`. */
   readonly serverIssuer: string | undefined
   /** "SUCCESS", "NONE", "FAILED:" and a reason, "GENEROUS": `SSL_CLIENT_VERIFY`, `VERIFIED`. */
   readonly clientVerify: string | undefined
@@ -309,7 +308,7 @@ export interface CgiSsl {
   readonly clientVerified: boolean
   /** The subject's distinguished name: `SSL_CLIENT_S_DN`, `SSL_CLIENT_DN`. */
   readonly clientSubject: string | undefined
-  /** The subject's common name: `SSL_CLIENT_S_DN_CN`. Not taken out of `clientSubject`, which servers write differently. */
+  /** The subject's common name: `SSL_CLIENT_S_DN_CN`. It is not parsed from `clientSubject`, which servers write differently. */
   readonly clientCommonName: string | undefined
   /** The subject's mail address: `SSL_CLIENT_SAN_Email_0`, `SSL_CLIENT_S_DN_Email`, `SSL_CLIENT_S_DN_emailAddress`. */
   readonly clientEmail: string | undefined
@@ -319,20 +318,20 @@ export interface CgiSsl {
   readonly clientSerial: string | undefined
   /** When the certificate begins to be valid: `SSL_CLIENT_V_START`. */
   readonly clientNotBefore: Date | undefined
-  /** When it ends to be valid: `SSL_CLIENT_V_END`. */
+  /** When the certificate ends to be valid: `SSL_CLIENT_V_END`. */
   readonly clientNotAfter: Date | undefined
   /** The SHA-1 of the certificate in hexadecimal: `SSL_CLIENT_FINGERPRINT` (nginx's `$ssl_client_fingerprint`). */
   readonly clientFingerprint: string | undefined
   /**
-   * The certificate in PEM: `SSL_CLIENT_CERT`, as it is, with nginx's tab at the start of lines (`$ssl_client_cert`), or
-   * percent-encoded (`$ssl_client_escaped_cert`).
+   * The certificate in PEM: `SSL_CLIENT_CERT`, unchanged. nginx puts a tab at the start of its lines (`$ssl_client_cert`), or
+   * percent-encodes it (`$ssl_client_escaped_cert`).
    */
   readonly clientCertificate: string | undefined
 }
 
 /**
- * What the web server says about a request: the variables of RFC 3875 §4.1 and their usual companions, apart from the
- * headers, which are what the client says. Each is looked up when it is read. Empty means absent.
+ * The web server's variables about a request: those of RFC 3875 §4.1 and their usual companions, without the headers, which are the
+ * client's word. Each is looked up when it is read. An empty variable is absent.
  *
  * **Details**
  *
@@ -367,7 +366,7 @@ export interface CgiVariables {
   readonly pathTranslated: string | undefined
   /** The query, still encoded: `QUERY_STRING`. */
   readonly queryString: string | undefined
-  /** What the client asked for, still encoded, before the web server rewrote it: `REQUEST_URI`. */
+  /** The URL that the client asked for, still encoded, before the web server rewrote it: `REQUEST_URI`. */
   readonly requestUri: string | undefined
   /** The method as it was sent: `REQUEST_METHOD`. */
   readonly requestMethod: string | undefined
@@ -378,13 +377,12 @@ export interface CgiVariables {
   /** The client's host name: `REMOTE_HOST`. */
   readonly remoteHost: string | undefined
   /**
-   * The user: `REMOTE_USER`. nginx and HAProxy take it from the Authorization header without checking the password,
-   * unless they are configured to.
+   * The user: `REMOTE_USER`. By default nginx and HAProxy take it from the Authorization header without checking the password.
    */
   readonly remoteUser: string | undefined
   /**
-   * The password that the user has given, which Apache tells an Authorizer (`AUTHENTICATOR`): `REMOTE_PASSWD`. Redacted, so that
-   * no log and no inspection shows it: `Redacted.value` is the text. Unlike the others it may be empty.
+   * The password that the user has given, which Apache sends to an Authorizer (`AUTHENTICATOR`): `REMOTE_PASSWD`. It is redacted, so no log
+   * and no inspection shows it. `Redacted.value` gives the text. Unlike the others it may be empty.
    */
   readonly remotePassword: Redacted.Redacted | undefined
   /** `REMOTE_IDENT`. */
@@ -395,7 +393,7 @@ export interface CgiVariables {
   readonly scheme: "http" | "https"
   /** Whether the client is connected to the web server by TLS. */
   readonly https: boolean
-  /** TLS and the client's certificate; `undefined` when the web server says nothing about them. */
+  /** TLS and the client's certificate; `undefined` when the web server sends no variables about them. */
   readonly ssl: CgiSsl | undefined
   /** Any param by its name, empty or not; the last value where the name occurs more than once. */
   readonly get: (name: string) => string | undefined
@@ -404,7 +402,7 @@ export interface CgiVariables {
 }
 
 /**
- * A typed view of what the web server says about the request.
+ * A typed view of the web server's variables about the request.
  *
  * @category accessors
  * @since 0.1.0

@@ -1,7 +1,6 @@
 /**
- * Bytes to records and back as Effect `Channel`s over arrays: one array of byte chunks in, one array of records out.
- * For tools and tests that work on streams of bytes; the server's connections and the client use the decoder itself, which
- * costs no Effect a read.
+ * Bytes to records and back as Effect `Channel`s over arrays: one array of byte chunks in, one array of records out. For tools and tests
+ * that work on streams of bytes. The server's connections and the client use the decoder itself, which costs no Effect for each read.
  *
  * @since 0.1.0
  */
@@ -20,8 +19,8 @@ import { RecordSplitter } from "./internal/recordSplitter.ts"
  *
  * **Details**
  *
- * What was good before malformed bytes is emitted first; then the channel fails. Bytes that end inside a record fail
- * with the kind `TruncatedRecord`.
+ * Records in front of malformed bytes are emitted first, and then the channel fails. Bytes that end inside a record fail with the reason
+ * `TruncatedRecord`.
  *
  * **Example** (Decoding a stream of bytes)
  *
@@ -106,7 +105,7 @@ export const encode = <IE, Done>(
   )
 
 /**
- * A record as it is on the wire: whatever its type, with its padding (SPEC 3.3).
+ * A record as it is on the wire, of any type, with its padding (SPEC 3.3).
  *
  * @category models
  * @since 0.1.0
@@ -117,22 +116,22 @@ export interface FastCgiRawRecord {
   readonly type: number
   readonly requestId: number
   readonly content: Uint8Array
-  /** What follows the content, whatever its bytes are. */
+  /** The bytes of the padding, whatever they are. */
   readonly padding: Uint8Array
-  /** The last byte of the header, 0 as a rule. */
+  /** The last byte of the header, usually 0. */
   readonly reserved: number
 }
 
 /**
- * Splits arrays of byte chunks into raw records, and loses nothing: borders of records, types that nobody knows, padding and
- * its bytes are kept, and `encodeRaw` gives the same bytes again. For tools that show, keep or pass on what was said.
+ * Splits arrays of byte chunks into raw records, and loses nothing. It keeps the borders of records, unknown types, and padding with its
+ * bytes, and `encodeRaw` gives the same bytes again. For tools that show, keep or pass on the bytes of others.
  *
  * **Details**
  *
- * A record is emitted when all of it has come, so at most one is held: 65,798 bytes. Nothing is checked. Bytes that end inside
- * of a record fail with the reason `TruncatedRecord`; the records before it have been emitted.
+ * A record is emitted when all of it has come, so the channel holds at most one: 65,798 bytes. It checks nothing. Bytes that end inside a
+ * record fail with the reason `TruncatedRecord`, after the records before it have been emitted.
  *
- * **Example** (What a capture holds)
+ * **Example** (The records of a capture)
  *
  * ```ts
  * import * as Stream from "effect/Stream"
@@ -179,7 +178,7 @@ export const decodeRaw = <IE>(): Channel.Channel<
   )
 
 /**
- * Joins raw records into byte chunks, a chunk per record: what `decodeRaw` has split.
+ * Joins raw records into byte chunks, a chunk per record: the inverse of `decodeRaw`.
  *
  * @category channels
  * @since 0.1.0

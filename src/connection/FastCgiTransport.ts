@@ -1,7 +1,6 @@
 /**
- * The bytes of one connection, in both directions, as the multiplexer needs them: an array of chunks per read, a batch
- * per write, and nothing in between. Sockets of Node, the descriptors of a CGI program and pairs in memory are made into
- * one of these.
+ * The bytes of one connection, in both directions, as the multiplexer needs them: an array of chunks per read, and a batch per write.
+ * Sockets of Node, the descriptors of a CGI program and pairs in memory become such transports.
  *
  * @since 0.1.0
  */
@@ -27,21 +26,21 @@ export * from "./internal/transportModel.ts"
  * @since 0.1.0
  */
 export interface FastCgiTransportOptions<E1 = never, R1 = never, E2 = never, R2 = never> {
-  /** Reads: waits for bytes, ends with `Cause.Done` at the peer's half-close. It is pulled no faster than it is read. */
+  /** Reads: waits for bytes, and ends with `Cause.Done` at the peer's half-close. It is pulled no faster than the bytes are read. */
   readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, E1, unknown, R1>
-  /** Writes a batch of chunks, and ends when it has been accepted: until then it is pending. One write runs at a time. */
+  /** Writes a batch of chunks, and ends when the batch has been accepted. Until then the batch is pending. One write runs at a time. */
   readonly write: (chunks: Arr.NonEmptyReadonlyArray<Uint8Array>) => Effect.Effect<unknown, E2, R2>
-  /** Half-closes, when everything has been written. Default: nothing is done. */
+  /** Half-closes, after all output has been written. Default: does nothing. */
   readonly end?: Effect.Effect<unknown, E2, R2> | undefined
-  /** The other end's address. Default none, as over a UNIX socket. */
+  /** The address of the other end. Default none, as over a UNIX socket. */
   readonly peer?: NetAddress.SocketAddress | undefined
 }
 
 /**
- * Makes a transport from a pull and a write, with backpressure in both directions. A failure of either is the loss of the
- * connection. Closing the scope closes the transport.
+ * Makes a transport from a pull and a write, with backpressure in both directions. When either fails, the connection is lost. Closing the
+ * scope closes the transport.
  *
- * **Example** (Over what reads and writes one chunk at a time)
+ * **Example** (Over a medium that reads and writes one chunk at a time)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
@@ -76,9 +75,9 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
   })
 
 /**
- * Makes a transport of a channel of bytes in both directions: Effect's `Socket.toChannel`, a WebSocket, the standard input and
- * output of a child process. A failure of the channel is the loss of the connection, and so is a defect. The channel's input
- * ends where the transport half-closes. Closing the scope closes the channel.
+ * Makes a transport from a channel of bytes in both directions: Effect's `Socket.toChannel`, a WebSocket, or the standard input and output
+ * of a child process. When the channel fails or dies, the connection is lost. The channel's input ends when the transport half-closes.
+ * Closing the scope closes the channel.
  *
  * **Example** (A client over one of Effect's sockets)
  *
@@ -112,8 +111,9 @@ export const fromChannel = <E, R>(
   overStreams(options?.peer, (transport, scope) => Channel.toTransform(channel)(transport.output, scope))
 
 /**
- * Makes a channel of a transport: bytes that come in are written to it, no faster than they are accepted; what is read comes
- * out. It half-closes where its input ends, and closes the transport when it is closed itself. It is the transport's observer.
+ * Makes a channel of a transport. The channel writes its input to the transport, no faster than the transport accepts it, and its output
+ * is what the transport reads. It half-closes when its input ends, and closes the transport when it is closed itself. It is the
+ * transport's observer.
  *
  * @category destructors
  * @since 0.1.0
@@ -132,7 +132,7 @@ export const toChannel = <IE = never>(
     Effect.gen(function*() {
       let wake: (() => void) | undefined
       const drained = () => {
-        // Whoever is woken may write, and wait again, at once.
+        // A woken writer may write, and wait again, at once.
         const waiter = wake
         wake = undefined
         waiter?.()
@@ -180,8 +180,8 @@ export interface FastCgiTransportPairOptions {
 }
 
 /**
- * Makes the two ends of a connection in memory. They behave as the ends of a socket, and deliver in the next turn of the
- * scheduler: neither side runs inside a write of the other.
+ * Makes the two ends of a connection in memory. They behave like the ends of a socket, and deliver in the next turn of the scheduler, so
+ * neither side runs inside a write of the other.
  *
  * **Example** (A client and a server without a socket)
  *
@@ -207,17 +207,17 @@ export const makePair = (
 ): Effect.Effect<{ readonly client: FastCgiTransport; readonly server: FastCgiTransport }> => Memory.makePair(options)
 
 /**
- * What `tap` calls, synchronously, with everything that passes.
+ * The functions that `tap` calls, synchronously, for everything on the connection.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FastCgiTap {
-  /** What has been read, when it is handed on. The bytes must not be changed. */
+  /** Bytes that have been read, at the moment when they are handed on. Do not change them. */
   readonly onRead?: ((chunks: ReadonlyArray<Uint8Array>) => void) | undefined
   /** The peer has half-closed, and everything before has been handed on. */
   readonly onReadEnd?: (() => void) | undefined
-  /** What is written. The bytes must not be changed. */
+  /** Bytes that are written. Do not change them. */
   readonly onWrite?: ((chunks: ReadonlyArray<Uint8Array>) => void) | undefined
   /** This end half-closes. */
   readonly onEnd?: (() => void) | undefined
@@ -226,8 +226,8 @@ export interface FastCgiTap {
 }
 
 /**
- * Shows everything that passes a transport, in both directions and in order, and changes nothing: a recorder keeps every byte
- * of it, with padding and the borders of records.
+ * Shows everything on a connection, in both directions and in order, and changes nothing. A recorder thus keeps every byte, with padding
+ * and the borders of records.
  *
  * **Example** (Counting bytes)
  *
@@ -256,7 +256,7 @@ export const tap = (transport: FastCgiTransport, tap: FastCgiTap): FastCgiTransp
       }
     })
   }
-  // Whoever refuses a connection closes it and does not observe it: then nobody but the tap is to be told.
+  // A listener that refuses a connection closes it without observing it. Then only the tap has to be told.
   const close = (by: () => void) => {
     by()
     if (!observed) observe(undefined)
@@ -270,7 +270,7 @@ export const tap = (transport: FastCgiTransport, tap: FastCgiTap): FastCgiTransp
     flowUnsafe: (reader) =>
       transport.flowUnsafe({
         onRead(chunks) {
-          // Whoever listens may keep them.
+          // A listener may keep these chunks.
           tap.onRead?.(copied(chunks))
           reader.onRead(chunks)
         },
@@ -306,7 +306,7 @@ const copied = ([first, ...others]: Arr.NonEmptyReadonlyArray<Uint8Array>): Arr.
   ...others.map((chunk) => new Uint8Array(chunk))
 ]
 
-// A transport whose input is what `connect` makes of its output. What runs for it ends with it, or with the scope.
+// A transport whose input is the output of `connect`. Its fibers end with the transport, or with the scope.
 const overStreams = <E, R1, R2>(
   peer: NetAddress.SocketAddress | undefined,
   connect: (

@@ -1,6 +1,6 @@
 /**
- * Tests without a socket: a listener in memory, and a scripted peer that plays the web server, byte by byte where the
- * script wants it. Nothing here waits in real time, so everything works under `TestClock`.
+ * Tests without a socket: a listener in memory, and a scripted peer that plays the web server, byte by byte if the script wants to.
+ * Nothing here waits in real time, so everything works under `TestClock`.
  *
  * @since 0.1.0
  */
@@ -48,12 +48,12 @@ export class FastCgiMemory extends Context.Service<FastCgiMemory, {
   readonly connect: Effect.Effect<FastCgiTransport, never, Scope.Scope>
   /** Opens a connection whose far end a script controls. */
   readonly peer: Effect.Effect<Peer, never, Scope.Scope>
-  /** `peer` from an address, as over TCP; the others come without one, as over a UNIX socket. */
+  /** `peer` with an address, as over TCP. Other connections have no address, as over a UNIX socket. */
   readonly peerFrom: (address: NetAddress.SocketAddress) => Effect.Effect<Peer, never, Scope.Scope>
 }>()("effect-fastcgi/testing/FastCgiMemory") {}
 
 /**
- * How a request ended, with everything that was received for it before.
+ * How a request ended, with all output that came before.
  *
  * @category models
  * @since 0.1.0
@@ -85,7 +85,7 @@ export interface PeerRequest {
 }
 
 /**
- * The web server's end of a connection, as a test plays it.
+ * The web server's end of a connection, which a test plays.
  *
  * @category models
  * @since 0.1.0
@@ -93,34 +93,34 @@ export interface PeerRequest {
 export interface Peer {
   /** Sends the records in one write. */
   readonly send: (...records: ReadonlyArray<FastCgiRecord.FastCgiRecord>) => Effect.Effect<void>
-  /** Sends bytes as they are, in one write. */
+  /** Sends bytes unchanged, in one write. */
   readonly sendBytes: (bytes: Uint8Array) => Effect.Effect<void>
   /** Sends a whole request in one write. */
   readonly request: (request?: PeerRequest) => Effect.Effect<void>
-  /** The next record, contents of streams in fragments as they come. Waits; fails with `Done` when the server has closed. */
+  /** The next record, with stream contents in fragments as they come. Waits; fails with `Done` when the server has closed. */
   readonly receive: Pull.Pull<FastCgiRecord.FastCgiRecord>
-  /** The bytes of everything that has arrived, in place of `receive`. Waits; fails with `Done` when the server has closed. */
+  /** The bytes that have arrived, instead of `receive`. Waits; fails with `Done` when the server has closed. */
   readonly receiveBytes: Pull.Pull<Uint8Array>
-  /** Everything until END_REQUEST of this id, records of other ids being kept for their own call. Dies when none comes. */
+  /** All output until END_REQUEST of this id. Records of other ids are kept for their own call. Dies when no END_REQUEST comes. */
   readonly reply: (requestId?: number) => Effect.Effect<PeerReply>
   /** All records until the server closes. */
   readonly drain: Effect.Effect<ReadonlyArray<FastCgiRecord.FastCgiRecord>>
-  /** Waits until the server has closed its end, dropping what it still sends. */
+  /** Waits until the server has closed its end, and drops further output. */
   readonly closed: Effect.Effect<void>
   /** How many bytes this end takes before the script receives them. Default 64 KiB. */
   readonly setCapacity: (bytes: number) => Effect.Effect<void>
-  /** How many of the bytes that were sent the server has not taken, beyond the 64 KiB that wait for it to read. */
+  /** How many of the sent bytes the server has not taken, beyond the 64 KiB that wait for it to read. */
   readonly pending: Effect.Effect<number>
   /** Half-closes: the server reads the end. */
   readonly end: Effect.Effect<void>
   /** Closes both directions. */
   readonly close: Effect.Effect<void>
-  /** Loses the connection, as a RST does. */
+  /** Loses the connection, like a RST. */
   readonly reset: Effect.Effect<void>
 }
 
 /**
- * Provides a listener in memory, and the way to connect to it.
+ * Provides a listener in memory, and a way to connect to it.
  *
  * **Example** (Talking to a server record by record)
  *
@@ -173,10 +173,10 @@ export interface FastCgiTestOptions {
  *
  * **Details**
  *
- * The client resolves relative URLs against the server and keeps its connections. It decodes the `content-encoding` of a
- * response as `fetch` does: gzip, deflate, and br where the platform's `DecompressionStream` has it; the headers stay. The platform services are those of
- * `HttpServer.layerServices`, whose file system has no files; provide `NodeHttpServer.layerHttpServices` to an app that
- * needs real ones. `handlers` take what the peers of `FastCgiMemory` ask an Authorizer or a Filter.
+ * The client resolves relative URLs against the server and keeps its connections. It decodes the `content-encoding` of a response as
+ * `fetch` does (gzip, deflate, and br where the platform's `DecompressionStream` has it), and keeps the headers. The platform services are
+ * those of `HttpServer.layerServices`, whose file system has no files. Provide `NodeHttpServer.layerHttpServices` to an app that needs real
+ * ones. `handlers` answer the Authorizer and Filter requests of the peers of `FastCgiMemory`.
  *
  * **Example** (Testing an app)
  *
@@ -219,7 +219,7 @@ export const layerTestWith = <E1 = never, R1 = never, E2 = never, R2 = never>(
     HttpClient.HttpClient,
     Effect.flatMap(FastCgiMemory, (memory) =>
       Effect.map(
-        // What is lost is told at once: nobody restarts, and time may stand still.
+        // A lost request fails at once: no server restarts here, and time may stand still.
         FastCgiHttpClient.make({
           keepConnection: true,
           maxRepeats: 0,
@@ -247,8 +247,8 @@ export const layerTestWith = <E1 = never, R1 = never, E2 = never, R2 = never>(
 export const layerTest = layerTestWith()
 
 /**
- * Provides the `FastCgiOrigin` of a request with these params, so that code that asks for `FastCgiHttpServer.origin` can be
- * tested without a web server that sends them. What such a request says on STDERR is dropped, and its STDIN is empty.
+ * Provides the `FastCgiOrigin` of a request with these params, to test code that uses `FastCgiHttpServer.origin` without a web server. The
+ * STDERR of such a request is dropped, and its STDIN is empty.
  *
  * **Example** (A visitor who is logged in)
  *
@@ -409,7 +409,7 @@ class ScriptedPeer implements Peer {
         }
         return this.receive
       },
-      // A reset is an end as well: what a script wants to know is that nothing more comes.
+      // A reset is an end as well, because the script only wants to know that no more output comes.
       onFailure: () => Cause.done()
     })
   })
