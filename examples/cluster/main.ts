@@ -3,28 +3,27 @@
  *
  *     node examples/cluster/main.ts                 two workers and an HTTP gateway in front of them
  *     node examples/cluster/main.ts --workers 4 --port 8081
- *     node examples/cluster/main.ts worker --path /run/app/1.sock --address 10.0.0.11:34431 --database /var/lib/app/cluster.db
+ *     node examples/cluster/main.ts worker --path /run/app/1.sock --address 127.0.0.1:34431 --database /var/lib/app/cluster.db
+ *     DATABASE_URL=postgres://app:secret@10.0.0.5/app \
+ *       node examples/cluster/main.ts worker --listen 10.0.0.11:9001 --allow 10.0.0.1 --address 10.0.0.11:34431
  *
- * A worker listens twice: for FastCGI at --path, and for the other workers at --address. With a web server in front, only workers
- * are started, each with a path and an address of its own; docs/scale-out.md says more.
+ * A worker listens twice: for FastCGI at --path or --listen, and for the other workers at --address. With a web server in front,
+ * only workers are started, each with places of its own; docs/scale-out.md says more. Two hosts, to be tried on one: hosts.ts.
  */
-import * as NodeClusterSocket from "@effect/platform-node/NodeClusterSocket"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { FastCgiGateway } from "effect-fastcgi/client"
-import { NodeFastCgi, NodeFastCgiConnector } from "effect-fastcgi/node"
+import { NodeFastCgiConnector } from "effect-fastcgi/node"
 import * as Cause from "effect/Cause"
 import * as RunnerAddress from "effect/cluster/RunnerAddress"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as References from "effect/References"
@@ -32,45 +31,7 @@ import * as Stream from "effect/Stream"
 import { createServer } from "node:http"
 import { type AddressInfo, createServer as createNetServer } from "node:net"
 import { parseArgs } from "node:util"
-import * as Counter from "./Counter.ts"
-import * as Routes from "./Routes.ts"
-import * as Sqlite from "./Sqlite.ts"
-
-// -----------------------------------------------------------------------------
-// A worker
-// -----------------------------------------------------------------------------
-
-interface Worker {
-  /** The UNIX socket for FastCGI. */
-  readonly path: string
-  /** Where the other workers reach it. */
-  readonly address: RunnerAddress.RunnerAddress
-  readonly database: string
-}
-
-const cluster = ({ address, database }: Worker) =>
-  NodeClusterSocket.layer({
-    shardingConfig: {
-      runnerAddress: Option.some(address),
-      // A counter moves with its shard. SQLite has one writer, so there are few.
-      shardsPerGroup: 16,
-      // How soon a worker that has come or gone is noticed.
-      refreshAssignmentsInterval: "500 millis",
-      // How long the shards of a worker that has died, instead of stopping, stay where nobody answers.
-      shardLockExpiration: "6 seconds",
-      shardLockRefreshInterval: "2 seconds",
-      runnerHealthCheckInterval: "2 seconds"
-    }
-  }).pipe(Layer.provideMerge(Sqlite.layer(database)))
-
-const worker = (options: Worker) =>
-  HttpRouter.serve(Routes.layer, { disableLogger: true, disableListenLog: true }).pipe(
-    Layer.provide(NodeFastCgi.layer({ path: options.path })),
-    // Stopped in this order: what web servers have asked is answered, then the counters move out, then the database is closed.
-    Layer.provide(Counter.layer),
-    Layer.provide(cluster(options)),
-    Layer.launch
-  )
+import * as Worker from "./Worker.ts"
 
 // -----------------------------------------------------------------------------
 // Workers and a gateway in front of them
@@ -161,10 +122,13 @@ Options
   --port <number>       the gateway's port on 127.0.0.1, 0 for any free one (default 8080)
   --help                this text
 
-Options of a worker, all of them needed
-  --path <file>         the UNIX socket for FastCGI
+Options of a worker
+  --path <file>         the UNIX socket for FastCGI, or
+  --listen <ip:port>    the address for FastCGI
+  --allow <ip>          who may connect there: the web server
   --address <ip:port>   where the other workers reach it
-  --database <file>     the SQLite database that all of them share
+  --database <place>    the database that all of them share: a file of SQLite, or the URL of a PostgreSQL server, which is
+                        better given as DATABASE_URL in the environment, where not everybody sees its password
 `
 
 const readArguments = () =>
@@ -172,6 +136,8 @@ const readArguments = () =>
     allowPositionals: true,
     options: {
       path: { type: "string" },
+      listen: { type: "string" },
+      allow: { type: "string", multiple: true },
       address: { type: "string" },
       database: { type: "string" },
       workers: { type: "string", default: "2" },
@@ -188,7 +154,8 @@ const program = (): Effect.Effect<never, unknown, NodeServices.NodeServices> | s
   } catch (error) {
     return error instanceof Error ? error.message.replace(/\.? To specify.*$/s, "") : String(error)
   }
-  const { positionals: [command, ...others], values: { address, database, help, path, port, workers } } = parsed
+  const { positionals: [command, ...others], values: { address, allow, database, help, listen, path, port, workers } } =
+    parsed
   if (help === true) return undefined
   if ((command !== undefined && command !== "worker") || others.length > 0) {
     return `the only command is "worker", not "${[command, ...others].join(" ")}"`
@@ -198,15 +165,22 @@ const program = (): Effect.Effect<never, unknown, NodeServices.NodeServices> | s
     if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) return `--port takes a number from 0 to 65535, not "${port}"`
     return everything({ workers: Number(workers), port: Number(port) })
   }
-  const separator = address?.lastIndexOf(":") ?? -1
-  if (path === undefined || address === undefined || separator < 0 || database === undefined) {
-    return "a worker takes --path, --address and --database"
+  const place = database ?? process.env["DATABASE_URL"]
+  const home = address === undefined ? undefined : readAddress(address)
+  const fastCgi = path !== undefined ? { path } : listen === undefined ? undefined : readAddress(listen)
+  if (home === undefined || fastCgi === undefined || place === undefined) {
+    return "a worker takes --path or --listen, --address, and --database or DATABASE_URL"
   }
-  return worker({
-    path,
-    address: RunnerAddress.make(address.slice(0, separator), Number(address.slice(separator + 1))),
-    database
-  })
+  return Layer.launch(Worker.layer({
+    listen: { ...fastCgi, allow },
+    address: RunnerAddress.make(home.host, home.port),
+    database: place
+  }))
+}
+
+const readAddress = (text: string): { readonly host: string; readonly port: number } | undefined => {
+  const match = /^(.+):(\d{1,5})$/.exec(text)
+  return match === null ? undefined : { host: match[1]!, port: Number(match[2]) }
 }
 
 const main = program()
