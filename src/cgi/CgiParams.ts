@@ -244,5 +244,5 @@ const collect = (headers: CgiParamsRequest["headers"]): Fields => {
 // oxlint-disable-next-line no-control-regex -- the point is what is no byte
 const notLatin1 = /[^\x00-\xff]/
 
-// What is not a byte per character has not come from a wire; as UTF-8 it survives.
+// Text with characters beyond bytes has not come from a wire. As UTF-8 it survives.
 const fieldBytes = (value: string): string | Uint8Array => notLatin1.test(value) ? value : latin1Bytes(value)

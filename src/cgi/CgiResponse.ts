@@ -231,7 +231,7 @@ export const makeHeadParser = (options?: CgiHeadParserOptions): CgiHeadParser =>
 // Internal
 // -----------------------------------------------------------------------------
 
-// What one STDOUT record holds (SPEC 3.3).
+// The size of one STDOUT record (SPEC 3.3).
 const maxHeadLength = 65535
 
 const tooLarge = (length: number): CgiHeadError =>
@@ -297,7 +297,7 @@ const customStatusLine = (status: number, statusText: string): string | CgiHeadE
 
 const isStatus = (status: number): boolean => Number.isInteger(status) && status >= 200 && status <= 599
 
-// What becomes of a header of this name.
+// How a header of this name is treated.
 const pass = 0
 const first = 1
 const leaveOut = 2
@@ -412,7 +412,7 @@ class Parser implements CgiHeadParser {
 
 const httpVersion = /^HTTP\/\d+(?:\.\d+)?$/
 
-// What follows the version in an HTTP status line; `undefined` when the line is none.
+// The rest of an HTTP status line behind the version; `undefined` for any other line.
 const httpStatusOf = (line: string): string | undefined => {
   if (!line.startsWith("HTTP/")) return undefined
   let at = 5

@@ -167,7 +167,7 @@ export const decode = <A, I extends Readonly<Record<string, string | undefined>>
 // Internal
 // -----------------------------------------------------------------------------
 
-// What web servers write for none: nginx for the address of a client on a UNIX socket, HAProxy for the port of its checks.
+// Values of web servers that mean "none": nginx for the address of a client on a UNIX socket, HAProxy for the port of its checks.
 const isNone = (name: string, value: string): boolean =>
   value === "" || (value === "unix:" && (name === "REMOTE_ADDR" || name === "SERVER_ADDR")) ||
   (value === "0" && name === "REMOTE_PORT")

@@ -121,7 +121,7 @@ export const encodeHead = (protocols: string, headers: CgiHeaders = {}): string 
 // Internal
 // -----------------------------------------------------------------------------
 
-// What one STDOUT record holds (SPEC 3.3).
+// The size of one STDOUT record (SPEC 3.3).
 const maxHeadLength = 65535
 
 const bodiless = /^(?:|0+|-1)$/

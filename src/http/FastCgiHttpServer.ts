@@ -270,7 +270,7 @@ const invalid = (params: FastCgiParams): string | undefined => {
 const failureOf = (cause: Cause.Cause<unknown>, request: ApplicationRequest): Cause.Cause<unknown> | undefined => {
   let status = 500
   const reasons = cause.reasons.filter((reason) => {
-    // What a client has asked for in vain is no failure of the app, nor is the end of a connection that it has been given.
+    // A missing route is no failure of the app, nor is the end of a connection that was handed over to the app.
     if (reason._tag === "Fail" && isRefusal(reason.error)) return false
     if (request.upgradedTo !== undefined && reason._tag === "Fail" && Socket.isSocketError(reason.error)) return false
     if (reason._tag !== "Die" || !HttpServerResponse.isHttpServerResponse(reason.defect)) return true

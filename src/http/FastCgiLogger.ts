@@ -119,7 +119,7 @@ const requestOf = (context: Context.Context<never>): ApplicationRequest | undefi
   return request instanceof ServerRequest ? request.request : undefined
 }
 
-// What nginx takes in front of the body unless it is told otherwise is one page, of which it needs some itself.
+// By default nginx takes one page in front of the body, and needs some of it itself.
 const maxBeforeBody = 3900
 
 // A header, and padding to a multiple of 8 that is never empty.

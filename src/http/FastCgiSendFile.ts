@@ -151,7 +151,7 @@ export const layer = (
 interface Root {
   /** Ends with the separator. */
   readonly directory: string
-  /** What takes its place, percent-encoded, with a slash at its end. */
+  /** The replacement of `directory`, percent-encoded, with a slash at its end. */
   readonly prefix: string
 }
 
@@ -191,7 +191,7 @@ const nameOf = (roots: ReadonlyArray<Root>, file: string): string | undefined =>
 // nginx, lighttpd and mod_xsendfile decode the value.
 const encodePath = (path: string): string => encodeURIComponent(path).replaceAll("%2F", "/")
 
-// Whoever sends the file says whether it sends parts of it. nginx would say it twice; `HttpStaticServer` adds it afterwards.
+// The sender of the file decides about `Accept-Ranges`. nginx would send it twice; `HttpStaticServer` adds it afterwards.
 const withoutRanges = (header: string, value: string): HttpEffect.PreResponseHandler => (_, response) =>
   Exit.succeed(
     response.headers[header] === value ? HttpServerResponse.removeHeader(response, "accept-ranges") : response

@@ -102,7 +102,7 @@ export const make = (options?: FastCgiDecoderOptions): FastCgiDecoder =>
 // Internal
 // -----------------------------------------------------------------------------
 
-// What becomes of the content of the record at hand.
+// How the content of the current record is treated.
 const skip = 0
 const pass = 1
 const gather = 2

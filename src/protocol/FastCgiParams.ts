@@ -294,7 +294,7 @@ class Params implements FastCgiParams {
     return `FastCgiParams(${JSON.stringify(this)})`
   }
 
-  // What Node prints of it, console.log for one; the symbol is registered, so nothing of Node is needed.
+  // Node prints this, for example in console.log. The symbol is registered, so no import of Node is needed.
   [Symbol.for("nodejs.util.inspect.custom")](): unknown {
     return this.toJSON()
   }
@@ -343,7 +343,7 @@ class Params implements FastCgiParams {
   }
 }
 
-// What one character per byte says.
+// Decodes text with one character per byte.
 const decoded = (text: string): string => notAscii.test(text) ? decodeUtf8(latin1Bytes(text)) ?? text : text
 
 // Where the intrinsics are frozen, the limit cannot be set.

@@ -34,7 +34,7 @@ export const required = <A>(
       ? Effect.fail(settingError(`${name} is not set: expected ${expected}`))
       : Effect.succeed(value))
 
-/** Whoever reads it has set a variable, and wants to know which; where it was read tells them nothing. */
+/** The reader has set a variable, and wants to know which one. The place in the code that reads it tells them nothing. */
 export const settingError = (message: string): Config.ConfigError => {
   const cause = new ConfigProvider.SourceError({ message })
   cause.toString = () => message
@@ -84,7 +84,7 @@ export const parsers = {
   duration: (text: string) => parseDuration(text)
 }
 
-/** What they have to be. */
+/** Descriptions of the expected values. */
 export const expectations = {
   count: "a whole number from 1",
   bytes: "a number of bytes from 1, or one with a unit, such as \"64 KiB\"",

@@ -188,7 +188,7 @@ export class StreamTransport implements FastCgiTransport {
     return arrived
   }
 
-  // What has arrived, the end, or nothing yet.
+  // The bytes that have arrived, the end, or nothing yet.
   private available(): Effect.Effect<Chunks, FastCgiPullError> | undefined {
     const arrived = this.take()
     if (arrived !== undefined) {

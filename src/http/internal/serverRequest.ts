@@ -38,13 +38,13 @@ interface Overrides {
   readonly protocol?: "http" | "https" | undefined
 }
 
-/** What the requests of a server have in common. */
+/** The options that all requests of a server share. */
 export interface ServerRequestOptions extends CgiRequest.UrlOptions {
   readonly bodyLimit: BodyLimit
   readonly webSockets: FastCgiWebSockets["Service"] | undefined
 }
 
-// What all views of a request share, made when it is asked for.
+// State that all views of a request share, made on demand.
 interface Origin {
   source: LimitedResponder | undefined
   body: Body | undefined
@@ -57,7 +57,7 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
   readonly request: ApplicationRequest
   readonly url: string
   readonly protocol: "http" | "https" | undefined
-  /** What the app has failed with under a middleware, which may hide it. */
+  /** The app's failure under a middleware, which may hide it. */
   failure: Cause.Cause<unknown> | undefined
   private readonly options: ServerRequestOptions
   private readonly origin: Origin

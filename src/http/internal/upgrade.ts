@@ -19,7 +19,7 @@ import type { ApplicationRequest } from "../../server/internal/applicationReques
 import type { FastCgiTunnel, FastCgiTunnelObserver, FastCgiWebSockets } from "../FastCgiUpgrade.ts"
 import type { ServerRequest } from "./serverRequest.ts"
 
-/** What middleware sees in place of the response of a handler whose connection has been handed over. */
+/** The response that middleware sees for a handler whose connection has been handed over. */
 export const upgraded = HttpServerResponse.empty({ status: 101 })
 
 /** Whether it is an upgrade that has been refused: the answer says why, and nothing of the app has failed. */

@@ -17,7 +17,7 @@ import { listenerError } from "./listenerError.ts"
 import { acceptReadingSockets } from "./readingSocket.ts"
 import { fromSocket } from "./socketTransport.ts"
 
-/** What a server that listens now is bound to. */
+/** The address of a server that listens now. */
 export interface Bound {
   readonly address: NetAddress.SocketAddress
   /** Called before the listening socket is closed: takes its name away, so that no new connection finds it. */
@@ -51,7 +51,7 @@ export const listen = (
     }
   })
 
-/** Who may connect, and what stands before FastCGI. */
+/** Who may connect, and the layers in front of FastCGI. */
 export interface AcceptorOptions extends EntranceOptions {
   readonly allow?: ReadonlyArray<string> | undefined
   /** Whether it is a UNIX socket, as far as that is known before it is bound. Default false. */
@@ -145,7 +145,7 @@ export const acceptor = Effect.fnUntraced(function*(
       Effect.onError(() => Effect.sync(() => server.close())),
       Effect.tap(() =>
         Effect.sync(() => {
-          // What stands before FastCGI is read by Node's streams.
+          // Node's streams read the layers in front of FastCGI.
           if (entrance === undefined) acceptReadingSockets(server)
           server.on("error", (cause) =>
             failed("accept", `A connection could not be accepted on ${name}: ${cause.message}`))

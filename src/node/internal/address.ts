@@ -25,7 +25,7 @@ export const parseAddress = (text: string): Place | undefined => {
   return text.includes("/") ? { path: text } : parsePort(text)
 }
 
-/** What is wrong with a text that `parseAddress` does not take, and what may have been meant. A sentence. */
+/** Says, in a sentence, why `parseAddress` does not take a text, and suggests another one. */
 export const addressMistake = (text: string): string => {
   const said = `"${text}" is no address`
   if (text === "") return `An empty text is no address: give ${addressForms}.`
@@ -56,7 +56,7 @@ export const parseDescriptor = (text: string): number | undefined => {
 /** The forms that `parseListenAddress` takes, for a sentence. */
 export const listenForms = `${addressForms}, fd:NUMBER, systemd or systemd:NAME`
 
-/** What to listen on, or `undefined` when the text says nothing that can be listened on. */
+/** Where to listen, or `undefined` when the text is no address. */
 export const parseListenAddress = (text: string): NodeFastCgiListenerOptions | undefined => {
   if (text === "systemd") return { systemd: true }
   if (text.startsWith("systemd:") && text.length > "systemd:".length) return { systemd: text.slice("systemd:".length) }

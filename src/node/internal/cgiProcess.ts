@@ -110,9 +110,9 @@ const readEnvironment = (): ReadonlyArray<readonly [Uint8Array, Uint8Array]> | u
   return entries
 }
 
-/** What the socket between the server and a web server would be. */
+/** Takes the place of the socket between the server and a web server. */
 class CgiConnection extends Duplex {
-  /** What END_REQUEST has said. */
+  /** The appStatus of END_REQUEST. */
   appStatus: number | undefined
   private readonly stdio: Stdio
   private readonly answer: (bytes: Uint8Array) => void
@@ -214,7 +214,7 @@ class CgiConnection extends Duplex {
 
 const nothing = new Uint8Array(0)
 
-// What an interrupted program exits with by Effect's default. Ending is what was asked of it, so it is no failure here.
+// The exit code of an interrupted program by Effect's default. The program was asked to end, so this is no failure here.
 const interrupted = 130
 
 // SIGTERM is how a process is told to end (SPEC 7), and what every program that closes its layers in good order handles. It

@@ -5,7 +5,7 @@
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
 
-/** What a listener tells of the connections that it has accepted. */
+/** The events of a listener's accepted connections. */
 export interface DescriptorWatch {
   readonly accepted: (socket: Net.Socket) => void
   readonly stop: () => void

@@ -1,5 +1,5 @@
 /**
- * What a connection has to bring before FastCGI begins on it: the header of the PROXY protocol, and a TLS handshake, in this order.
+ * The part of a connection in front of FastCGI: the header of the PROXY protocol, and a TLS handshake, in this order.
  * Both are bounded in bytes and in time. Who fails is closed, which is logged at most once in ten seconds.
  */
 import type * as Duration from "effect/Duration"
@@ -19,10 +19,10 @@ import { beginsProxyHeader, parseProxyHeader, type ProxySource } from "./proxyHe
 import { fromDuplex, fromSocket } from "./socketTransport.ts"
 import { pem } from "./tlsFiles.ts"
 
-/** What stands before FastCGI. */
+/** The layers in front of FastCGI. */
 export interface EntranceOptions {
   readonly tls?: TlsOptions | undefined
-  /** Who begins with a header of the PROXY protocol: who may connect at all, or peers of a list. */
+  /** The peers that begin with a header of the PROXY protocol: all that may connect, or those on a list. */
   readonly proxyProtocol?: true | ReadonlyArray<string> | undefined
   readonly handshakeTimeout?: Duration.Input | undefined
 }
@@ -81,7 +81,7 @@ export const makeEntrance = Effect.fnUntraced(function*(
     leave(this)
   }
 
-  // Who sends them is known. Others speak FastCGI from the first byte on, and a header of theirs is forged.
+  // Only listed peers send a header. Others speak FastCGI from the first byte on, and a header of theirs is forged.
   const header = (socket: Net.Socket, next: (source: ProxySource | undefined) => void) => {
     const expected = sends(socket)
     let bytes: Buffer = Buffer.alloc(0)
@@ -181,7 +181,7 @@ interface Handshake {
   readonly done: (secured: Tls.TLSSocket) => void
 }
 
-// What Node's types leave out. `_parent`, the socket below, is for a message only.
+// Members that Node's types leave out. `_parent`, the socket below, is for a message only.
 interface TlsInside {
   readonly _parent?: Net.Socket | undefined
   readonly authorizationError?: unknown

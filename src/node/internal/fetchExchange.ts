@@ -18,7 +18,7 @@ type Fetch = (request: Request, environment: FetchEnvironment) => Response | Pro
 
 const variablesOf = new WeakMap<Request, CgiRequest.CgiVariables>()
 
-/** What the web server says about a request that a fetch handler got. */
+/** The web server's variables for a request of a fetch handler. */
 export const variablesOfRequest = (request: Request): CgiRequest.CgiVariables | undefined => variablesOf.get(request)
 
 /** A handler for `FastCgiServer.serve` that gives every request to a fetch handler. */
@@ -119,7 +119,7 @@ const socketOf = (variables: CgiRequest.CgiVariables): FetchEnvironment["incomin
 
 const bodyless = new Set([204, 205, 304])
 
-// What frameworks bring as a Response of their own has these as well.
+// The Response classes of frameworks have these as well.
 const headOf = ({ headers: fields, status, statusText }: Response): FastCgiResponse => {
   const headers: Record<string, string> = {}
   fields.forEach((value, name) => {

@@ -33,6 +33,6 @@ export const makePatient = <A, E, R>(attempt: Effect.Effect<A, E, R>, isFull: (e
       )
     })
   return (onFull: () => void): Effect.Effect<A, E, R> =>
-    // Who comes later stands behind who waits.
+    // A later fiber waits behind the earlier ones.
     Effect.suspend(() => waiting > 0 ? inLine(onFull) : Effect.catchIf(attempt, isFull, () => inLine(onFull)))
 }

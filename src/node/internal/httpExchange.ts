@@ -37,13 +37,13 @@ import {
 } from "./httpResponse.ts"
 import { HttpSocket, type SocketOwner, type Written } from "./httpSocket.ts"
 
-/** What an exchange hands a request to. */
+/** Takes the request of an exchange. */
 export interface HttpApp {
   /** Gives the request to the app; what it returns is waited for when it is a Promise, and rejections fail the request. */
   readonly handle: (request: HttpRequest, response: HttpResponse) => unknown
   /** Starts what an exchange does besides: reading a body, logging. */
   readonly fork: <E>(effect: Effect.Effect<void, E>) => Fiber.Fiber<void, E>
-  /** What `socket.server` is. */
+  /** The value of `socket.server`. */
   readonly server?: unknown
   /** Whether anybody takes care of a socket on which nothing has happened for the time it was given. */
   readonly idle?: ((socket: HttpSocket) => boolean) | undefined
@@ -301,7 +301,7 @@ class HttpExchange implements SocketOwner, RequestOwner, ResponseOwner {
           onSuccess: () => {
             this.request.complete = true
             this.request.push(null)
-            // Who has answered before it had read everything may have waited for it.
+            // An app that answered before it had read everything may have waited for this.
             if (this.hasEnded) process.nextTick(wakeReader, this)
           },
           onFailure: (cause) => {
@@ -409,5 +409,5 @@ const join = (pieces: ReadonlyArray<string | Uint8Array>): string | Uint8Array |
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === "object" && value !== null && "then" in value && typeof value.then === "function"
 
-// What Node's own server says of a client that has gone away.
+// The error of Node's own server when a client has gone away.
 const aborted = (cause?: unknown): Error => Object.assign(new Error("aborted", { cause }), { code: "ECONNRESET" })

@@ -2,7 +2,7 @@
  * `http.IncomingMessage` of a FastCGI request. Headers are read from the params when they are asked for, the body is pulled
  * when it is read.
  *
- * What is special stands on the message itself and not in a class of its own: Express gives every message another prototype.
+ * The special members are on the message itself, not in a class of its own, because Express gives every message another prototype.
  */
 import * as Http from "node:http"
 import type * as Net from "node:net"
@@ -63,7 +63,7 @@ export const makeRequest = (
   urlOptions: CgiRequest.UrlOptions,
   requestOwner: RequestOwner
 ): HttpRequest => {
-  // What an app may expect of the socket is there; what is not concerns a connection of its own.
+  // The socket has every member that an app may expect. The missing ones concern a connection of its own.
   const request = new Message(socket as unknown as Net.Socket) as HttpRequest
   request[owner] = requestOwner
   request._read = read

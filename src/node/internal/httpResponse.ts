@@ -1,13 +1,13 @@
 /**
  * `http.ServerResponse` of a FastCGI request, and the head that it writes.
  *
- * What is special stands on the response itself and not in a class of its own: Express gives every response another prototype.
+ * The special members are on the response itself, not in a class of its own, because Express gives every response another prototype.
  */
 import * as Http from "node:http"
 import type { HttpRequest } from "./httpRequest.ts"
 import type { HttpSocket } from "./httpSocket.ts"
 
-/** Who wants to know when a response begins and ends. */
+/** Is told when a response begins and ends. */
 export interface ResponseOwner {
   /** `end` has been called: what is written until `endEnds` is the last of it. */
   endBegins(): void

@@ -31,7 +31,7 @@ export class HttpServer extends Http.Server {
 
   constructor(options: ServerOptions, handler: NodeHandler | undefined) {
     super()
-    // What Node's own server does about its connections.
+    // Options of Node's own server about its connections.
     this.removeAllListeners("connection")
     this.removeAllListeners("listening")
     this.options = options

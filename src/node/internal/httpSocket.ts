@@ -50,7 +50,7 @@ export class HttpSocket extends Duplex {
     this.params = params
   }
 
-  /** What the web server says, as CGI variables. */
+  /** The web server's CGI variables. */
   get variables(): CgiRequest.CgiVariables {
     return this.variablesCache ??= CgiRequest.variables(this.params)
   }
@@ -118,7 +118,7 @@ export class HttpSocket extends Duplex {
     try {
       return new X509Certificate(pem).toLegacyObject()
     } catch {
-      // What the web server passes on is no certificate.
+      // The web server's variable is no certificate.
       return {}
     }
   }
@@ -187,7 +187,7 @@ export class HttpSocket extends Duplex {
 
   // --- Duplex ---------------------------------------------------------------------------------
 
-  // What `response.end` writes goes past the Writable, whose buffer and ticks cost as much as the rest of the response.
+  // `response.end` writes past the Writable, because its buffer and ticks cost as much as the rest of the response.
   override write(
     chunk: string | Uint8Array,
     encoding?: BufferEncoding | ((error?: Error | null) => void) | null,

@@ -10,7 +10,7 @@ import { listen } from "./acceptor.ts"
 import { inetAddress } from "./inetAddress.ts"
 import { formatHost, listenerError, tcpError } from "./listenerError.ts"
 
-/** What `bindInet` takes. */
+/** The options of `bindInet`. */
 export interface BindInetOptions {
   readonly host: string
   readonly port: number

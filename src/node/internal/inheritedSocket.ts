@@ -60,7 +60,7 @@ export const checkFd = (fd: number): Effect.Effect<void, FastCgiListenerError> =
 
 const maxStdio = 2
 
-// What the descriptor is, in words, when it is not a socket.
+// The kind of the descriptor, in words, when it is not a socket.
 const describe = (fd: number): string | undefined => {
   if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) return "no file descriptor number"
   try {

@@ -1,5 +1,5 @@
 /**
- * What the operating system says about listening, in words for whoever started the program: what was tried, what stood in
+ * Errors of the operating system about listening, in words for the person who started the program: what was tried, what stood in
  * the way, what to do.
  */
 import { FastCgiListenerError, type FastCgiListenerErrorReason } from "../../server/FastCgiListener.ts"
@@ -12,7 +12,7 @@ export const listenerError = (
 ): FastCgiListenerError => {
   const reason = { _tag: tag }
   const error = new FastCgiListenerError(cause === undefined ? { reason, message } : { reason, message, cause })
-  // Whoever has started the program reads this, in a terminal or a log. Where in the library it was made tells them nothing
+  // The person who started the program reads this, in a terminal or a log. Where in the library it was made tells them nothing
   // and hides the message.
   withoutStack(error)
   if (cause instanceof Error) withoutStack(cause)
@@ -27,7 +27,7 @@ const withoutStack = (error: Error): void => {
 export const errorCode = (cause: unknown): string =>
   cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : ""
 
-/** What a failed system call says about itself. */
+/** The code of a failed system call. */
 export const errorText = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
 
 /** A failed bind or listen on an internet address. */

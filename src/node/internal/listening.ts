@@ -1,5 +1,5 @@
 /**
- * What a server of `NodeFastCgiOptions` stands on: its listeners, and how much they take on at once.
+ * The listeners of a server of `NodeFastCgiOptions`, and how many requests they run at once.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

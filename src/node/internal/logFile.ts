@@ -16,7 +16,7 @@ const pipeInterval = 20
 const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = Fs.constants
 const flags = O_APPEND | O_CREAT | O_NONBLOCK | O_WRONLY
 
-/** What a log is told. */
+/** The events of a log file. */
 export interface LogFileEvents {
   /** Lines are left out, because of this. */
   readonly onFailure: (why: string) => void

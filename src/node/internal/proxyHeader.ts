@@ -18,7 +18,7 @@ export interface ProxyHeader {
   readonly source: ProxySource | undefined
 }
 
-/** What is wrong with the bytes. */
+/** Says why the bytes are no header. */
 export interface NoProxyHeader {
   readonly _tag: "NoProxyHeader"
   readonly message: string

@@ -9,11 +9,11 @@ import * as Net from "node:net"
 
 /** Takes what has been read. */
 export interface Taker {
-  /** What is `lent` is overwritten by the next read of any socket. */
+  /** Bytes that are `lent` are overwritten by the next read of any socket. */
   readonly onBytes: (bytes: Uint8Array, lent: boolean) => void
 }
 
-// What Node allocates for a read.
+// The size that Node allocates for a read.
 const shared = new Uint8Array(64 * 1024)
 
 /** A socket of `node:net` that reads without Node's streams. What is read before it has a `taker` is lost. */

@@ -6,7 +6,7 @@
 /** sun_path holds this many bytes beside its NUL: 108 on Linux, 104 on macOS and the BSDs. */
 export const maxPathSize = process.platform === "linux" || process.platform === "android" ? 107 : 103
 
-/** What is wrong with the path, if there is something. */
+/** Says what is wrong with the path, or returns `undefined`. */
 export const pathProblem = (
   path: string
 ): { readonly reason: "TooLong" | "Empty" | "HoldsNul"; readonly message: string } | undefined => {

@@ -53,7 +53,7 @@ export const fromDuplex = (duplex: Duplex, addressed?: Addressed): FastCgiTransp
 type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
 type Pulled = Effect.Effect<Chunks, FastCgiPullError>
 
-/** Whoever knows the other end's address. */
+/** Knows the other end's address. */
 export interface Addressed {
   readonly remoteAddress?: string | undefined
   readonly remotePort?: number | undefined
@@ -195,7 +195,7 @@ class SocketTransport implements FastCgiTransport, Taker {
     else this.socket.resetAndDestroy()
   }
 
-  // What has arrived, the end, or nothing yet.
+  // The bytes that have arrived, the end, or nothing yet.
   private available(): Pulled | undefined {
     if (this.chunks.length > 0) return Effect.succeed(this.takeChunks())
     if (this.peerEnded) return Cause.done()
@@ -206,7 +206,7 @@ class SocketTransport implements FastCgiTransport, Taker {
   /** Takes what has been read, which is overwritten by the next read when it is `lent`. */
   onBytes(chunk: Uint8Array, lent: boolean): void {
     YoungGeneration.count(chunk.length)
-    // What waits goes first.
+    // Waiting output goes first.
     if (this.flow !== undefined && !this.flowPaused && this.chunks.length === 0) {
       this.hand(this.flow, [chunk])
       return
@@ -300,7 +300,7 @@ class SocketTransport implements FastCgiTransport, Taker {
     reader(this.take)
   }
 
-  // What nobody will read or write any more.
+  // Nobody will read or write these any more.
   private abandon(): void {
     this.writeEnded = true
     this.flow = undefined

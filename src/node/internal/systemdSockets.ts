@@ -8,7 +8,7 @@ import { listenerError } from "./listenerError.ts"
 /** A socket that the program was started with. */
 export interface PassedSocket {
   readonly fd: number
-  /** What FileDescriptorName= of the socket unit says, by default the name of the unit. */
+  /** The FileDescriptorName= of the socket unit, by default the name of the unit. */
   readonly name: string
 }
 

@@ -7,7 +7,7 @@ import * as Fs from "node:fs"
 import { settingError, text } from "../../settings/settings.ts"
 import { errorText } from "./listenerError.ts"
 
-/** What is in the files that `…_CA`, `…_CERT` and `…_KEY` name. */
+/** The contents of the files that `…_CA`, `…_CERT` and `…_KEY` name. */
 export const tlsFiles = (prefix: string) =>
   Config.all({ ca: file(`${prefix}_CA`), cert: file(`${prefix}_CERT`), key: file(`${prefix}_KEY`) })
 

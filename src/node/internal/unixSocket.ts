@@ -20,7 +20,7 @@ import { type Database, findId } from "./accounts.ts"
 import { errorCode, formatPath, listenerError, pathError } from "./listenerError.ts"
 import { maxPathSize, pathProblem } from "./socketPath.ts"
 
-/** What `bindUnix` takes. */
+/** The options of `bindUnix`. */
 export interface BindUnixOptions {
   readonly path: string
   readonly mode: number | undefined
@@ -132,7 +132,7 @@ export const permissionsOf = Effect.fnUntraced(function*(
     })
 })
 
-// What chown(2) takes for "as it is".
+// The id that means "unchanged" for chown(2).
 const unchanged = -1
 
 const ownerIds = Effect.fnUntraced(function*(
@@ -194,7 +194,7 @@ const makeHideout = (directory: string, base: string): { readonly hideout: strin
   }
 }
 
-/** What stands at the path: nothing, or a socket that nobody listens on. Fails for everything that must stay. */
+/** Whether the path is free, or has a socket on which nothing listens. Fails for any other file, which must stay. */
 export const occupant = Effect.fnUntraced(function*(
   path: string
 ): Effect.fn.Return<Fs.BigIntStats | undefined, FastCgiListenerError> {

@@ -13,7 +13,7 @@ import type { IncomingMessage } from "node:http"
 import type { FastCgiTunnel } from "../../http/FastCgiUpgrade.ts"
 import { type Fork, TunnelDuplex } from "./tunnelDuplex.ts"
 
-/** What WebSockets of a server have in common. */
+/** The options that all WebSockets of a server share. */
 export interface WebSocketSettings {
   readonly server: Effect.Effect<NodeWS.WebSocketServer>
   /** Milliseconds; `Infinity` for none. */
@@ -93,7 +93,7 @@ const accept = (
   let accepted: NodeWS.WebSocket | undefined
   const attempt = () =>
     server.handleUpgrade(
-      // What `ws` reads of a request.
+      // The members of a request that `ws` reads.
       { method: "GET", url: request.url, headers, socket: duplex } as unknown as IncomingMessage,
       duplex,
       Buffer.alloc(0),

@@ -47,7 +47,7 @@ const isUtf8 = (bytes: Uint8Array): boolean => {
   for (let at = 0; at < length;) {
     const first = bytes[at++]
     if (first < 0x80) continue
-    // What is behind the bytes is undefined, which is in no range.
+    // Behind the bytes is `undefined`, which is in no range.
     const second = bytes[at++]
     if (first < 0xe0) {
       if (first < 0xc2 || !isBetween(second, 0x80, 0xbf)) return false

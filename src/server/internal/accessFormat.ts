@@ -7,7 +7,7 @@ import { commonTime } from "./commonTime.ts"
 import type { Observation } from "./observation.ts"
 import { escape } from "./pickParams.ts"
 
-/** What a line is made of. */
+/** The values of a line. */
 export interface Entry {
   readonly observation: Observation
   /** When the request ended, in milliseconds since 1970. */
@@ -17,7 +17,7 @@ export interface Entry {
   readonly process: ProcessInfo
 }
 
-/** What the platform knows. */
+/** The figures of the platform. */
 export interface ProcessInfo {
   readonly pool: string
   readonly pid: number
@@ -33,7 +33,7 @@ export interface CompiledFormat {
   readonly line: (entry: Entry) => string
 }
 
-/** What is wrong with a format. */
+/** Says why a format is wrong. */
 export interface FormatProblem {
   readonly problem: string
 }

@@ -36,7 +36,7 @@ export class LeftWork {
     this.onChange = options.onChange
   }
 
-  /** What waits for its request to end, and what runs. */
+  /** Work that waits for its request to end, and work that runs. */
   get size(): number {
     return this.count
   }

@@ -1,5 +1,5 @@
 /**
- * What the application's end of a connection and the engine agree on: the limits that the end keeps, what it asks, and what
+ * The contract between the application's end of a connection and the engine: the limits that the end keeps, its questions, and what
  * it tells.
  */
 import type * as FastCgiParams from "../../protocol/FastCgiParams.ts"
@@ -34,7 +34,7 @@ export interface ConnectionLimits extends FastCgiParams.FastCgiParamsLimits {
   readonly allowHalfOpen: boolean
 }
 
-/** What a connection asks of the application. All synchronous. */
+/** The questions of a connection to the application. All synchronous. */
 export interface Application {
   /** BEGIN_REQUEST: undefined goes on; a protocol status ends the request at once; a refusal once its PARAMS have ended. */
   readonly begin: (role: number, active: number) => ProtocolStatus | Refusal | undefined
@@ -64,7 +64,7 @@ export type ConnectionLimit =
   | "idleTimeout"
   | "writeTimeout"
 
-/** What is worth telling somebody, or counting. `limit` is what was reached, if it was one. */
+/** An event to log or to count. `limit` is the limit that was reached, if any. */
 export interface ApplicationReport {
   readonly _tag: "ConnectionClosed" | "ConnectionIdle" | "RequestRefused" | "InputDiscarded" | "ResponseCutOff"
   readonly requestId?: number | undefined

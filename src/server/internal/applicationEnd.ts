@@ -1,7 +1,7 @@
 /**
  * The application's end of a connection: what it does with each record of the web server, and with what its handlers say.
  *
- * What a record does to its request stands in `applicationTable` (`connection/internal/requestState.ts`); `record` looks it
+ * The effect of a record on its request is in `applicationTable` (`connection/internal/requestState.ts`); `record` looks it
  * up and does it. The others:
  *
  * | record                  | outcome                                                                       |
@@ -35,7 +35,7 @@ const paramsGrace = 2
 // SPEC 4.1 has three variables. A record has room for 30,000 names.
 const maxValueNames = 1024
 
-// What a request of HTTP begins with, an upper-case letter, no record does.
+// A request of HTTP begins with an upper-case letter. No record does.
 const isHttp = (byte: number): boolean => byte >= 0x41 && byte <= 0x5a
 
 const noHttpText =
@@ -243,7 +243,7 @@ export class ApplicationEnd extends ConnectionLife {
     if (this.requests.size > 1) this.readAhead.multiplexed = true
     if (++this.begun === this.limits.maxRequestsPerConnection) {
       this.leave()
-      // Whoever multiplexes would go on without a moment at which no request is active.
+      // A peer that multiplexes would go on without a moment at which no request is active.
       if (this.readAhead.multiplexed) this.sayGoodbye()
     }
     this.application.paramsBegun(this)
@@ -381,7 +381,7 @@ export class ApplicationEnd extends ConnectionLife {
 
 const nothing = new Uint8Array(0)
 
-// What records do to the request with their id, or when there is none. The cell of a record is read by its name: with a key
+// The effect of records on the request with their id, or without one. The cell of a record is read by its name: with a key
 // that varies it takes 15 ns more (measured).
 const rowOf = (request: ApplicationRequest | undefined): ApplicationRow =>
   request === undefined ? applicationTable.inactive : request.state.on

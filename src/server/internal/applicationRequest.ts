@@ -23,7 +23,7 @@ export type AbortReason = "AbortRequest" | "ConnectionClosed" | "Shutdown"
 /** Is called with the length of the head, in bytes, before that is appended, and without one when it has been. */
 export type HeadListener = (headLength?: number) => void
 
-/** Who has taken over the connection of a client that a request stands for. */
+/** The new owner of a client's connection, which the request carries. */
 export interface TunnelOwner {
   /** The server stops: the tunnel is to be closed. */
   readonly onDrain: () => void
@@ -43,11 +43,11 @@ export class ApplicationRequest {
   readonly stdin: InputStream<FastCgiRequestError> | undefined
   /** DATA, where the role has it. */
   readonly data: InputStream<FastCgiRequestError> | undefined
-  /** What is known of it, where somebody watches. */
+  /** Its observation, when something watches the server. */
   observation: Observation | undefined
-  /** What answers it in place of a handler: a page of the server itself. It counts towards no limit. */
+  /** A page of the server itself that answers instead of a handler. It counts towards no limit. */
   page: Effect.Effect<FastCgiResponse> | undefined
-  /** What is left to do when it is over. */
+  /** Work that is left for after the response. */
   afterwards: Array<Effect.Effect<void>> | undefined
   private current: ApplicationState = applicationStates.params
   private decoder: FastCgiParams.FastCgiParamsDecoder | undefined
@@ -125,7 +125,7 @@ export class ApplicationRequest {
     return this.current.name === "withheld" || this.current.name === "cutOff"
   }
 
-  /** Who has taken over the connection of its client, where it has been upgraded. */
+  /** The new owner of its client's connection, after an upgrade. */
   get upgradedTo(): TunnelOwner | undefined {
     return this.tunnel
   }
@@ -279,7 +279,7 @@ export class ApplicationRequest {
     if (this.isOver || this.current.name === "withheld") return
     if (!this.isOpen) return this.end(1)
     this.current = this.current.after.fail
-    // Whoever says so need not be told.
+    // The caller knows already.
     this.interrupt = undefined
     this.discardInput(inputDiscarded)
     this.owner.onFailed(this)
@@ -339,7 +339,7 @@ export class ApplicationRequest {
         return this.answer(refusal, 1)
       case "running":
         this.giveUp("Shutdown")
-        // Who has taken the connection over says goodbye on it, and waits for the answer.
+        // The owner of the connection says goodbye on it, and waits for the answer.
         if (this.tunnel === undefined) this.discardInput(() => inputAborted("Shutdown"))
         return
     }

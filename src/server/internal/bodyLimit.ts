@@ -30,7 +30,7 @@ export class BodyLimit {
     return this
   }
 
-  /** What is done where a body is longer. */
+  /** Runs when a body is longer. */
   readonly exceeded: Effect.Effect<void> = Effect.sync(() => {
     const context = this.server ?? Context.empty()
     limitsReached.updateUnsafe("maxBodySize", context)

@@ -26,7 +26,7 @@ export const closingMoment = 1000
 // The content of the UNKNOWN_TYPE record that cuts a response off: some servers, Caddy for one, take any content for the body.
 const cutOff = new Uint8Array(0)
 
-// What `sayGoodbye` says.
+// The record of `sayGoodbye`.
 const noMultiplexing = FastCgiParams.encodePairs([[ValueName.MpxsConns, "0"]])
 
 /** The application's end of one connection, but for what records do. */
@@ -38,9 +38,9 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   protected readonly timers: Timers<"params" | "idle" | "write" | "close" | "stall" | "unread">
   // Connections that have said everything and wait for their peers to close.
   private readonly closing: Deadlines<ConnectionLife>
-  // What the application has not been told.
+  // Events that the application has not been told.
   private reports: Array<ApplicationReport> | undefined
-  // What those have not been told who hold a connection that a request was upgraded to.
+  // Events that the owners of upgraded connections have not been told.
   private tunnelEvents: Array<() => void> | undefined
   // Ids of ended requests whose input is still on its way.
   protected readonly sending = new DueInput()
@@ -151,7 +151,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   protected settleConnection(): void {
     if (this.state.isOpen) {
       this.cutOffIfAlone()
-      // What has come before the server was told to stop is answered.
+      // Requests from before the stop are answered.
       if (this.state.closesWhenIdle && this.requests.size === 0 && this.parked.length === 0) this.close()
       if (this.state.isOpen) {
         if (this.requests.size === 0) this.watchIdle()

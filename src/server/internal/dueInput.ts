@@ -7,7 +7,7 @@
 /** The stream that ends the input of a request. */
 export type LastInput = "Stdin" | "Data"
 
-// What two bits say; 0 is an id of which nothing is due.
+// The meaning of the two bits; 0 is an id without due input.
 const codes = { Stdin: 1, Data: 2 } as const
 const mask = 3
 const idsPerByte = 4

@@ -1,5 +1,5 @@
 /**
- * What runs a server: takes connections from the listener, counts them and their requests in and out, starts a fiber per
+ * Runs a server: takes connections from the listener, counts them and their requests in and out, starts a fiber per
  * request, and drains. What a request means is the business of its handler.
  */
 import * as Cause from "effect/Cause"
@@ -45,7 +45,7 @@ import * as Respond from "./respond.ts"
 import { valuesOf } from "./values.ts"
 import { Watch, type WatchedServer, type Watcher, watchersOf } from "./watch.ts"
 
-/** What an engine runs. */
+/** The work of an engine. */
 export interface EngineOptions<R> extends FastCgiServerOptions {
   /** Whether there is a handler for the role. */
   readonly handles: (role: number) => boolean
@@ -61,11 +61,11 @@ export interface EngineOptions<R> extends FastCgiServerOptions {
   readonly failureOf?:
     | ((cause: Cause.Cause<unknown>, request: ApplicationRequest) => Cause.Cause<unknown> | undefined)
     | undefined
-  /** What is wrong with the params of a request, which is answered with 400 then. Default nothing. */
+  /** Says what is wrong with the params of a request, which is then answered with 400. Default nothing. */
   readonly invalid?: ((params: FastCgiParams) => string | undefined) | undefined
   /** The request that a fiber of an application works on. */
   readonly requestOf: (context: Context.Context<never>) => ApplicationRequest | undefined
-  /** Who watches, beside those in the context. */
+  /** Watchers beside those in the context. */
   readonly watchers?: ReadonlyArray<Watcher> | undefined
   /** Annotations of the interruption of a request that the web server has given up. */
   readonly abortAnnotations?: Context.Context<never> | undefined
@@ -403,7 +403,7 @@ class Engine<R> implements Application {
     }
   }
 
-  // What was done, and why: counted if it was a limit, logged not too often.
+  // Reports an action and its reason: counted if it was a limit, and logged not too often.
   private reached(limit: FastCgiLimit | undefined, what: string, why: string): void {
     if (limit !== undefined) this.count(FastCgiMetrics.limitsReached, limit)
     this.complaints.log(

@@ -1,5 +1,5 @@
 /**
- * What the failure of a handler is: whose fault, and what is to be logged of it.
+ * The failure of a handler: whose fault it is, and which message is logged.
  */
 import * as Cause from "effect/Cause"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
@@ -16,7 +16,7 @@ export const isBodyTooLarge = (cause: Cause.Cause<unknown>): boolean =>
 export const isCounted = ({ isBrokenOff, isGivenUp }: ApplicationRequest, cause: Cause.Cause<unknown>): boolean =>
   !isGivenUp && !isBrokenOff && !Cause.hasInterruptsOnly(cause)
 
-/** What is logged of a failure, or undefined. `answersItself` says whether the application answers for its failures itself. */
+/** The message that is logged for a failure, or undefined. `answersItself` says whether the application answers for its failures itself. */
 export const messageOf = (
   { isBrokenOff, isGivenUp, isOver }: ApplicationRequest,
   cause: Cause.Cause<unknown>,

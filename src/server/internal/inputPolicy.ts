@@ -15,7 +15,7 @@ import type { ApplicationRequest } from "./applicationRequest.ts"
 // `maxBufferedInput`: behind the unread input may be the news that the peer has given the request up.
 const unreadTime = 1000
 
-/** What the policy looks at, and tells. */
+/** The input and the events of the policy. */
 export interface InputPolicyOwner {
   readonly transport: FastCgiTransport
   readonly output: OutputQueue

@@ -6,7 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
-/** What has been logged when, by kind. */
+/** When each kind of message was logged. */
 export class LimitedLog {
   private readonly fork: (effect: Effect.Effect<void>) => void
   private readonly clock: Clock.Clock

@@ -1,5 +1,5 @@
 /**
- * What is known of one request while somebody watches: when it came, ran, began to answer and ended, and what it has been
+ * The observation of one request, while something watches the server: when it came, ran, began to answer and ended, and what it has been
  * answered with. Nothing of it is made where nobody watches.
  */
 import type * as Clock from "effect/Clock"

@@ -6,7 +6,7 @@
  */
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 
-/** What may stand between quotes: a control character, a quote and a backslash are written as Apache writes them. */
+/** Escapes text for quotes: a control character, a quote and a backslash are written as Apache writes them. */
 export const escape = (value: string): string => value.replace(unsafe, escapeOne)
 
 /** Makes what finds these params, in their order: escaped, undefined where there is none. The last of several counts. */

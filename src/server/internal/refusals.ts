@@ -8,7 +8,7 @@ import { type ProtocolStatus, Role } from "../../protocol/FastCgiRecord.ts"
 export interface Refusal {
   readonly head: string
   readonly body: string
-  /** What END_REQUEST says. Default REQUEST_COMPLETE. */
+  /** The protocol status of END_REQUEST. Default REQUEST_COMPLETE. */
   readonly protocolStatus?: ProtocolStatus | undefined
 }
 
@@ -53,8 +53,8 @@ export const refuseWith = (role: number, protocolStatus: ProtocolStatus, answer:
 
 const encoder = new TextEncoder()
 
-/** What the web server's error log says of a handler that failed. */
+/** The line in the web server's error log for a handler that failed. */
 export const handlerFailed = encoder.encode("effect-fastcgi: the handler failed, see the application's log")
 
-/** What the web server's error log says of a handler that did not begin to answer in time. */
+/** The line in the web server's error log for a handler that did not begin to answer in time. */
 export const tooLate = encoder.encode("effect-fastcgi: the handler has not answered in time (handlerTimeout)")

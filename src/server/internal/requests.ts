@@ -15,7 +15,7 @@ type Input = InputStream<FastCgiRequestError>
 
 const encoder = new TextEncoder()
 
-/** What requests of all roles have. */
+/** The members of requests of all roles. */
 export class RequestImpl implements RequestBase {
   protected readonly request: ApplicationRequest
 
@@ -95,7 +95,7 @@ export class AuthorizerImpl extends RequestImpl implements Authorizer {
 /** A request of the role Filter. */
 export class FilterImpl extends RequestImpl implements Filter {
   readonly role = Role.Filter
-  // What the handler has written to STDERR before all of STDIN had come.
+  // STDERR of the handler from before all of STDIN had come.
   private early = ""
 
   /** Waits until all of STDIN has come: a Filter writes nothing before that (SPEC 6.4). What is unread is dropped. */

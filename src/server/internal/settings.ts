@@ -95,7 +95,7 @@ export const limits = <List extends Readonly<Record<string, FastCgiLimits.FastCg
       )
       : setting(FastCgiLimits.settingName(option), expectations[unit], parse)
   }
-  // What a setting is parsed to is what the definition of its limit says.
+  // The parsed value has the type of the limit's definition.
   return Config.all(options) as Config.Config<unknown> as Config.Config<FastCgiLimits.OptionsOf<List>>
 }
 

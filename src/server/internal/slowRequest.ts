@@ -1,5 +1,5 @@
 /**
- * What can be seen of a request that runs: the spans that it has begun, and the frames of its fiber.
+ * The visible state of a running request: the spans that it has begun, and the frames of its fiber.
  */
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"

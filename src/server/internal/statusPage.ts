@@ -1,10 +1,10 @@
 /**
- * What the status page looks like: one table of figures, as text, HTML, JSON, XML and OpenMetrics.
+ * The status page: one table of figures, as text, HTML, JSON, XML and OpenMetrics.
  */
 import type { SupervisorStatus } from "../FastCgiWorkers.ts"
 import { commonTime } from "./commonTime.ts"
 
-/** What the page says of one request that is open. Times are microseconds. */
+/** One open request on the page. Times are microseconds. */
 export interface OpenRequest {
   readonly requestId: number
   readonly connectionId: number
@@ -18,7 +18,7 @@ export interface OpenRequest {
   readonly script: string
 }
 
-/** What one worker counts. Sizes are bytes, `cpu` and `eventLoopDelay` milliseconds, `startTime` seconds since 1970. */
+/** The counts of one worker. Sizes are bytes, `cpu` and `eventLoopDelay` milliseconds, `startTime` seconds since 1970. */
 export interface WorkerFigures {
   readonly pid: number
   readonly startTime: number
@@ -284,7 +284,7 @@ const limitsOf = ({ workers }: Status): ReadonlyArray<readonly [name: string, co
   return [...limits].sort(([a], [b]) => a < b ? -1 : 1)
 }
 
-// What php-fpm says of a process. One that has many requests is at the one that takes longest.
+// php-fpm's fields of a process. For a process with many requests, they show the slowest one.
 const processOf = (status: Status, worker: WorkerFigures): Readonly<Record<string, string | number>> => {
   const request = worker.open[0]
   return {

@@ -5,14 +5,14 @@ import { ValueName } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiAdmission } from "../FastCgiAdmission.ts"
 import type { FastCgiServerOptions } from "../FastCgiServerOptions.ts"
 
-/** What a server answers to GET_VALUES that asks for everything. */
+/** The answer of a server to a GET_VALUES that asks for everything. */
 export const valuesOf = (
   { maxConnections, maxRequests }: FastCgiAdmission["Service"],
   options: FastCgiServerOptions
 ): ReadonlyArray<readonly [string, string]> => {
   const known = new Map<string, string>(Object.entries(options.values ?? {}))
   known.set(ValueName.MpxsConns, options.multiplexing !== false ? "1" : "0")
-  // What has no limit is not a number, and so not a value: SPEC 4.1 lets us leave it out.
+  // A missing limit is no number, and so no value: SPEC 4.1 lets us leave it out.
   if (maxRequests !== "unbounded") known.set(ValueName.MaxReqs, String(maxRequests))
   const connections = maxConnections === "unbounded" ? maxRequests : maxConnections
   if (connections !== "unbounded") known.set(ValueName.MaxConns, String(connections))

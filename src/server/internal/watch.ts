@@ -1,5 +1,5 @@
 /**
- * Who watches the requests of a server: a status page, an access log, a slow log, metrics. Each is a Layer that puts what it
+ * Watchers of the requests of a server: a status page, an access log, a slow log, metrics. Each is a Layer that puts what it
  * wants to be told into the context, and each has a place of its own there, so that no two of them take each other's.
  */
 import type * as Clock from "effect/Clock"
@@ -14,18 +14,18 @@ import type { ApplicationRequest } from "./applicationRequest.ts"
 import { Observation } from "./observation.ts"
 import type { Refusal } from "./refusals.ts"
 
-/** What can be seen of a server that runs. */
+/** The visible figures of a running server. */
 export interface WatchedServer {
   readonly addresses: ReadonlyArray<NetAddress.SocketAddress>
   /** Connections that are open and read. */
   readonly connections: () => number
   /** Connections that `maxConnections` holds back. */
   readonly connectionsHeld: () => number
-  /** What `FastCgiServer.afterResponse` has left to do. */
+  /** The work that `FastCgiServer.afterResponse` has left. */
   readonly afterResponse: () => number
 }
 
-/** What somebody who watches is told. All synchronous: it is called between two records. */
+/** The events for a watcher. All synchronous: they are called between two records. */
 export interface Watcher {
   /** A server begins. What is returned is called when it has ended. */
   readonly onServer?: ((server: WatchedServer) => () => void) | undefined

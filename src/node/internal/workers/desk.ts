@@ -12,7 +12,7 @@ import type { FromWorker, ListenOn } from "./messages.ts"
 import { keyOf, type Offer, type SharedSockets } from "./sharedSockets.ts"
 import type { WorkerProcess } from "./workerProcess.ts"
 
-/** What is asked here: all but what tells of the worker itself. */
+/** The questions that are answered here: all but the messages about the worker itself. */
 export type Asked = Exclude<FromWorker, { readonly _tag: "Ready" | "Alive" }>
 
 type Reported = Option.Option<Schema.Json>
@@ -22,7 +22,7 @@ export class Desk {
   private readonly processes: ReadonlySet<WorkerProcess>
   private readonly status: () => SupervisorStatus
   private readonly fork: (effect: Effect.Effect<void>) => void
-  // What is waited for of a worker: that it listens, by its question; its report, by the supervisor's.
+  // Answers that a worker still owes: that it listens, by its own question; its report, by the supervisor's.
   private readonly offers = new WeakMap<WorkerProcess, Map<number, Deferred.Deferred<void, FastCgiListenerError>>>()
   private readonly reports = new Map<number, Deferred.Deferred<Reported>>()
   private lastId = 0

@@ -1,5 +1,5 @@
 /**
- * What a supervisor and its workers say to each other, over the channel that Node opens to a child process. A socket goes
+ * The messages between a supervisor and its workers, over the channel that Node opens to a child process. A socket goes
  * beside the message that speaks of it.
  */
 import * as Schema from "effect/Schema"
@@ -8,7 +8,7 @@ import { SupervisorStatus } from "../../../server/FastCgiWorkers.ts"
 import type { BindInetOptions } from "../inetSocket.ts"
 import type { BindUnixOptions } from "../unixSocket.ts"
 
-/** What a worker wants to listen on. `fd` is a descriptor of the supervisor. */
+/** The address on which a worker wants to listen. `fd` is a descriptor of the supervisor. */
 export const ListenOn = Schema.Union([
   Schema.TaggedStruct("Path", {
     path: Schema.String,
@@ -60,7 +60,7 @@ export interface Figures extends Schema.Schema.Type<typeof Figures> {}
 
 const id = Schema.Int
 
-/** What a worker says. `id` is of the worker's question, or of the supervisor's that it answers. */
+/** A message of a worker. `id` belongs to the worker's question, or to the supervisor's question that it answers. */
 export const FromWorker = Schema.Union([
   // A socket is asked for; it has come and is listened on, or can not be.
   Schema.TaggedStruct("Listen", { id, on: ListenOn }),
@@ -72,7 +72,7 @@ export const FromWorker = Schema.Union([
   Schema.TaggedStruct("Ready", {}),
   // Once a second, and when it has taken as many requests as it should.
   Schema.TaggedStruct("Alive", { figures: Figures }),
-  // What the other workers report about a topic, what the supervisor knows.
+  // Asks for the other workers' reports on a topic, and for the supervisor's figures.
   Schema.TaggedStruct("Ask", { id, topic: Schema.String }),
   Schema.TaggedStruct("Status", { id }),
   Schema.TaggedStruct("Report", { id, value: Schema.optionalKey(Schema.Json) })
@@ -90,7 +90,7 @@ export const SharedAddress = Schema.Union([
 
 export type SharedAddress = Schema.Schema.Type<typeof SharedAddress>
 
-/** What a supervisor says. `id` is of the worker's question that it answers, or of its own. */
+/** A message of a supervisor. `id` belongs to the worker's question that it answers, or to its own question. */
 export const FromSupervisor = Schema.Union([
   // With the socket; then, when it has its name.
   Schema.TaggedStruct("Socket", { id }),

@@ -41,7 +41,7 @@ const Handed = Schema.fromJsonString(Schema.Struct({
     /** The absolute path of a socket whose name is taken away in the end. */
     unlink: Schema.optionalKey(Schema.String)
   })),
-  /** What systemd has passed, by the descriptors that the first supervisor had. */
+  /** The sockets of systemd, by the descriptors that the first supervisor had. */
   passed: Schema.optionalKey(Passed)
 }))
 
@@ -109,7 +109,7 @@ export class SharedSockets {
     this.sockets.clear()
   }
 
-  /** What a successor is told: its descriptors begin at `firstFd`, in the order of `handles`. */
+  /** The message to a successor: its descriptors begin at `firstFd`, in the order of `handles`. */
   readonly handed = (
     firstFd: number
   ): Effect.Effect<{ readonly handles: ReadonlyArray<SharedHandle>; readonly text: string }> =>

@@ -16,10 +16,10 @@ import type { SharedSockets } from "./sharedSockets.ts"
 import { type Ended, WorkerProcess, type WorkerProgram } from "./workerProcess.ts"
 import { NodeFastCgiWorkersError } from "./workersError.ts"
 
-/** What a supervisor goes by; Infinity is none. Durations in milliseconds, memory in bytes. */
+/** The limits of a supervisor; Infinity is none. Durations in milliseconds, memory in bytes. */
 export type Rules = { readonly workers: number } & { readonly [Limit in keyof typeof FastCgiLimits.workers]: number }
 
-/** What is told outside of the process, to systemd for instance. */
+/** The messages to the outside of the process, such as systemd. */
 export interface Notices {
   readonly reloading: Effect.Effect<void>
   readonly reloaded: Effect.Effect<void>
@@ -33,7 +33,7 @@ interface Place {
   current: WorkerProcess | undefined
 }
 
-/** What is done one after the other. */
+/** Runs actions one after the other. */
 export type Order =
   | { readonly _tag: "Reload" }
   | { readonly _tag: "Recycle"; readonly process: WorkerProcess; readonly why: string }
@@ -85,7 +85,7 @@ export class Supervisor {
     })
   }
 
-  /** What it knows of all its workers. */
+  /** The figures of all its workers. */
   get status(): SupervisorStatus {
     const workers = Array.from(this.processes, (process) => process.status)
     return {
@@ -372,7 +372,7 @@ export class Supervisor {
     })
   }
 
-  // What new code does not listen on any more. Workers that still finish have sockets of their own.
+  // Sockets on which the new code no longer listens. Workers that still finish have sockets of their own.
   private closeUnused(): void {
     this.sockets.keep(new Set(this.places.flatMap(({ current }) => [...current?.sockets ?? []])))
   }

@@ -31,14 +31,14 @@ import {
   wrap
 } from "./messages.ts"
 
-/** What makes this process a worker. */
+/** The variables that make this process a worker. */
 const Place = Schema.fromJsonString(Schema.Struct({
   worker: Schema.Int,
   /** After how many requests it says at once how many there were. */
   maxRequests: Schema.optionalKey(Schema.Int)
 }))
 
-/** What the environment of a worker says. */
+/** Reads the environment of a worker. */
 export const encodePlace: (place: typeof Place.Type) => string = Schema.encodeSync(Place)
 
 /** The worker's end, in a process that a supervisor has started. The environment tells of it once. */

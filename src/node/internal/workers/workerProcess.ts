@@ -11,7 +11,7 @@ import { type Figures, type FromSupervisor, FromWorker, unwrap, workerVariable, 
 import type { SharedHandle } from "./sharedSockets.ts"
 import { encodePlace } from "./workerEnd.ts"
 
-/** What workers run. */
+/** The program that workers run. */
 export interface WorkerProgram {
   /** The module. */
   readonly exec: string
