@@ -15,7 +15,7 @@ describe("effect-fastcgi ping", () => {
       const { socket } = yield* App.start
       const tries = [
         // Any answer will do.
-        [0, [socket], /answers \/ping with 404 Not Found after .* ms: it is there, and has no such page/],
+        [0, [socket], /answers \/ping with 404 Not Found after .* ms: it answers, but has no such page/],
         [0, [socket, "--path", "/hello"], /answers \/hello with "hello" after/],
         [0, [socket, "--path", "/hello", "--response", "hello"], /answers \/hello with "hello" after/],
         [1, [socket, "--path", "/hello", "--response", "pong"], /, not with "pong"/],

@@ -23,7 +23,7 @@ describe("workers", () => {
       yield* supervisor.says(
         /the reload has stopped: a new worker 1 \(process \d+\) has ended \(exit 1\) before it served/
       )
-      yield* supervisor.says("2 of 2 workers are those from before, and serve on")
+      yield* supervisor.says("2 of 2 workers are the old ones, and serve on")
       assert.deepStrictEqual(yield* answering({ path }, 2), first)
       // One dies, and its successor cannot start until the app is mended.
       const [dead] = first

@@ -76,7 +76,7 @@ const show = (target: Target.Target, pong: Pong, options: PingOptions): Effect.E
     ? options.response === undefined ? ", not with 200" : `, not with ${JSON.stringify(options.response)}`
     : pong.status === 200
     ? ""
-    : ": it is there, and has no such page"
+    : ": it answers, but has no such page"
   const line = `${target.name} ${what} after ${Output.milliseconds(pong.milliseconds)}${why}`
   const time = options.watch === undefined ? "" : `${clock()}  `
   return Output.line(`${time}${pong.good ? line : paint("bad", line)}`)

@@ -40,7 +40,7 @@ export const table = (
 ): ReadonlyArray<string> => {
   const full = status.idleProcesses === 0
   const queue = status.listenQueueLen === 0
-    ? "not known of a UNIX socket"
+    ? "unknown for a UNIX socket"
     : `${status.listenQueue} wait of ${status.listenQueueLen} that may, ${status.maxListenQueue} at most so far`
   const rows = [
     ["Pool", `${printable(status.pool)}, ${status.processManager}, up ${elapsed(status.startSince)}`],

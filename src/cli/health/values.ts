@@ -21,7 +21,7 @@ export const run = (options: ValuesOptions): Effect.Effect<void, CommandFailure>
     if (options.json) return yield* Output.line(JSON.stringify(values, undefined, 2))
     const rows = names.map((name) => {
       const value = values[name]
-      return [name, value ?? "not told", value === undefined ? "" : meaning(name, value)]
+      return [name, value ?? "not sent", value === undefined ? "" : meaning(name, value)]
     })
     for (const line of Output.columns(rows)) yield* Output.line(line)
   }))

@@ -339,9 +339,7 @@ export class Supervisor {
         Effect.catch(({ failure, place }) =>
           Effect.logError(
             `the reload has stopped: a new worker ${place.worker} ${failure}. ` +
-              `${
-                this.places.length - replaced.size
-              } of ${this.places.length} workers are those from before, and serve on`
+              `${this.places.length - replaced.size} of ${this.places.length} workers are the old ones, and serve on`
           )
         ),
         (reload) =>
