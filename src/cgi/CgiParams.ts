@@ -1,5 +1,5 @@
 /**
- * An HTTP request as the params of a FastCGI request: what nginx sends, for the client's side (RFC 3875 §4.1).
+ * An HTTP request as the params of a FastCGI request, as nginx sends them, for the client's side (RFC 3875 §4.1).
  *
  * @since 0.1.0
  */
@@ -27,7 +27,7 @@ export type CgiParamsErrorReason =
   | { readonly _tag: "InvalidHost" }
 
 /**
- * A request that no application is to see: a web server answers it with 400.
+ * A request that must not reach an application. A web server answers it with 400.
  *
  * @category errors
  * @since 0.1.0
@@ -38,7 +38,7 @@ export class CgiParamsError extends Data.TaggedError("CgiParamsError")<{
 }> {}
 
 /**
- * A request to express in params. Only `method` and `url` have to be there.
+ * A request to express in params. Only `method` and `url` are required.
  *
  * @category models
  * @since 0.1.0
@@ -87,17 +87,17 @@ export interface CgiParamsRequest {
  *
  * **Details**
  *
- * Headers become `HTTP_*`, one param for each time a name comes; Content-Type and Content-Length become `CONTENT_TYPE`
- * and `CONTENT_LENGTH` instead, and are left out when there are none. Hop-by-hop headers, those that Connection names, and
- * `Proxy` are not passed on: the latter would set the proxy of CGI programs ("httpoxy"). Neither are names with an
- * underscore, which could not be told from a dash any more, as nginx does it.
+ * Headers become `HTTP_*`, with one param for each time that a name comes. Content-Type and Content-Length become `CONTENT_TYPE` and
+ * `CONTENT_LENGTH` instead, and are left out when there are none. Hop-by-hop headers, headers that Connection names, and `Proxy` are not
+ * passed on: `Proxy` would set the proxy of CGI programs ("httpoxy"). As in nginx, names with an underscore are not passed on either,
+ * because a param cannot tell an underscore from a dash.
  *
- * `SCRIPT_NAME` and `PATH_INFO` are the path as nginx resolves it: percent-decoded to bytes where that is possible, "." and
- * ".." followed, also where they or their slashes are encoded, and slashes merged. So `SCRIPT_FILENAME` stays below `documentRoot`. Returns a
- * `CgiParamsError` for what nginx answers with 400: a target that is no path, one that leaves the root, a NUL in it, and a
- * host that is none. `REQUEST_URI` is the target as it is.
+ * `SCRIPT_NAME` and `PATH_INFO` are the path as nginx resolves it: percent-decoded to bytes where possible, with "." and ".." followed, even
+ * when they or their slashes are encoded, and with slashes merged. So `SCRIPT_FILENAME` stays below `documentRoot`. Returns a
+ * `CgiParamsError` for every request that nginx answers with 400: a target that is no path, one that leaves the root or holds a NUL, and an
+ * invalid host. `REQUEST_URI` is the unchanged target.
  *
- * **Example** (Asking php-fpm for a script)
+ * **Example** (A request for a script of php-fpm)
  *
  * ```ts
  * import { CgiParams, FastCgiParams } from "effect-fastcgi"

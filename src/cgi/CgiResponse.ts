@@ -1,6 +1,6 @@
 /**
- * The head of a CGI response, both ways: status and headers to the header block that starts STDOUT (RFC 3875 §6), and
- * for the client's side the header block back to status and headers.
+ * The head of a CGI response, both ways: status and headers to the header block that starts STDOUT (RFC 3875 §6), and for the client's
+ * side the header block back to status and headers.
  *
  * Text has one character per byte, in and out.
  *
@@ -12,15 +12,14 @@ import { hopByHop, hopByHopWith, isFieldName, isFieldValue, isSpace, trimSpaces 
 import { reasonOf } from "./internal/reasons.ts"
 
 /**
- * What is wrong with the head of a response:
+ * Why the head of a response is wrong:
  *
  * - `InvalidStatus`: a status that is not an integer from 200 to 599, or a `Status` line without one
  * - `InvalidStatusText`: a reason phrase with a control character, or one that is not a byte
  * - `InvalidHeaderName`: a header name that is not a token (RFC 9110 §5.1), or a line that has none
  * - `InvalidHeaderValue`: a header value with CR, LF, NUL or another control character but HTAB, or one that is not a byte; or
  *   a Content-Length of several values
- * - `HeadTooLarge`: a header block to be sent that is longer than the 65535 bytes of a record, or one that has come that is
- *   longer than `maxHeadSize`
+ * - `HeadTooLarge`: a header block to send is longer than the 65535 bytes of a record, or a received one is longer than `maxHeadSize`
  * - `TruncatedHead`: the output ends before the header block does
  *
  * @category errors
@@ -35,7 +34,7 @@ export type CgiHeadErrorReason =
   | { readonly _tag: "TruncatedHead" }
 
 /**
- * A response head that can not be sent, or that is none.
+ * A response head that cannot be sent, or received bytes that are no response head.
  *
  * @category errors
  * @since 0.1.0
@@ -55,7 +54,7 @@ export class CgiHeadError extends Data.TaggedError("CgiHeadError")<{
 export type CgiHeaders = Readonly<Record<string, string | ReadonlyArray<string>>>
 
 /**
- * Whether a lower-case header name belongs to one hop (RFC 9110 §7.6.1) and so never crosses the gateway: Connection,
+ * Whether a lower-case header name is hop-by-hop (RFC 9110 §7.6.1) and so never crosses the gateway: Connection,
  * Keep-Alive, Proxy-Connection, TE, Trailer, Transfer-Encoding, Upgrade and HTTP2-Settings.
  *
  * @category guards
@@ -64,7 +63,7 @@ export type CgiHeaders = Readonly<Record<string, string | ReadonlyArray<string>>
 export const isHopByHop = (name: string): boolean => hopByHop.has(name)
 
 /**
- * The headers that cross the gateway: all but those of one hop, see `isHopByHop`, and those that a Connection header names.
+ * The headers that cross the gateway: all except hop-by-hop ones, see `isHopByHop`, and those that a Connection header names.
  *
  * @category accessors
  * @since 0.1.0
@@ -83,18 +82,16 @@ export const endToEndHeaders = (
  *
  * **Details**
  *
- * `Status` is always there, with a reason phrase: web servers grant access or send an empty 200 where it is missing, and
- * nginx and HAProxy send an empty reason otherwise. `Location` goes before it, because HAProxy 2.6 makes a 302 of every
- * status that comes first. Hop-by-hop headers and a header named `Status` are left out. Each of `setCookies` becomes a
- * `Set-Cookie` line of its own.
+ * `Status` always comes, with a reason phrase. Without it, web servers grant access or send an empty 200, and nginx and HAProxy send an empty
+ * reason. `Location` comes before it, because HAProxy 2.6 turns every status that comes first into a 302. Hop-by-hop headers and a header
+ * named `Status` are left out. Each of `setCookies` becomes a `Set-Cookie` line of its own.
  *
- * Server-sent events, `Content-Type: text/event-stream`, get the header `X-Accel-Buffering: no` unless they have one of that
- * name: nginx passes them on as they come then, as Caddy, HAProxy and h2o do by themselves; lighttpd and Apache have to be
- * configured for it.
+ * Server-sent events, `Content-Type: text/event-stream`, get the header `X-Accel-Buffering: no`, unless they have a header of that name.
+ * nginx then passes events on as they come. Caddy, HAProxy and h2o do so by themselves. lighttpd and Apache need configuration for it.
  *
- * Returns a `CgiHeadError`, and encodes nothing, when a name or value could end its line early or be anything but itself,
- * and when the block is longer than the 65535 bytes of a record: HAProxy 2.6 crashes on one that goes on in a second record,
- * and nginx, lighttpd and Apache take no more than 64 KiB of it.
+ * Returns a `CgiHeadError`, and encodes nothing, when a name or value could end its line early or change its meaning, and when the block is
+ * longer than the 65535 bytes of a record. HAProxy 2.6 crashes on a block that goes on in a second record, and nginx, lighttpd and Apache
+ * take at most 64 KiB of it.
  *
  * **Example** (Encoding a redirect)
  *
@@ -155,16 +152,16 @@ export interface CgiHead {
   readonly status: number
   /** The reason phrase; the usual one when the application gave none. */
   readonly statusText: string
-  /** The values of `Status` in order, as they came; the first counts. Empty where the application has not said it. */
+  /** The values of `Status` in order, as they came; the first counts. Empty when the application has sent no `Status`. */
   readonly statusFields: ReadonlyArray<string>
-  /** The headers in order, names as they came, without `Status`. Hop-by-hop headers are among them: see `endToEndHeaders`. */
+  /** The headers in order, names as they came, without `Status` and including hop-by-hop headers: see `endToEndHeaders`. */
   readonly headers: ReadonlyArray<readonly [name: string, value: string]>
   /**
-   * The path of a local redirect (RFC 3875 §6.2.2), `Location` without `Status` and beginning with "/": the web server
-   * may run it as a new request. The status is 302, which is what nginx, lighttpd and HAProxy make of it.
+   * The path of a local redirect (RFC 3875 §6.2.2): a `Location` without `Status` that begins with "/". The web server may run it as a new
+   * request. The status is 302, as in nginx, lighttpd and HAProxy.
    */
   readonly localRedirect: string | undefined
-  /** The first bytes of the body: what followed the header block in the chunk that completed it. */
+  /** The first bytes of the body: the rest of the chunk that completed the header block. */
   readonly rest: Uint8Array
 }
 
@@ -177,7 +174,7 @@ export interface CgiHead {
 export interface CgiHeadParserOptions {
   /** The longest header block that is accepted, with its blank line, in bytes. Default 64 KiB. */
   readonly maxHeadSize?: number | undefined
-  /** Whether the response may be a 101, behind which another protocol begins: see `CgiUpgrade`. Default false. */
+  /** Whether the response may be a 101, after which another protocol begins: see `CgiUpgrade`. Default false. */
   readonly upgrade?: boolean | undefined
 }
 
@@ -189,11 +186,11 @@ export interface CgiHeadParserOptions {
  */
 export interface CgiHeadParser {
   /**
-   * Takes the next bytes of STDOUT. Returns the head when it is complete, `undefined` while it is not. To be called no
-   * more once it has returned something.
+   * Takes the next bytes of STDOUT. Returns the head when it is complete, and `undefined` while it is not. Do not call it again after it has
+   * returned a head or an error.
    */
   readonly push: (chunk: Uint8Array) => CgiHead | CgiHeadError | undefined
-  /** Says that STDOUT has ended. Returns the error that this is while the head is not complete. */
+  /** Says that STDOUT has ended. Returns an error while the head is not complete. */
   readonly end: () => CgiHeadError
 }
 
@@ -202,12 +199,12 @@ export interface CgiHeadParser {
  *
  * **Details**
  *
- * It accepts what web servers accept: lines that end in CRLF or LF, names in any case, spaces around values, folded lines
- * (joined with a space), no header at all before the blank line, and in place of `Status` a line like `HTTP/1.1 200 OK`
- * (RFC 3875 §5). Interim responses (1xx, but 101) are skipped. What is no header block, such as text without a colon, is
- * an error, and so are control characters.
+ * It accepts everything that web servers accept: lines that end in CRLF or LF, names in any case, spaces around values, folded lines (joined
+ * with a space), no header at all before the blank line, and instead of `Status` a line like `HTTP/1.1 200 OK` (RFC 3875 §5). Interim
+ * responses (1xx, except 101) are skipped. Anything that is no header block, such as text without a colon, is an error, and so are control
+ * characters.
  *
- * **Example** (Parsing what an application sent)
+ * **Example** (Parsing the output of an application)
  *
  * ```ts
  * import * as assert from "node:assert"
@@ -246,7 +243,7 @@ const invalidStatus = (status: unknown): CgiHeadError =>
     message: `status ${String(status)} is not an integer from 200 to 599`
   })
 
-// Values may be secrets, and names may be anything: neither is repeated as it is.
+// Values may be secrets, and names may be anything, so messages repeat neither of them unescaped.
 const invalidValue = (name: string): CgiHeadError =>
   new CgiHeadError({
     reason: { _tag: "InvalidHeaderValue" },
@@ -269,7 +266,7 @@ const fieldLine = (name: string, value: string): string | CgiHeadError =>
   isFieldValue(value) ? name + ": " + value + "\r\n" : invalidValue(name)
 
 const fieldLines = (name: string, values: ReadonlyArray<string>): string | CgiHeadError => {
-  // RFC 9110 §8.6: two lengths are an attack on whoever believes the other one.
+  // RFC 9110 §8.6: two lengths are an attack on a reader that believes the other one.
   if (values.length > 1 && name.toLowerCase() === "content-length") return repeatedLength()
   let lines = ""
   for (let i = 0; i < values.length; i++) {
@@ -308,7 +305,7 @@ type Use = typeof pass | typeof first | typeof leaveOut | typeof contentType | t
 
 const eventStream = /^text\/event-stream(?:[;\s]|$)/i
 
-// An application has a few dozen header names; one that makes them up does not fill the memory with them.
+// An application has a few dozen header names. One that makes up names must not fill the memory with them.
 const maxKnownNames = 1024
 const knownNames = new Map<string, Use>()
 
@@ -370,7 +367,7 @@ class Parser implements CgiHeadParser {
     })
   }
 
-  // Where the head ends: behind the first line with nothing in it. -1 when that has not come yet.
+  // Where the head ends: after the first empty line. -1 when that line has not come yet.
   private findEnd(): number {
     const bytes = this.bytes
     for (;;) {
@@ -446,7 +443,7 @@ const parse = (text: string, rest: Uint8Array, upgrade: boolean): CgiHead | CgiH
     const folded = line.charCodeAt(0) === 0x20 || line.charCodeAt(0) === 0x09
     if (folded && headers.length > 0) {
       const header = headers[headers.length - 1]
-      // Only what is new is looked at: looking at all of the value again for each line took seconds for 14,000 lines.
+      // Only the new part is checked: checking the whole value again for each line took seconds for 14,000 lines.
       const value = trimSpaces(line)
       if (!isFieldValue(value)) return invalidValue(header[0])
       if (header[1] === "") header[1] = value

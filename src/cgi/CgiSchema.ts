@@ -1,8 +1,8 @@
 /**
- * CGI variables as schemas: what the web server says about a request (RFC 3875 §4.1), by the names of the variables, for an
- * application that wants some of them checked and typed, or all of them as one value that can be encoded again.
+ * CGI variables as schemas: the web server's variables about a request (RFC 3875 §4.1), by their names. For an application that wants some
+ * of them checked and typed, or all of them as one value that can be encoded again.
  *
- * `CgiRequest.variables` reads the same without a schema, takes what is malformed for absent and never fails.
+ * `CgiRequest.variables` reads the same without a schema. It takes malformed values for absent ones, and never fails.
  *
  * @since 0.1.0
  */
@@ -77,13 +77,13 @@ export const Https = Schema.Literals(["on", "ON", "1", "off", "OFF", "0"]).pipe(
 const text = Schema.optionalKey(Schema.String)
 
 /**
- * The variables of RFC 3875 §4.1 and their usual companions, each of which may be absent. Pick those that a handler needs,
- * or give `decode` a schema of one's own.
+ * The variables of RFC 3875 §4.1 and their usual companions, each of which may be absent. Pick those that a handler needs, or give
+ * `decode` a schema of your own.
  *
  * **Details**
  *
- * Values are text but for ports, addresses, HTTPS and the password of an Authorizer. Names are those of the variables, the
- * type beside them is what `Schema.encode` gives back.
+ * Values are text, except for ports, addresses, HTTPS and the password of an Authorizer. The fields have the names of the variables, and
+ * `Schema.encode` gives back the type beside each name.
  *
  * @category schemas
  * @since 0.1.0
@@ -125,15 +125,15 @@ export const CgiVariables = Schema.Struct({
 })
 
 /**
- * Decodes a schema from the params of a request. Fails with `SchemaError` where they are not what it says.
+ * Decodes a schema from the params of a request. Fails with `SchemaError` when they do not match the schema.
  *
  * **Details**
  *
- * A variable with an empty value is absent: web servers send those that they have no value for, nginx `CONTENT_LENGTH` with
- * every GET. So is the address `unix:` of nginx, and HAProxy's REMOTE_PORT 0. Of a name that occurs more than once the last value is taken. A value that is refused is in the error's
- * message, unless its schema redacts it.
+ * A variable with an empty value is absent, because web servers send variables for which they have no value: nginx sends `CONTENT_LENGTH`
+ * with every GET. The address `unix:` of nginx and HAProxy's REMOTE_PORT 0 are absent as well. Of a name that occurs more than once, the
+ * last value counts. The error's message has the refused value, unless its schema redacts it.
  *
- * **Example** (Who the web server says is logged in, by a certificate)
+ * **Example** (The user that the web server has logged in, by a certificate)
  *
  * ```ts
  * import * as Effect from "effect/Effect"

@@ -1,9 +1,9 @@
 /**
- * HTTP's Upgrade (RFC 9110 §7.8) as CGI variables and as a header block: what a client asks for, and the answer that hands its
- * connection over.
+ * HTTP's Upgrade (RFC 9110 §7.8) as CGI variables and as a header block: the protocols that a client asks for, and the answer that hands
+ * its connection over.
  *
- * lighttpd 1.4.74 and later (`"upgrade" => "enable"`) and `FastCgiGateway` carry what follows, both ways: the client's bytes as
- * STDIN, and STDOUT as the bytes to the client. No other web server does.
+ * lighttpd 1.4.74 and later (`"upgrade" => "enable"`) and `FastCgiGateway` carry the other protocol both ways: STDIN has the client's
+ * bytes, and STDOUT the bytes to the client. No other web server does this.
  *
  * Text has one character per byte, in and out.
  *
@@ -14,18 +14,18 @@ import { CgiHeadError, type CgiHeaders } from "./CgiResponse.ts"
 import { hopByHop, isFieldName, isFieldValue } from "./internal/fields.ts"
 
 /**
- * The protocols that the client would go on with, as it wrote them: `"websocket"`, `"foo/2, bar"`. `undefined` where it asks for
- * none, or where its request has a body, behind which no web server hands a connection over.
+ * The protocols that the client offers, as it wrote them: `"websocket"`, `"foo/2, bar"`. `undefined` when it offers none, or when its
+ * request has a body, because no web server hands a connection over after a body.
  *
  * **Details**
  *
- * `HTTP_CONNECTION` has to hold the option `upgrade`, which lighttpd does not see to. A length of -1 is what lighttpd says of a
- * request without one.
+ * `HTTP_CONNECTION` must hold the option `upgrade`, which lighttpd does not check. A length of -1 is lighttpd's way to say that a request
+ * has none.
  *
  * **Gotchas**
  *
- * nginx, Apache, Caddy and older lighttpd pass both headers on, and carry nothing behind a 101. They end STDIN behind the params,
- * in the same write or in one of its own. A web server that hands a connection over does not end STDIN: see `isCarried`.
+ * nginx, Apache, Caddy and older lighttpd pass both headers on, but carry nothing after a 101. They end STDIN after the params, in the same
+ * write or in one of its own. A web server that hands a connection over does not end STDIN: see `isCarried`.
  *
  * @category accessors
  * @since 0.1.0
@@ -40,7 +40,7 @@ export const protocols = (params: FastCgiParams): string | undefined => {
 }
 
 /**
- * Whether a WebSocket is among the protocols that a client asks for, in the words of `protocols`.
+ * Whether a WebSocket is among the protocols that a client offers. Takes the result of `protocols`.
  *
  * @category guards
  * @since 0.1.0
@@ -48,11 +48,11 @@ export const protocols = (params: FastCgiParams): string | undefined => {
 export const isWebSocket = (protocols: string): boolean => tokens(protocols).includes("websocket")
 
 /**
- * Whether the web server, by `SERVER_SOFTWARE`, is one that hands a connection over: lighttpd from 1.4.74 on, and `FastCgiGateway`.
+ * Whether the web server, by its `SERVER_SOFTWARE`, hands connections over: lighttpd from 1.4.74 on, and `FastCgiGateway`.
  *
  * **Gotchas**
  *
- * `false` proves nothing: lighttpd's `server.tag` changes its name. The end of STDIN proves that the web server carries nothing.
+ * `false` proves nothing, because lighttpd's `server.tag` changes its name. The end of STDIN proves that the web server carries nothing.
  *
  * @category guards
  * @since 0.1.0
@@ -70,11 +70,10 @@ export const isCarried = (params: FastCgiParams): boolean => {
  *
  * **Details**
  *
- * `Status` goes first, and `Upgrade` behind it: lighttpd carries nothing where they stand the other way round. Returns a
- * `CgiHeadError`, and encodes nothing, where a header is none, and for headers that are about this hop or about a body:
- * with a Transfer-Encoding lighttpd carries nothing to the client.
+ * `Status` comes first, and `Upgrade` after it: in the other order lighttpd carries nothing. Returns a `CgiHeadError`, and encodes nothing,
+ * for an invalid header, and for headers about this hop or about a body: with a Transfer-Encoding lighttpd carries nothing to the client.
  *
- * **Example** (A protocol of one's own)
+ * **Example** (A protocol of your own)
  *
  * ```ts
  * import * as assert from "node:assert"

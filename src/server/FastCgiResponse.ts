@@ -153,7 +153,6 @@ export interface FastCgiRawResponseOptions {
  * STDOUT and STDERR are sent side by side, at least a record for each chunk, and wait while the web server takes nothing. Nothing is
  * added, checked or left out. When a stream or `end` fails, the request is answered with 500 if no STDOUT has been sent, and is cut
  * off otherwise.
- * been sent, and cut off otherwise.
  *
  * **Gotchas**
  *

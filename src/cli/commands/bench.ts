@@ -18,7 +18,7 @@ const flags = {
     Argument.withDescription("Path and query. Default \"/\".")
   ),
   connections: Flags.count("connections", 8, "How many connections at once."),
-  multiplex: Flags.count("multiplex", 1, "How many requests at once on each connection, which the app must take."),
+  multiplex: Flags.count("multiplex", 1, "How many requests at once on each connection; the app must multiplex."),
   keepConn: Flags.toggle("keep-conn", "Keep connections for further requests. Default: one for each request."),
   body: Flag.String("body").pipe(
     Flag.filterMap(parseSize, (text) => `--body takes a size such as 4096, 64K or 2M, not "${text}"`),
@@ -52,9 +52,9 @@ export const bench = Command.make(
 ).pipe(
   Command.withShortDescription("Measure how fast an application answers."),
   Command.withDescription(
-    "Asks as often as the application answers, and checks every answer: complete, a status below 400, as long as it " +
-      "says. Exits with 1 when a request failed. It is written in JavaScript and takes a CPU for some ten thousand " +
-      "requests a second; it says so where it, and not the application, was the limit."
+    "Sends the next request as soon as an answer has come, and checks every answer: complete, with a status below 400, " +
+      "and as long as its Content-Length. Exits with 1 when a request failed. The command is written in JavaScript, and " +
+      "needs a whole CPU for some ten thousand requests a second. It says so when it was the limit itself."
   ),
   Command.withExamples([
     {

@@ -39,7 +39,7 @@ const dumpFlags = {
   file: Argument.String("file").pipe(
     Argument.withDescription("The capture: pcap, pcapng, or the bytes of one direction; - for standard input.")
   ),
-  follow: Flags.toggle("follow", "Wait for more where the file ends, as tail -f does."),
+  follow: Flags.toggle("follow", "Wait for more at the end of the file, as tail -f does."),
   content,
   connection,
   port: Flag.Int("port").pipe(
@@ -62,9 +62,9 @@ export const dump = Command.make(
 ).pipe(
   Command.withShortDescription("Show the records of a capture."),
   Command.withDescription(
-    "Shows what was said on FastCGI connections: of a capture by tcpdump, Wireshark or the command record, whose " +
-      "connections are put together from their packets, or of the bytes of one direction as they are. Exits with 5 when " +
-      "something in it is no FastCGI."
+    "Shows FastCGI connections record by record. Takes a capture of tcpdump, Wireshark or the command record, whose " +
+      "connections it puts together from their packets, or the plain bytes of one direction. Exits with 5 when the " +
+      "capture has bytes that are no FastCGI."
   ),
   Command.withExamples([
     {
@@ -80,11 +80,11 @@ const recordFlags = {
   file: Argument.String("file").pipe(
     Argument.optional,
     Argument.map(Option.getOrUndefined),
-    Argument.withDescription("The pcap file to write; - for stdout. Without it the records are shown.")
+    Argument.withDescription("The pcap file to write; - for stdout. Without a file, the records are shown.")
   ),
   listen: Flag.String("listen").pipe(
     Flag.withMetavar("address"),
-    Flag.withDescription(`Where the web server connects to: ${listenForms}.`)
+    Flag.withDescription(`Where to listen for the web server: ${listenForms}.`)
   ),
   to: Flag.String("to").pipe(
     Flag.withMetavar("address"),
@@ -103,10 +103,10 @@ export const record = Command.make(
   recordFlags,
   (options) => Effect.flatMap(Effect.promise(() => import("../capture/record.ts")), ({ run }) => run(options))
 ).pipe(
-  Command.withShortDescription("Stand between a web server and an application, and record their records."),
+  Command.withShortDescription("Stand between a web server and an application, and record their bytes."),
   Command.withDescription(
-    "Passes every connection on to the application, byte by byte, and keeps what is said in a pcap file, with every " +
-      "byte and every close: over UNIX sockets too, which tcpdump cannot see. Ctrl-C ends it."
+    "Passes every connection on to the application, byte by byte, and writes every byte and every close into a pcap " +
+      "file. Works over UNIX sockets too, which tcpdump cannot see. Ctrl-C ends it."
   ),
   Command.withExamples([
     {
@@ -141,14 +141,14 @@ export const replay = Command.make(
 ).pipe(
   Command.withShortDescription("Send a captured web server's side to an application, and compare the answers."),
   Command.withDescription(
-    "Sends the web server's side of a capture to an application, byte for byte, a connection after the other, and waits " +
-      "where the web server had waited for an answer. Compares each answer with the recorded one: status, headers but " +
-      "Date, body and appStatus. Exits with 1 when one differs."
+    "Sends the web server's side of a capture to an application, byte for byte, one connection after the other, and " +
+      "waits for an answer where the web server had waited. Compares status, headers (without Date), body and appStatus " +
+      "of each answer with the recorded one. Exits with 1 when an answer differs."
   ),
   Command.withExamples([
     {
       command: "effect-fastcgi replay capture.pcap /run/new.sock --ignore set-cookie",
-      description: "Does the new version answer as the old one did?"
+      description: "Compare a new version with the old one"
     }
   ])
 )

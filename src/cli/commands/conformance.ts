@@ -105,15 +105,15 @@ export const conformance = Command.make("conformance", {
   }))).pipe(
     Command.withShortDescription("Try a FastCGI server against the specification."),
     Command.withDescription(
-      "Plays the web server against a FastCGI server, a case for every row of the specification's checklist that can be " +
-        "seen from outside, and tells what came. Exits with 1 when a \"must\" was not met. The server runs an application " +
-        "with a few endpoints, which docs/conformance.md describes."
+      "Plays the web server against a FastCGI server, with a case for every row of the specification's checklist that can " +
+        "be seen from outside, and prints what came. Exits with 1 when a \"must\" was not met. The server must run an " +
+        "application with a few endpoints, which docs/conformance.md describes."
     ),
     Command.withExamples([
-      { command: "effect-fastcgi conformance /run/app.sock", description: "A server that runs" },
+      { command: "effect-fastcgi conformance /run/app.sock", description: "A running server" },
       {
         command: "effect-fastcgi conformance /tmp/app.sock --start \"node app.js /tmp/app.sock\"",
-        description: "A server that is started, watched and started again when a case has ended it"
+        description: "A server that the command starts, watches, and starts again when a case has ended it"
       },
       { command: "effect-fastcgi conformance 127.0.0.1:9000 --only 5.4", description: "Aborts only" }
     ])

@@ -43,9 +43,9 @@ export const ping = Command.make(
 ).pipe(
   Command.withShortDescription("See whether an application answers: a health check."),
   Command.withDescription(
-    "Asks for php-fpm's ping page, or another one, with a request. Exits with 0 when the application answers. Without " +
-      "--path and --response every answer counts, an error page as well. Exits with 1 when the page is not as it " +
-      "should be, 3 when nobody listens, 4 when no answer came in time, and 5 when what came is no answer."
+    "Requests php-fpm's ping page, or another page. Without --path and --response any answer is good, even an error " +
+      "page. Exits with 0 when the answer is good, 1 when it is not, 3 when nothing listens, 4 when no answer came in " +
+      "time, and 5 when the answer is no FastCGI."
   ),
   Command.withExamples([
     { command: "effect-fastcgi ping /run/php/php-fpm.sock --response pong", description: "php-fpm with ping.path" },
@@ -75,8 +75,8 @@ export const values = Command.make(
 ).pipe(
   Command.withShortDescription("Ask an application for its limits (GET_VALUES)."),
   Command.withDescription(
-    "Sends GET_VALUES: how many connections and requests the application takes at once, and whether it takes several " +
-      "requests on one connection. php-fpm tells the last only; libfcgi does not answer before a request comes."
+    "Sends GET_VALUES, which asks how many connections and requests the application takes at once, and whether it takes " +
+      "several requests on one connection. php-fpm answers only the last. libfcgi answers only after a request."
   ),
   Command.withExamples([{
     command: "effect-fastcgi values /run/app.sock",
@@ -91,8 +91,8 @@ const statusFlags = {
     Flag.withMetavar("path"),
     Flag.withDescription("Where the status page is: pm.status_path of a pool. Default /status.")
   ),
-  workers: Flags.toggle("workers", "Show the workers, and the requests that they serve."),
-  openmetrics: Flags.toggle("openmetrics", "Print it as OpenMetrics, for Prometheus."),
+  workers: Flags.toggle("workers", "Show the workers and their requests."),
+  openmetrics: Flags.toggle("openmetrics", "Print the page as OpenMetrics, for Prometheus."),
   timeout,
   watch,
   json: Flags.json("it, under php-fpm's own names,")
@@ -109,9 +109,9 @@ export const status = Command.make(
 ).pipe(
   Command.withShortDescription("Show how busy a php-fpm pool is, or an application of this package."),
   Command.withDescription(
-    "Asks for the status page of php-fpm, which pm.status_path of the pool has to name, or of an application of this " +
-      "package, which NodeFastCgiStatus gives it. Exits with 0 when it came, 1 when there is none, 3 when nobody listens, " +
-      "4 when no worker was free in time."
+    "Requests the status page of php-fpm (pm.status_path of the pool), or of an application of this package " +
+      "(NodeFastCgiStatus). Exits with 0 when the page came, 1 when there is no such page, 3 when nothing listens, and 4 " +
+      "when no worker was free in time."
   ),
   Command.withExamples([
     {

@@ -36,9 +36,10 @@ const flags = {
   ),
   filter: Flags.text("filter-file", "file", "The file for a Filter: DATA, with its length and time."),
   timeout: Flags.maybeDuration("timeout", "How long everything may take: 5, 5s, 500ms. Default no limit."),
-  fail: Flags.toggle("fail", "Exit with 1 and show no body where the status is 400 or more, or appStatus not 0.").pipe(
-    Flag.withAlias("f")
-  ),
+  fail: Flags.toggle("fail", "Exit with 1 and show no body when the status is 400 or more, or appStatus is not 0.")
+    .pipe(
+      Flag.withAlias("f")
+    ),
   include: Flags.toggle("include", "Show the header block before the body.").pipe(Flag.withAlias("i")),
   head: Flags.toggle("head", "Ask with HEAD, and show the header block.").pipe(Flag.withAlias("I")),
   verbose: Flags.toggle("verbose", "Show the records as they come, and times, on stderr.").pipe(Flag.withAlias("v")),
@@ -58,9 +59,9 @@ export const request = Command.make(
 ).pipe(
   Command.withShortDescription("Send a request to an application: curl for FastCGI."),
   Command.withDescription(
-    "Sends a request to a FastCGI application, and shows the answer: its body on stdout as it comes, what it writes to " +
-      "its STDERR on stderr. Exits with 0 when the answer is complete, 1 when --fail finds a bad status, 3 when nobody " +
-      "listens, 4 when --timeout is over, and 5 when what came is no answer."
+    "Sends a request to a FastCGI application. Prints the body of the answer to stdout as it comes, and the " +
+      "application's STDERR to stderr. Exits with 0 when the answer is complete, 1 when --fail finds a bad status, 3 when " +
+      "nothing listens, 4 when --timeout is over, and 5 when the answer is no FastCGI or CGI."
   ),
   Command.withExamples([
     { command: "effect-fastcgi request /run/app.sock /users?page=2 -i", description: "A page, with its header block" },

@@ -14,7 +14,7 @@ const gatewayFlags = {
     Argument.optional,
     Argument.map(Option.getOrUndefined),
     Argument.withDescription(
-      `Where the application listens: ${addressForms}. With --php it may be left out: a php-fpm is started.`
+      `Where the application listens: ${addressForms}. Without it, --php starts a php-fpm.`
     )
   ),
   php: Flags.text("php", "directory", "Serve the PHP site in this directory: its files, and its scripts by php-fpm."),
@@ -27,7 +27,7 @@ const gatewayFlags = {
   host: Flag.String("host").pipe(
     Flag.withDefault("127.0.0.1"),
     Flag.withMetavar("host"),
-    Flag.withDescription("Its address. Default 127.0.0.1, which only this host reaches.")
+    Flag.withDescription("The address of the HTTP server. Default 127.0.0.1, which only this host can reach.")
   ),
   prefix: Flags.text("prefix", "path", "The path that the PHP site has in URLs. Default /."),
   frontController: Flags.text(
@@ -54,21 +54,24 @@ export const gateway = Command.make(
   Command.withShortDescription("Put an HTTP server in front of an application, for development."),
   Command.withDescription(
     "Listens for HTTP and passes every request on to a FastCGI application, or serves a PHP site as nginx and php-fpm do. " +
-      "For development: it knows no TLS and no access rules. Ctrl-C ends it."
+      "For development only: it has no TLS and no access rules. Ctrl-C ends it."
   ),
   Command.withExamples([
     { command: "effect-fastcgi gateway /run/app.sock", description: "An application on http://127.0.0.1:8080" },
     {
       command: "effect-fastcgi gateway --php ./public --front-controller /index.php",
-      description: "A PHP site, with a php-fpm that is started and stopped"
+      description: "A PHP site, with a php-fpm of its own"
     },
-    { command: "effect-fastcgi gateway /run/php/php-fpm.sock --php /srv/www", description: "With one that runs" }
+    {
+      command: "effect-fastcgi gateway /run/php/php-fpm.sock --php /srv/www",
+      description: "A PHP site, with a running php-fpm"
+    }
   ])
 )
 
 const serveFlags = {
   module: Argument.String("module").pipe(
-    Argument.withDescription("The app: a module whose default export is served. TypeScript runs as it is.")
+    Argument.withDescription("The app: a module with a default export. TypeScript needs no build.")
   ),
   listen: Flags.several(
     "listen",
@@ -76,8 +79,8 @@ const serveFlags = {
     `What to listen on: ${listenForms}. Default FASTCGI_LISTEN, or file descriptor 0.`
   ).pipe(Flag.withAlias("l")),
   mode: Flags.text("mode", "octal", "The file mode of UNIX sockets, such as 660."),
-  basePath: Flags.text("base-path", "path", "The path that the app is mounted at in the web server."),
-  workers: Flags.count("workers", 1, "How many processes serve."),
+  basePath: Flags.text("base-path", "path", "The path at which the web server mounts the app."),
+  workers: Flags.count("workers", 1, "How many processes to run."),
   watch: Flags.toggle(
     "watch",
     "Serve the new code when a module of the package changes, or the old code while the new does not start."
@@ -103,10 +106,10 @@ export const serve = Command.make(
 ).pipe(
   Command.withShortDescription("Run an app behind a web server, and its new code after each change."),
   Command.withDescription(
-    "Serves what a module exports by default: a layer of routes of HttpRouter, an HTTP app as an Effect, an object with a " +
-      "fetch function (Hono, Elysia, h3), an app of Express, Koa or Fastify, or a function of request and response. It runs " +
-      "in processes of its own, which share the socket; SIGHUP replaces them without losing a request, SIGTERM lets them " +
-      "finish. Limits and timeouts are settings of the environment: docs/operations.md."
+    "Serves the default export of a module: a layer of routes of HttpRouter, an HTTP app as an Effect, an object with a " +
+      "fetch function (Hono, Elysia, h3), an app of Express, Koa or Fastify, or a function of request and response. The " +
+      "app runs in processes of its own, which share the socket. SIGHUP replaces them without losing a request. SIGTERM " +
+      "lets them finish. Limits and timeouts are settings of the environment: docs/operations.md."
   ),
   Command.withExamples([
     { command: "effect-fastcgi serve app.ts --listen /run/app.sock --mode 660", description: "Behind nginx" },
