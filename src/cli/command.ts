@@ -31,8 +31,8 @@ const command = Command.make("effect-fastcgi").pipe(
       command: "effect-fastcgi request /run/app.sock /users?page=2 -v",
       description: "Send a request, and show the records"
     },
-    { command: "effect-fastcgi ping /run/php/php-fpm.sock --response pong", description: "Is php-fpm well?" },
-    { command: "effect-fastcgi gateway --php ./public", description: "A PHP site on http://127.0.0.1:8080" },
+    { command: "effect-fastcgi ping /run/php/php-fpm.sock --response pong", description: "Check php-fpm" },
+    { command: "effect-fastcgi gateway --php ./public", description: "Serve a PHP site on http://127.0.0.1:8080" },
     {
       command: "effect-fastcgi serve app.ts --listen 9000 --watch",
       description: "Serve an app, and its new code after each change"

@@ -2,18 +2,22 @@
  * An app that web servers start as a plain CGI program: lighttpd's mod_cgi, which passes a file or a pipe, and Apache's
  * mod_cgid, which passes one socket as input and output.
  */
-import { assert, layer } from "@effect/vitest"
+import { assert, it, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
+import { projectRoot } from "../support/files.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import { type HttpError, request, type RequestOptions } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
+
+const page = Fs.readFileSync(Path.join(projectRoot, "docs/cgi.md"), "utf8")
 
 const fixture = fileURLToPath(new URL("../node/fixtures/cgi.ts", import.meta.url))
 
@@ -22,12 +26,18 @@ class CgiServer extends Context.Service<CgiServer, {
   readonly ports: ReadonlyArray<number>
 }>()("effect-fastcgi/test/CgiServer") {}
 
+/** The script of the page, with the app in it. */
+const documentedScript = /^```sh\n(#!\/bin\/sh\n# app\.cgi[\s\S]*?)^```$/m.exec(page)?.[1] ?? ""
+
 /** A folder with the app as a script. */
 const script = Effect.gen(function*() {
   const folder = yield* WebServers.temporaryDirectory
   Fs.chmodSync(folder, 0o755)
   const file = Path.join(folder, "app.cgi")
-  Fs.writeFileSync(file, `#!/bin/sh\nexec "${process.execPath}" "${fixture}"\n`)
+  Fs.writeFileSync(
+    file,
+    WebServers.fill(documentedScript, [["/usr/bin/node /srv/app/main.js", `"${process.execPath}" "${fixture}"`]])
+  )
   Fs.chmodSync(file, 0o755)
   return { folder, file }
 })
@@ -42,9 +52,7 @@ const lighttpd = (command: string) =>
         command,
         folder,
         collected,
-        `server.modules += ( "mod_cgi", "mod_rewrite" )
-url.rewrite-once = ( "^/(.*)$" => "/app.cgi/$1" )
-cgi.assign = ( "app.cgi" => "" )
+        `${WebServers.documented(page, "lighttpd", "lighttpd starts the program for every request")}
 $SERVER["socket"] == "127.0.0.1:${streamed}" {
   server.stream-request-body = 2
   server.stream-response-body = 2
@@ -80,12 +88,15 @@ Group ${user}
 DocumentRoot "${own}"
 Listen 127.0.0.1:${port}
 ${
-          ["mpm_event", "authz_core", "alias", "cgid"].map((name) =>
+          ["mpm_event", "authz_core", "alias"].map((name) =>
             `LoadModule ${name}_module /usr/lib/apache2/modules/mod_${name}.so`
           ).join("\n")
         }
-ScriptAlias / ${file}/
-`
+${
+          WebServers.fill(WebServers.documented(page, "apache", "Apache starts the program for every request"), [
+            ["/srv/app/app.cgi/", `${file}/`]
+          ])
+        }`
       )
       const program = yield* WebServers.start({
         name: "Apache",
@@ -178,6 +189,16 @@ const suite = (name: string, server: Layer.Layer<CgiServer, WebServers.ProgramEr
         assert.notProperty(JSON.parse(response.text), "proxyVariable")
       }))
   })
+
+it("answers one request in a terminal, as the page says", () => {
+  const command = WebServers.fill(WebServers.documented(page, "sh", "one request, in a terminal"), [
+    ["REQUEST_URI=/ ", "REQUEST_URI=/hello "],
+    ["node main.js", `"${process.execPath}" "${fixture}"`]
+  ])
+  const { status, stdout } = ChildProcess.spawnSync("/bin/sh", ["-c", command], { encoding: "utf8" })
+  assert.strictEqual(status, 0)
+  assert.match(stdout, /^Status: 200 OK\r\n[^]*\r\n\r\nhello nobody\n$/)
+})
 
 describeWith(["lighttpd"], "mod_cgi of lighttpd", (command) => suite("with a file and with pipes", lighttpd(command!)))
 

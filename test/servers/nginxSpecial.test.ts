@@ -284,6 +284,21 @@ describeWith(["nginx"], "nginx", (nginx) => {
       assert.strictEqual((yield* send("/apple")).status, 404)
     }))
 
+  it.live("refuses paths that no browser sends, as docs/security.md says", () =>
+    Effect.gen(function*() {
+      const security = Fs.readFileSync(Path.join(projectRoot, "docs/security.md"), "utf8")
+      const refusal = WebServers.documented(security, "nginx", "refuse paths that no browser sends")
+      const { send } = yield* site("the smallest good configuration", {
+        fills: () => [["location / {", `${refusal}\n  location / {`]]
+      })
+      for (const target of ["/a/../hello", "/./hello", "/a/%2e%2E/hello", "/a%2f..%2fhello", "/a/.%2e", "/.?a"]) {
+        assert.strictEqual((yield* send(target)).status, 400, target)
+      }
+      for (const target of ["/hello", "/hello?a=/../b", "/.well-known/x", "/a..b/c", "/a/...", "/a.b/"]) {
+        assert.notStrictEqual((yield* send(target)).status, 400, target)
+      }
+    }))
+
   it.live("loses the port of the Host header to Debian's fastcgi_params, and gets it back as the page says", () =>
     Effect.gen(function*() {
       const line = "fastcgi_param HTTP_HOST $host:$server_port;"
