@@ -12,6 +12,7 @@ const withPrograms = [
   "test/client/phpErrors.test.ts",
   "test/client/phpPool.test.ts",
   "test/client/fcgiwrap.test.ts",
+  "test/client/othersPool.test.ts",
   "test/php/**/*.test.ts",
   "test/conformance/command.test.ts",
   "test/cli/request.test.ts",

@@ -13,6 +13,8 @@ import { readFileSync } from "node:fs"
 import { describeWith } from "../support/requirement.ts"
 import { within } from "../support/within.ts"
 import * as PhpFpm from "./phpFpm.ts"
+import { sixtyFour } from "./sixtyFour.ts"
+import { watched } from "./wire.ts"
 
 const full = process.env["FULL"] === "1"
 
@@ -90,6 +92,22 @@ describeWith(["php-fpm8.2"], "a pool in front of php-fpm", (command) => {
       )
       texts.forEach((text, i) => assert.strictEqual(text, `hello ${i}`))
       assert.isAtMost(counts.most, 8)
+    }))
+
+  it.live("never multiplexes, and answers 64 at once over 4 connections, with some given up", () =>
+    Effect.gen(function*() {
+      const php = yield* PhpFpm.start(command)
+      const { connect, wire } = watched(php.connect)
+      const options = { connect, documentRoot: php.documentRoot, keepConnection: true, maxConnections: 4 }
+      const client = yield* FastCgiHttpClient.make(options)
+      for (let times = 0; times < 2; times++) {
+        yield* sixtyFour(client, {
+          answering: (n) => `http://x.test/sleep.php?us=1000&n=${n}`,
+          endless: () => "http://x.test/large.php?size=1000000000"
+        }).pipe(within(() => `64 answers: ${JSON.stringify(wire)}`, 60))
+      }
+      assert.strictEqual(wire.mostAtOnce, 1)
+      assert.isAtMost(wire.mostOpen, 4)
     }))
 
   it.live("repeats what is safe while php-fpm restarts, and reports the rest", () =>

@@ -33,6 +33,8 @@ export const withSockets: ReadonlyMap<string, string> = new Map([
   ["client/phpPool.test.ts", "php-fpm is a process"],
   ["client/phpErrors.test.ts", "php-fpm is a process"],
   ["client/phpFpm.ts", "php-fpm is a process"],
+  ["client/othersPool.test.ts", "the applications are processes"],
+  ["client/fixtures/notes.ts", "is one of them"],
   ["client/fcgiwrap.test.ts", "fcgiwrap is a process"],
   ["client/target.ts", "a gateway is an HTTP server"],
   ["cli/request.test.ts", "runs the command"],
