@@ -6,7 +6,6 @@ import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
@@ -15,6 +14,7 @@ import * as CgiResponse from "../../cgi/CgiResponse.ts"
 import type { Chunks } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import type { Deadlines } from "./deadlines.ts"
 import { fail } from "./failures.ts"
 import type { Begun, Pool } from "./pool.ts"
 import { repeatsOf } from "./repeats.ts"
@@ -24,8 +24,9 @@ import { annotate } from "./tracing.ts"
 export interface ExchangeOptions {
   readonly method: string
   readonly endAtClose: boolean
-  /** How long to wait for the head once the request has been sent. */
+  /** How long to wait for the head once the request has been sent, and the deadlines of all that wait so long. */
   readonly headTimeout: Duration.Duration
+  readonly headDeadlines: Deadlines
   /** How long to wait for the next part of the body. */
   readonly bodyTimeout: Duration.Duration
   readonly maxHeadSize: number | undefined
@@ -46,7 +47,9 @@ export interface Exchange {
   readonly contentLength: number | undefined
   /** Whether a body is allowed at all: not in the answer to HEAD, nor with 204, 205 and 304. */
   readonly hasBody: boolean
-  /** Everything that is left of the body. Nothing has been dropped so far. */
+  /** The whole body, where it has come together with the head. */
+  readonly whole: ReadonlyArray<Uint8Array> | undefined
+  /** Everything that is left of the body, or all of it. Nothing has been dropped so far. */
   readonly pull: Pull.Pull<Chunks, FastCgiClientError>
   /** Where the client's connection is to be handed over: does that, and is the response when it is over. */
   readonly handOver?: Effect.Effect<HttpServerResponse> | undefined
@@ -113,13 +116,30 @@ const head = (begun: Begun, stderr: Stderr, options: ExchangeOptions): Effect.Ef
     })
   )
   if (!Duration.isFinite(options.headTimeout)) return read
-  const message = `the application did not answer within ${Duration.format(options.headTimeout)}`
+  return Effect.suspend(() => {
+    const stop = startDeadline(begun, options)
+    return Effect.ensuring(read, Effect.sync(stop))
+  })
+}
+
+// Gives the request up when its head does not come in time, which is what its reader then fails with.
+const startDeadline = (begun: Begun, { headDeadlines, headTimeout, upgrade }: ExchangeOptions): () => void => {
+  const { sender } = begun.request
+  const start = () =>
+    headDeadlines.start(() => {
+      const message = `the application did not answer within ${Duration.format(headTimeout)}`
+      begun.connection.abortUnsafe(begun.request, fail({ _tag: "Timeout" }, message))
+    })
+  if (sender === undefined || upgrade !== undefined) return start()
   // An upload takes as long as it takes.
-  const sent = request.sender === undefined || options.upgrade !== undefined
-    ? Effect.void
-    : Fiber.await(request.sender)
-  const timeout = Effect.andThen(sent, Effect.sleep(options.headTimeout))
-  return Effect.raceFirst(read, Effect.flatMap(timeout, () => giveUp(begun, fail({ _tag: "Timeout" }, message))))
+  let stop = () => {}
+  const forget = sender.addObserver(() => {
+    stop = start()
+  })
+  return () => {
+    forget()
+    stop()
+  }
 }
 
 const giveUp = (begun: Begun, error: FastCgiClientError): Effect.Effect<never, FastCgiClientError> =>
@@ -190,8 +210,25 @@ const toExchange = (
     headers,
     contentLength,
     hasBody,
+    whole: wholeOf(begun, first, contentLength),
     pull: bodyPull(begun, stderr, first, contentLength, options)
   })
+}
+
+// Where the application says no length, the end of the request is the end of the body. What was read together is dispatched
+// together, so the end of a small answer is known when its head is.
+const wholeOf = (
+  { request }: Begun,
+  first: ReadonlyArray<Uint8Array>,
+  contentLength: number | undefined
+): ReadonlyArray<Uint8Array> | undefined => {
+  const { outcome, stdout } = request
+  if (contentLength === undefined) {
+    return stdout.unread === 0 && outcome !== undefined && !("reason" in outcome) ? first : undefined
+  }
+  let size = 0
+  for (const chunk of first) size += chunk.length
+  return size === contentLength ? first : undefined
 }
 
 // The body is the other protocol's, and has no end but that of the connection.
@@ -214,6 +251,7 @@ const handedOver = (
     headers,
     contentLength: undefined,
     hasBody: true,
+    whole: undefined,
     pull: bodyPull(begun, stderr, first, undefined, { ...options, bodyTimeout: Duration.infinity })
   })
 }

@@ -14,6 +14,7 @@ import * as Stream from "effect/Stream"
 import * as CgiParams from "../../cgi/CgiParams.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import type { FastCgiExchangeOptions } from "../FastCgiHttpClient.ts"
+import { Deadlines } from "./deadlines.ts"
 import { RequestRefused } from "./errorPage.ts"
 import { type Exchange, exchange } from "./exchange.ts"
 import * as Gather from "./gather.ts"
@@ -52,6 +53,7 @@ export const makeForward = (
   fileSystem: Option.Option<FileSystem>
 ): Forward => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
+  const headDeadlines = new Deadlines(pool, Duration.toMillis(headTimeout))
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
   const catchStderr = textsOf(options.catchStderr)
   const { documentRoot, endAtClose = false, maxHeadSize, params: extra, scriptFilename, scriptName } = options
@@ -62,7 +64,7 @@ export const makeForward = (
     // What is refused for its head is refused before its body is read.
     const method = target.redirected === true && request.method !== "HEAD" ? "GET" : request.method
     const head = yield* params(request, method, target, options.serverName)
-    const limits = { method, endAtClose, headTimeout, bodyTimeout, maxHeadSize, catchStderr }
+    const limits = { method, endAtClose, headTimeout, headDeadlines, bodyTimeout, maxHeadSize, catchStderr }
     const asked = mayUpgrade(options, target) ? upgradeOf(request) : undefined
     if (asked !== undefined) {
       const taken = Deferred.makeUnsafe<boolean>()

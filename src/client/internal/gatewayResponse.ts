@@ -13,6 +13,7 @@ import { type ErrorPage, RequestRefused } from "./errorPage.ts"
 import type { Exchange } from "./exchange.ts"
 import { printable, requestLine } from "./log.ts"
 import { text } from "./request.ts"
+import { concat } from "./requestBody.ts"
 import { parseSetCookie, setCookies } from "./response.ts"
 
 /** What a client is told of a request that has no answer. */
@@ -33,8 +34,13 @@ export const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerRes
   }
   const response = HttpServerResponse.empty(options)
   if (exchange.contentLength === 0) return response
+  // The types demand a content type; where the application sent none, any would become a header. Measured, a stream is a quarter of the CPU of a request whose answer is small.
+  if (exchange.whole !== undefined) {
+    const bytes = concat(exchange.whole)
+    const body = new HttpBody.Uint8Array(bytes, headers["content-type"] as string, bytes.length)
+    return HttpServerResponse.setBody(response, body)
+  }
   const stream = Stream.fromPull(Effect.succeed(exchange.pull))
-  // The type demands a content type; where the application sent none, any would become a header.
   const body = new HttpBody.Stream(stream, headers["content-type"] as string, exchange.contentLength)
   return HttpServerResponse.setBody(response, body)
 }
