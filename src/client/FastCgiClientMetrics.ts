@@ -7,6 +7,7 @@
  */
 import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
+import * as Registered from "../connection/internal/totals.ts"
 import type { FastCgiClientErrorReason } from "./FastCgiClientError.ts"
 
 /**
@@ -203,53 +204,30 @@ export class Totals {
 
 /** @internal The totals of an upstream, or of all upstreams without a name. */
 export const totals = (context: Context.Context<never>, upstream: string | undefined): Totals => {
-  const registry = Context.get(context, Metric.MetricRegistry)
-  const given = Context.get(context, Metric.CurrentMetricAttributes)
-  const attributes = upstream === undefined ? given : { ...given, upstream }
-  const key = JSON.stringify(Object.entries(attributes).sort())
-  let known = totalsOf.get(registry)
-  if (known === undefined) totalsOf.set(registry, known = new Map())
-  let totals = known.get(key)
-  if (totals === undefined) {
-    const within = Context.add(context, Metric.CurrentMetricAttributes, attributes)
-    known.set(key, totals = new Totals(within))
-    register(within, totals)
-  }
-  return totals
+  if (upstream === undefined) return registered(context)
+  const attributes = { ...Context.get(context, Metric.CurrentMetricAttributes), upstream }
+  return registered(Context.add(context, Metric.CurrentMetricAttributes, attributes))
 }
 
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
 
-// Pools come and go. Their counts stay, like any counter.
-const totalsOf = new WeakMap<object, Map<string, Totals>>()
-
-const register = (context: Context.Context<never>, totals: Totals): void => {
-  const counter = (metric: Metric.Counter<number>, count: () => number) =>
-    Metric.registerUnsafe(metric, context, {
-      get: () => ({ count: count(), incremental: true }),
-      update,
-      modify: update
-    })
-  const gauge = (metric: Metric.Gauge<number>, value: () => number) =>
-    Metric.registerUnsafe(metric, context, { get: () => ({ value: value() }), update, modify: update })
-  const histogram = (metric: Metric.Histogram<number>, times: Times) =>
-    Metric.registerUnsafe(metric, context, { get: () => times.state(), update, modify: update })
-  gauge(connections, () => totals.connections)
-  gauge(connectionsIdle, () => totals.idle)
-  counter(connectionsOpened, () => totals.opened)
-  counter(connectFailures, () => totals.connectFailures)
-  counter(requests, () => totals.requests)
-  gauge(requestsOpen, () => totals.requestsOpen)
-  gauge(requestsWaiting, () => totals.waiting)
-  counter(requestsRepeated, () => totals.repeated)
-  histogram(connectTime, totals.connectTime)
-  histogram(waitTime, totals.waitTime)
-  histogram(headTime, totals.headTime)
-  histogram(endTime, totals.endTime)
+const registered = Registered.totalsOf((context) => {
+  const totals = new Totals(context)
+  Registered.gauge(context, connections, () => totals.connections)
+  Registered.gauge(context, connectionsIdle, () => totals.idle)
+  Registered.counter(context, connectionsOpened, () => totals.opened)
+  Registered.counter(context, connectFailures, () => totals.connectFailures)
+  Registered.counter(context, requests, () => totals.requests)
+  Registered.gauge(context, requestsOpen, () => totals.requestsOpen)
+  Registered.gauge(context, requestsWaiting, () => totals.waiting)
+  Registered.counter(context, requestsRepeated, () => totals.repeated)
+  Registered.histogram(context, connectTime, () => totals.connectTime.state())
+  Registered.histogram(context, waitTime, () => totals.waitTime.state())
+  Registered.histogram(context, headTime, () => totals.headTime.state())
+  Registered.histogram(context, endTime, () => totals.endTime.state())
   // A failure that has not happened is 0, and not missing.
   failures.valueUnsafe(context)
-}
-
-const update = () => {}
+  return totals
+})

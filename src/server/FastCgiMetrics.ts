@@ -5,8 +5,9 @@
  *
  * @since 0.1.0
  */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
+import * as Registered from "../connection/internal/totals.ts"
 
 /**
  * Connections that are open and read. Connections that `maxConnections` holds back do not count.
@@ -154,47 +155,16 @@ export interface Totals {
 }
 
 /** @internal */
-export const totals = (context: Context.Context<never>): Totals => {
-  const registry = Context.get(context, Metric.MetricRegistry)
-  const attributes = JSON.stringify(Object.entries(Context.get(context, Metric.CurrentMetricAttributes)).sort())
-  let known = totalsOf.get(registry)
-  if (known === undefined) totalsOf.set(registry, known = new Map())
-  let totals = known.get(attributes)
-  if (totals === undefined) {
-    known.set(
-      attributes,
-      totals = { connections: 0, connectionsAccepted: 0, requests: 0, requestsOpen: 0, afterResponse: 0 }
-    )
-    register(context, totals)
-  }
-  return totals
-}
-
-// -----------------------------------------------------------------------------
-// Internal
-// -----------------------------------------------------------------------------
-
-// Servers come and go. Their counts stay, like any counter.
-const totalsOf = new WeakMap<object, Map<string, Totals>>()
-
-const register = (context: Context.Context<never>, totals: Totals): void => {
-  const counter = (metric: Metric.Counter<number>, count: () => number) =>
-    Metric.registerUnsafe(metric, context, {
-      get: () => ({ count: count(), incremental: true }),
-      update,
-      modify: update
-    })
-  const gauge = (metric: Metric.Gauge<number>, value: () => number) =>
-    Metric.registerUnsafe(metric, context, { get: () => ({ value: value() }), update, modify: update })
-  gauge(connections, () => totals.connections)
-  counter(connectionsAccepted, () => totals.connectionsAccepted)
-  counter(requests, () => totals.requests)
-  gauge(requestsOpen, () => totals.requestsOpen)
-  gauge(afterResponse, () => totals.afterResponse)
+export const totals: (context: Context.Context<never>) => Totals = Registered.totalsOf((context) => {
+  const totals: Totals = { connections: 0, connectionsAccepted: 0, requests: 0, requestsOpen: 0, afterResponse: 0 }
+  Registered.gauge(context, connections, () => totals.connections)
+  Registered.counter(context, connectionsAccepted, () => totals.connectionsAccepted)
+  Registered.counter(context, requests, () => totals.requests)
+  Registered.gauge(context, requestsOpen, () => totals.requestsOpen)
+  Registered.gauge(context, afterResponse, () => totals.afterResponse)
   // A limit that has not been reached is 0, and not missing.
   for (const metric of [connectionErrors, requestsAborted, requestsFailed, afterResponseFailed, limitsReached]) {
     metric.valueUnsafe(context)
   }
-}
-
-const update = () => {}
+  return totals
+})
