@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Config from "effect/Config"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -10,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import * as Tls from "node:tls"
+import type { FastCgiUpstream } from "../client/FastCgiPool.ts"
 import type { FastCgiTransport } from "../connection/FastCgiTransport.ts"
 import { duration, flag, required, text } from "../settings/settings.ts"
 import { addressForms, parseAddress } from "./internal/address.ts"
@@ -19,6 +21,7 @@ import { ReadingSocket } from "./internal/readingSocket.ts"
 import { pathProblem } from "./internal/socketPath.ts"
 import { fromDuplex, fromSocket } from "./internal/socketTransport.ts"
 import { pem, tlsFiles } from "./internal/tlsFiles.ts"
+import { parseUpstreams, upstreamForms } from "./internal/upstreamList.ts"
 
 /**
  * Why the connection failed:
@@ -195,6 +198,21 @@ export const connect = (
   })
 }
 
+// What the settings say of every connection, wherever it goes.
+const how = Config.map(
+  Config.all([
+    duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT"),
+    flag("FASTCGI_UPSTREAM_TLS"),
+    tlsFiles("FASTCGI_UPSTREAM_TLS"),
+    text("FASTCGI_UPSTREAM_TLS_SERVER_NAME")
+  ]),
+  ([connectTimeout, secure, files, serverName]) => {
+    const tls = { ...files, serverName }
+    const isSecure = secure ?? Object.values(tls).some((value) => value !== undefined)
+    return { connectTimeout, ...isSecure ? { tls } : undefined }
+  }
+)
+
 /**
  * Where the application listens, from settings of the environment. `FASTCGI_UPSTREAM` must be set: a UNIX socket path, `HOST:PORT`,
  * `:PORT` or `PORT`. `FASTCGI_UPSTREAM_CONNECT_TIMEOUT` is `connectTimeout`. `FASTCGI_UPSTREAM_TLS` turns TLS on or off.
@@ -205,19 +223,38 @@ export const connect = (
  * @since 0.1.0
  */
 export const config: Config.Config<NodeFastCgiConnectorOptions> = Config.map(
-  Config.all([
-    duration("FASTCGI_UPSTREAM_CONNECT_TIMEOUT"),
-    flag("FASTCGI_UPSTREAM_TLS"),
-    tlsFiles("FASTCGI_UPSTREAM_TLS"),
-    text("FASTCGI_UPSTREAM_TLS_SERVER_NAME"),
-    required("FASTCGI_UPSTREAM", addressForms, parseAddress)
-  ]),
-  ([connectTimeout, secure, files, serverName, to]) => {
-    const tls = { ...files, serverName }
-    const isSecure = secure ?? Object.values(tls).some((value) => value !== undefined)
-    return { ...to, connectTimeout, ...isSecure ? { tls } : undefined }
-  }
+  Config.all([how, required("FASTCGI_UPSTREAM", addressForms, parseAddress)]),
+  ([how, to]) => ({ ...to, ...how })
 )
+
+/**
+ * Where several applications that do the same listen: `FASTCGI_UPSTREAM` with more than one address, separated by commas, each of
+ * which may have a `weight` and `max_conns` behind it, as a `server` of nginx has. The other settings are those of `config`, and
+ * count for all of them. Where there are several, each has its address as its name, in the log and in metrics.
+ *
+ * **Example** (A client of the applications that the environment names)
+ *
+ * ```ts
+ * import { FastCgiHttpClient } from "effect-fastcgi/client"
+ * import { NodeFastCgiConnector } from "effect-fastcgi/node"
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ *
+ * // FASTCGI_UPSTREAM="10.0.0.1:9000 weight=2, 10.0.0.2:9000 max_conns=4"
+ * export const Client = Layer.unwrap(
+ *   Effect.map(NodeFastCgiConnector.upstreams, (connect) => FastCgiHttpClient.layerConfig({ connect }))
+ * )
+ * ```
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const upstreams: Config.Config<Arr.NonEmptyReadonlyArray<FastCgiUpstream<FastCgiConnectError, Scope.Scope>>> =
+  Config.map(
+    Config.all([how, required("FASTCGI_UPSTREAM", upstreamForms, parseUpstreams)]),
+    ([how, upstreams]) =>
+      Arr.map(upstreams, ({ to, ...upstream }) => ({ ...upstream, connect: connect({ ...to, ...how }) }))
+  )
 
 // -----------------------------------------------------------------------------
 // Internal

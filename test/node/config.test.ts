@@ -2,8 +2,8 @@
  * What to listen on, and everything else, from the environment.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiSlowLog } from "effect-fastcgi"
-import { FastCgiGateway } from "effect-fastcgi/client"
+import { FastCgiResponse, FastCgiServer, FastCgiSlowLog } from "effect-fastcgi"
+import { FastCgiGateway, FastCgiHttpClient } from "effect-fastcgi/client"
 import {
   NodeFastCgi,
   NodeFastCgiAccessLog,
@@ -15,7 +15,9 @@ import {
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as HttpClient from "effect/http/HttpClient"
 import * as HttpServer from "effect/http/HttpServer"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -112,6 +114,76 @@ describe("NodeFastCgiConnector.config", () => {
         assert.match(error.message, /^FASTCGI_UPSTREAM(="\S+"| is not set): expected a UNIX socket path/)
       }).pipe(provider(env)))
   }
+})
+
+describe("NodeFastCgiConnector.upstreams", () => {
+  const listed = Effect.map(
+    NodeFastCgiConnector.upstreams,
+    (upstreams) => upstreams.map(({ maxConnections, name, weight }) => ({ maxConnections, name, weight }))
+  )
+
+  for (
+    const [text, expected] of [
+      ["/run/a.sock", [{ maxConnections: undefined, name: undefined, weight: undefined }]],
+      ["9000 weight=3", [{ maxConnections: undefined, name: undefined, weight: 3 }]],
+      ["10.0.0.1:9000 weight=2, [::1]:9000  max_conns=4 weight=1,unix:/run/b.sock", [
+        { maxConnections: undefined, name: "10.0.0.1:9000", weight: 2 },
+        { maxConnections: 4, name: "[::1]:9000", weight: 1 },
+        { maxConnections: undefined, name: "unix:/run/b.sock", weight: undefined }
+      ]]
+    ] as const
+  ) {
+    it.effect(`reads ${JSON.stringify(text)}`, () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual<unknown>(yield* listed, expected)
+      }).pipe(provider({ FASTCGI_UPSTREAM: text })))
+  }
+
+  for (
+    const text of [
+      "nowhere",
+      "9000,",
+      "9000 weight=0",
+      "9000 weight=1.5",
+      "9000 weight",
+      "9000 backup",
+      "9000 weight=1 weight=2",
+      "9000, 9000",
+      "weight=2 9000"
+    ]
+  ) {
+    it.effect(`fails for ${JSON.stringify(text)}, and says what it takes`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(listed)
+        assert.match(error.message, /^FASTCGI_UPSTREAM=".*": expected a UNIX socket path.* weight=N and max_conns=N/)
+      }).pipe(provider({ FASTCGI_UPSTREAM: text })))
+  }
+
+  it.live("connects to each of them, by weight", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryDirectory
+      const paths = ["a", "b"].map((name) => Path.join(folder, `${name}.sock`))
+      for (const path of paths) {
+        yield* Layer.build(
+          FastCgiServer.serve({ responder: Effect.succeed(FastCgiResponse.make(Path.basename(path))) }).pipe(
+            Layer.provide(NodeFastCgiListener.layerUnix({ path }))
+          )
+        )
+      }
+      const env = { FASTCGI_UPSTREAM: `${paths[0]} weight=2, ${paths[1]}` }
+      const client = Layer.unwrap(
+        Effect.map(NodeFastCgiConnector.upstreams, (connect) => FastCgiHttpClient.layerConfig({ connect }))
+      )
+      const counts: Record<string, number> = {}
+      yield* Effect.repeat(
+        Effect.map(
+          Effect.flatMap(HttpClient.get("http://x.test/"), (response) => response.text),
+          (text) => counts[text] = (counts[text] ?? 0) + 1
+        ),
+        { times: 8 }
+      ).pipe(Effect.provide(client), provider(env))
+      assert.deepStrictEqual(counts, { "a.sock": 6, "b.sock": 3 })
+    }))
 })
 
 describe("a variable that is no setting", () => {
