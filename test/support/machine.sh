@@ -17,7 +17,9 @@ rm -f /usr/bin/node
 touch /usr/bin/node
 mount --bind "$node" /usr/bin/node
 mount -t tmpfs tmpfs /run
-mkdir /run/lock
+# What the packages' own set-up makes at a start.
+mkdir -p /run/lock /run/haproxy /run/php
+install -d -o www-data -g www-data /run/lighttpd
 mount --bind "$base/home" /home
 mkdir -m 1777 "$base/tmp"
 mount --bind "$base/tmp" /tmp
@@ -35,5 +37,7 @@ echo "stranger ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/stranger
 chmod 440 /etc/sudoers.d/stranger
 echo ready
 # This is the process that those without a parent get, and it takes note of their end.
-sleep infinity &
-while :; do wait; done
+while :; do
+  sleep infinity &
+  wait
+done

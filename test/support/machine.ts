@@ -54,6 +54,8 @@ export interface Machine {
   readonly home: string
   /** Runs a command to its end, and fails when that is not 0. Gives what it has said. */
   readonly run: (command: string, options?: CommandOptions) => Effect.Effect<string, WebServers.ProgramError>
+  /** Writes a file at any path of the machine, which belongs to root unless it is below /home/stranger. */
+  readonly write: (path: string, content: string) => Effect.Effect<void, WebServers.ProgramError>
   /** Starts a command that goes on. */
   readonly start: (
     command: string,
@@ -120,16 +122,27 @@ export const make: Effect.Effect<Machine, WebServers.ProgramError, Scope.Scope> 
     ]
   })
 
+  const run = (command: string, where: CommandOptions = {}) =>
+    Effect.flatMap(
+      WebServers.run(options(command, where)),
+      ({ code, log, signal }) =>
+        code === 0
+          ? Effect.succeed(log)
+          : Effect.fail(new WebServers.ProgramError({ message: `${command}: ${signal ?? `exit ${code}`}\n${log}` }))
+    )
+
   return {
     home,
-    run: (command, where = {}) =>
-      Effect.flatMap(
-        WebServers.run(options(command, where)),
-        ({ code, log, signal }) =>
-          code === 0
-            ? Effect.succeed(log)
-            : Effect.fail(new WebServers.ProgramError({ message: `${command}: ${signal ?? `exit ${code}`}\n${log}` }))
-      ),
+    run,
+    write: (path, content) =>
+      Effect.suspend(() => {
+        if (path.startsWith("/home/stranger/")) {
+          Fs.writeFileSync(Path.join(base, path), content)
+          return Effect.void
+        }
+        Fs.writeFileSync(Path.join(base, "tmp/written"), content)
+        return Effect.asVoid(run(`install -D -m 644 /tmp/written '${path}'`, { user: "root" }))
+      }),
     start: (command, where = {}) =>
       Effect.map(WebServers.start(options(command, where)), (program) => ({
         ...program,

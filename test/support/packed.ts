@@ -56,3 +56,11 @@ export const pack: Effect.Effect<string, WebServers.ProgramError, Scope.Scope> =
 /** Runs a command `npm install …` of a page, with the tarball for `effect-fastcgi`. */
 export const install = (command: string, tarball: string, folder: string) =>
   run("bash", ["-c", command.replace(/(?<= )effect-fastcgi(?= |$)/, tarball)], folder)
+
+/** Gives a folder what `npm install` has made of another one; `package.json` only where it has none of its own. */
+export const link = (from: string, to: string) =>
+  Effect.asVoid(run(
+    "bash",
+    ["-c", `cp -aln '${from}/node_modules' '${to}' && cp -n '${from}/package.json' '${to}'`],
+    from
+  ))

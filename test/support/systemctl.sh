@@ -1,6 +1,7 @@
 #!/bin/bash
-# Stands for systemctl on a machine of machine.ts, where no systemd runs. It does what these units say of the user, the group, the
-# environment, the folders and the command, waits for READY=1, and does nothing else; systemd-analyze judges the whole unit.
+# Stands for systemctl on a machine of machine.ts, where no systemd runs. Of an app's unit it does what it says of the user, the group,
+# the environment, the folders and the command, waits for READY=1, and does nothing else; systemd-analyze judges the whole unit. It
+# starts web servers as their packages do.
 set -eu
 name=${!#}
 unit=/etc/systemd/system/$name.service
@@ -42,12 +43,19 @@ stop() {
 }
 
 case $* in
+  "reload nginx") nginx -s reload ;;
+  "restart lighttpd") lighttpd -f /etc/lighttpd/lighttpd.conf ;;
+  "restart apache2") apachectl start ;;
+  "restart haproxy") haproxy -D -f /etc/haproxy/haproxy.cfg ;;
+  "restart caddy")
+    setpriv --reuid caddy --regid caddy --clear-groups --inh-caps +net_bind_service --ambient-caps +net_bind_service \
+      env HOME=/var/lib/caddy caddy start --config /etc/caddy/Caddyfile
+    ;;
   "enable --now $name") start ;;
   "restart $name")
     stop
     start
     ;;
-  "reload nginx") nginx -s reload ;;
   *)
     echo "systemctl of the tests does not know: $*" >&2
     exit 1
