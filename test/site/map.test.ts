@@ -26,6 +26,13 @@ describe("the map of the pages", () => {
     assert.deepStrictEqual(linksOf(text), listed)
   })
 
+  it("has no page that links to localhost, which the site's generator takes for a dead link", () => {
+    for (const file of documents()) {
+      const text = Fs.readFileSync(Path.join(projectRoot, "docs", file), "utf8")
+      assert.notMatch(text, /(?:<|\]\()https?:\/\/(?:localhost|127\.)/, file)
+    }
+  })
+
   it("is read from headings and lists", () => {
     assert.deepStrictEqual(
       jobsOf("# A\n\n[b](b.md)\n\n## C\n\nd\n\n- [E f](e.md): g\n- h\n\n## I\n\n- [J](j-k.md)\n"),
