@@ -69,7 +69,7 @@ const versionFlag = GlobalFlag.Action({
   run: GlobalFlag.Version.run
 })
 
-// What cannot be understood is told by a sentence and not by all of the help, which would push it out of sight.
+// A sentence says what is wrong with a command line. The whole help text would push that sentence out of sight.
 const presenter: CliOutput.Presenter = {
   present: (event) =>
     event._tag === "InvalidInvocation"

@@ -1,10 +1,10 @@
 /**
- * What a measurement came to, for a person and as data.
+ * The report of a measurement, for a person and as data.
  */
 import * as Output from "../internal/output.ts"
 import type { Latencies } from "./latencies.ts"
 
-/** What was measured. */
+/** The measurement. */
 export interface Measured {
   readonly latencies: Latencies
   /** Answers by status. */

@@ -1,5 +1,5 @@
 /**
- * What `bench` does.
+ * Runs `bench`.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -102,7 +102,7 @@ const firstAnswer = (
   )
 }
 
-/** What has been measured so far. */
+/** The measurements so far. */
 class Measurement {
   readonly latencies = new Latencies()
   readonly statuses = new Map<number, number>()

@@ -15,7 +15,7 @@ export interface Answered {
   sent: boolean
   readonly stdout: Array<Uint8Array>
   readonly stderr: Array<Uint8Array>
-  /** What END_REQUEST says. */
+  /** The statuses of END_REQUEST. */
   end: { readonly appStatus: number; readonly protocolStatus: string } | undefined
 }
 
@@ -101,7 +101,7 @@ export class Answers {
   }
 }
 
-/** What is different between an answer and the recorded one: a sentence each, none where they are the same. */
+/** The differences between an answer and the recorded one: a sentence for each, none for equal answers. */
 export const differences = (
   recorded: Answered,
   came: Answered,

@@ -1,5 +1,5 @@
 /**
- * What `dump` does.
+ * Runs `dump`.
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"

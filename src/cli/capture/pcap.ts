@@ -7,7 +7,7 @@
 export interface Packet {
   /** When, in seconds since 1970. */
   readonly time: number
-  /** What the bytes begin with: LINKTYPE_ETHERNET is 1. */
+  /** The kind of header at the start of the bytes: LINKTYPE_ETHERNET is 1. */
   readonly linkType: number
   readonly bytes: Uint8Array
   /** How long it was on the wire: more than `bytes` where the capture cut it. */
@@ -25,7 +25,7 @@ export interface PcapReader {
   readonly push: (chunk: Uint8Array, packets: Array<Packet>) => PcapProblem | undefined
 }
 
-/** What the first four bytes say a file is. */
+/** The kind of a file, by its first four bytes. */
 export const kindOf = (magic: Uint8Array): "pcap" | "pcapng" | undefined => {
   const number = view(magic).getUint32(0)
   return number === 0x0a0d0d0a ? "pcapng" : classicMagic.has(number) ? "pcap" : undefined
@@ -60,7 +60,7 @@ class Gathered {
   push(chunk: Uint8Array): void {
     const size = this.end - this.start
     if (this.end + chunk.length > this.bytes.length) {
-      // What has been handed out is a view into the old bytes, which therefore stay as they are.
+      // Views into the old bytes have been handed out, so these bytes stay unchanged.
       const grown = new Uint8Array(Math.max(64 * 1024, 2 * size, size + chunk.length))
       grown.set(this.bytes.subarray(this.start, this.end))
       this.bytes = grown

@@ -70,7 +70,7 @@ const flag = { fin: 1, syn: 2, reset: 4, push: 8, ack: 16 } as const
 
 const nothing = new Uint8Array(0)
 
-// What an IPv4 packet holds besides its headers.
+// The most content of an IPv4 packet, without its headers.
 const maxPayload = 65_535 - 40
 
 const packet = (

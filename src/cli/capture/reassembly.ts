@@ -7,13 +7,13 @@ import type { Segment } from "./segment.ts"
 export interface Connection {
   /** From 1 on, in the order in which they began. */
   readonly number: number
-  /** Who has opened it, the web server, and whom it was opened to. */
+  /** The web server, which has opened the connection, and the application. */
   readonly client: string
   readonly server: string
   readonly serverPort: number
 }
 
-/** What happened on a connection. */
+/** An event on a connection. */
 export type ConnectionEvent =
   & { readonly connection: Connection; readonly time: number }
   & (

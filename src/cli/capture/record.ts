@@ -1,5 +1,5 @@
 /**
- * What `record` does.
+ * Runs `record`.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -78,7 +78,7 @@ const connection = (
   }))
 }
 
-// What is written at once needs no queue: memory stays bounded however fast bytes come.
+// Bytes are written at once and need no queue, so memory stays bounded however fast they come.
 const written = (
   file: string,
   to: Target.Target

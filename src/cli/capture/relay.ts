@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 
-/** What is told, at once. `fromClient` is the direction from the web server to the application. */
+/** Events, told at once. `fromClient` is the direction from the web server to the application. */
 export interface RelayObserver {
   readonly onBytes: (fromClient: boolean, chunks: ReadonlyArray<Uint8Array>) => void
   readonly onEnd: (fromClient: boolean) => void
@@ -48,7 +48,7 @@ class End {
   constructor(transport: FastCgiTransport) {
     this.transport = transport
     const told = () => {
-      // Whoever is woken may wait again at once.
+      // A woken reader may wait again at once.
       const waiter = this.wake
       this.wake = undefined
       waiter?.()

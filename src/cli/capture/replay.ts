@@ -1,5 +1,5 @@
 /**
- * What `replay` does.
+ * Runs `replay`.
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -54,7 +54,7 @@ export const run = (options: ReplayOptions): Effect.Effect<void, CommandFailure,
 // Internal
 // -----------------------------------------------------------------------------
 
-/** What the web server sends on a connection, each part when it has had so many answers. */
+/** The bytes of the web server on a connection, in parts, each with the number of answers that must come before. */
 interface Script {
   readonly number: number
   readonly steps: Array<{ readonly after: number; readonly bytes: Uint8Array }>
@@ -153,7 +153,7 @@ const play = (
     let closed = false
     let wake: (() => void) | undefined
     const told = () => {
-      // Whoever is woken may wait again at once.
+      // A woken reader may wait again at once.
       const waiter = wake
       wake = undefined
       waiter?.()

@@ -1,5 +1,5 @@
 /**
- * What happened on connections, record by record: lines for a person, or an object of JSON a line.
+ * The events on connections, record by record: lines for a person, or an object of JSON a line.
  */
 import type { Color } from "../internal/output.ts"
 import { Describer, type Description } from "../records/description.ts"
@@ -8,7 +8,7 @@ import { isRecord, type LocatedRecord, type NoRecords, RecordReader } from "../r
 import type { Connection, ConnectionEvent } from "./reassembly.ts"
 import type { SourceProblem } from "./source.ts"
 
-/** What is shown, and how. */
+/** Which parts are shown, and how. */
 export interface ShowOptions {
   readonly json: boolean
   /** Whether connections have names and times. */

@@ -7,7 +7,7 @@ import { kindOf, makeReader, type Packet, type PcapReader } from "./pcap.ts"
 import { type Connection, type ConnectionEvent, Reassembly } from "./reassembly.ts"
 import { segmentOf } from "./segment.ts"
 
-/** What kind of capture it is. */
+/** The kind of the capture. */
 export type SourceKind = "raw" | "pcap" | "pcapng"
 
 /** A capture that cannot be read on. */

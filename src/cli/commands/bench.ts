@@ -41,7 +41,7 @@ const flags = {
   json: Flags.json("the figures")
 }
 
-/** What the command line says. */
+/** The options of the command. */
 export type BenchOptions = Command.Command.Config.Infer<typeof flags>
 
 /** The command. */

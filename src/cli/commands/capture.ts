@@ -51,7 +51,7 @@ const dumpFlags = {
   json: Flags.json("an object for each record, one a line,")
 }
 
-/** What the command line of `dump` says. */
+/** The options of `dump`. */
 export type DumpOptions = Command.Command.Config.Infer<typeof dumpFlags>
 
 /** `dump`. */
@@ -94,7 +94,7 @@ const recordFlags = {
   json: Flags.json("an object for each record, one a line,")
 }
 
-/** What the command line of `record` says. */
+/** The options of `record`. */
 export type RecordOptions = Command.Command.Config.Infer<typeof recordFlags>
 
 /** `record`. */
@@ -130,7 +130,7 @@ const replayFlags = {
   json: Flags.json("an object for each request, one a line,")
 }
 
-/** What the command line of `replay` says. */
+/** The options of `replay`. */
 export type ReplayOptions = Command.Command.Config.Infer<typeof replayFlags>
 
 /** `replay`. */

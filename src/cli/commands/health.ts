@@ -32,7 +32,7 @@ const pingFlags = {
   json: Flags.json("what came")
 }
 
-/** What the command line of `ping` says. */
+/** The options of `ping`. */
 export type PingOptions = Command.Command.Config.Infer<typeof pingFlags>
 
 /** `ping`. */
@@ -64,7 +64,7 @@ const valuesFlags = {
   json: Flags.json("the values")
 }
 
-/** What the command line of `values` says. */
+/** The options of `values`. */
 export type ValuesOptions = Command.Command.Config.Infer<typeof valuesFlags>
 
 /** `values`. */
@@ -98,7 +98,7 @@ const statusFlags = {
   json: Flags.json("it, under php-fpm's own names,")
 }
 
-/** What the command line of `status` says. */
+/** The options of `status`. */
 export type StatusOptions = Command.Command.Config.Infer<typeof statusFlags>
 
 /** `status`. */

@@ -48,7 +48,7 @@ const flags = {
   json: Flags.json("the whole answer, with status, headers, body, stderr and times,")
 }
 
-/** What the command line says. */
+/** The options of the command. */
 export type RequestOptions = Command.Command.Config.Infer<typeof flags>
 
 /** The command. */

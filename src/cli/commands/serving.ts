@@ -42,7 +42,7 @@ const gatewayFlags = {
   quiet: Flags.toggle("quiet", "Log no requests.").pipe(Flag.withAlias("q"))
 }
 
-/** What the command line of `gateway` says. */
+/** The options of `gateway`. */
 export type GatewayOptions = Command.Command.Config.Infer<typeof gatewayFlags>
 
 /** `gateway`. */
@@ -95,7 +95,7 @@ const serveFlags = {
   log: Flags.toggle("log", "Log the requests of an HttpRouter.")
 }
 
-/** What the command line of `serve` says. */
+/** The options of `serve`. */
 export type ServeOptions = Command.Command.Config.Infer<typeof serveFlags>
 
 /** `serve`. */

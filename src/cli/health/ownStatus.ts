@@ -6,7 +6,7 @@ import * as Output from "../internal/output.ts"
 import { printable } from "../records/lines.ts"
 import { elapsed } from "./time.ts"
 
-/** What of the page is shown. */
+/** The part of the page that is shown. */
 export const OwnStatus = Schema.Struct({
   pool: Schema.String,
   startSince: Schema.Finite,
@@ -79,7 +79,7 @@ export const OwnStatus = Schema.Struct({
   openRequests: "open requests"
 }))
 
-/** What of the page is shown. */
+/** The part of the page that is shown. */
 export type OwnStatus = typeof OwnStatus.Type
 
 /** The status as a person reads it; `all` adds the workers and the requests that are open. */

@@ -19,7 +19,7 @@ export interface Page {
   readonly milliseconds: number
 }
 
-/** What is asked for. */
+/** The page to request. */
 export interface PageOptions {
   readonly path: string
   readonly query?: string

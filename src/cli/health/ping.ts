@@ -1,5 +1,5 @@
 /**
- * What `ping` does.
+ * Runs `ping`.
  */
 import * as Effect from "effect/Effect"
 import type { PingOptions } from "../commands/health.ts"
@@ -44,7 +44,7 @@ interface Pong extends Page {
   readonly good: boolean
 }
 
-// What is kept of the page, in bytes.
+// The most bytes of the page that are kept.
 const maxSize = 1024
 
 const defaultPath = "/ping"
@@ -82,7 +82,7 @@ const show = (target: Target.Target, pong: Pong, options: PingOptions): Effect.E
   return Output.line(`${time}${pong.good ? line : paint("bad", line)}`)
 }
 
-/** What many pings came to. */
+/** The summary of many pings. */
 class Tally {
   private asked = 0
   private good = 0

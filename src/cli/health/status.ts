@@ -1,5 +1,5 @@
 /**
- * What `status` does.
+ * Runs `status`.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"

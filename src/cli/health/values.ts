@@ -1,5 +1,5 @@
 /**
- * What `values` does.
+ * Runs `values`.
  */
 import * as Effect from "effect/Effect"
 import * as FastCgiClient from "../../client/FastCgiClient.ts"

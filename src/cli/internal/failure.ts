@@ -7,9 +7,9 @@ import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 import type { FastCgiClientError } from "../../client/FastCgiClientError.ts"
 
-/** What the exit codes of all commands mean. docs/tools.md has the table. */
+/** The exit codes of all commands. docs/tools.md has the table. */
 export const ExitCode = {
-  /** What was found is not what should be: a status of 400 or more, a missed "must", an answer that differs. */
+  /** The result is bad: a status of 400 or more, a missed "must", an answer that differs. */
   Found: 1,
   /** The command line, or a file that it names, cannot be understood. */
   Usage: 2,
@@ -17,7 +17,7 @@ export const ExitCode = {
   Unreachable: 3,
   /** The time is up. */
   Timeout: 4,
-  /** What answers does not speak FastCGI and CGI as it should, or broke off. */
+  /** The answer is not proper FastCGI and CGI, or broke off. */
   Protocol: 5
 } as const
 
@@ -42,7 +42,7 @@ export const fail = (code: ExitCode, message = ""): Effect.Effect<never, Command
 /** Fails because of the command line. */
 export const usage = (message: string): Effect.Effect<never, CommandFailure> => fail(ExitCode.Usage, message)
 
-/** What a request's failure means for whoever has called the command. */
+/** Turns a request's failure into a message and an exit code. */
 export const clientFailure = (error: FastCgiClientError): CommandFailure => {
   const { reason } = error
   const code = reason._tag === "Timeout" || isTimeout(error.cause)

@@ -1,5 +1,5 @@
 /**
- * What a command writes: bytes and lines to stdout, no faster than they are taken, lines to stderr, and colours where a person
+ * The output of a command: bytes and lines to stdout, no faster than they are taken, lines to stderr, and colours where a person
  * looks.
  */
 import * as Effect from "effect/Effect"

@@ -46,7 +46,7 @@ export const parse = (
 // Internal
 // -----------------------------------------------------------------------------
 
-// What has started the command has connected it already, as inetd does.
+// The program that started the command has connected the descriptor already, as inetd does.
 const descriptor = (fd: number): Target => {
   let taken = false
   const connect = Effect.suspend(() => {

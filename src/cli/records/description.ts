@@ -1,11 +1,11 @@
 /**
- * What a record says, as data: the JSON that `dump --json` prints, and what the lines for people are made of.
+ * The description of a record, as data: the JSON of `dump --json`, and the source of the lines for people.
  */
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { inputsOf, ProtocolStatus, RecordType, Role } from "../../protocol/FastCgiRecord.ts"
 import type { LocatedRecord, NoRecords } from "./recordReader.ts"
 
-/** Who has sent a record. */
+/** The sender of a record. */
 export type Sender = "web server" | "application"
 
 /** A record, in the words of the specification. */
@@ -36,7 +36,7 @@ export interface Description {
   readonly base64?: string
   /** The empty record that ends a stream. */
   readonly end?: true
-  /** What is wrong with it. */
+  /** The error in the record. */
   readonly problem?: string
 }
 
@@ -127,7 +127,7 @@ export class Describer {
   }
 }
 
-/** Who sends records of this type. */
+/** The sender of records of this type. */
 export const senderOf = (type: number): Sender =>
   type === RecordType.EndRequest || type === RecordType.Stdout || type === RecordType.Stderr ||
     type === RecordType.GetValuesResult || type === RecordType.UnknownType

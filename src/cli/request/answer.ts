@@ -12,7 +12,7 @@ import { clientFailure, type CommandFailure, ExitCode, fail } from "../internal/
 import type { Target } from "../internal/target.ts"
 import type { Message } from "./message.ts"
 
-/** What is done with an answer while it comes. */
+/** Handles an answer while it comes. */
 export interface Receiver {
   /** Looks at the connection. Default nothing. */
   readonly tap?: ((transport: FastCgiTransport) => FastCgiTransport) | undefined

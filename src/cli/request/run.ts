@@ -1,5 +1,5 @@
 /**
- * What `request` does.
+ * Runs `request`.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -99,7 +99,7 @@ const shown = Effect.fnUntraced(function*(
   yield* judge(outcome, options)
 })
 
-// What is looked at of the application's STDERR.
+// The part of the application's STDERR that is checked.
 const stderrKept = 4096
 
 const summary = (target: Target.Target, outcome: Outcome): string => {

@@ -24,7 +24,7 @@ const overHttp = (served: Layer.Layer<never, unknown, HttpServer.HttpServer>): S
 const withOptions = (make: (options: NodeFastCgi.NodeFastCgiOptions) => Served): Served =>
   Layer.unwrap(Effect.map(NodeFastCgi.config, make))
 
-// What a layer or an effect needs beyond the server nobody can know here. What is missing is named when the app is built.
+// The requirements of a layer or an effect are not known here. Building the app names the missing ones.
 const isRoutes = (app: unknown): app is Layer.Layer<never, unknown> => Layer.isLayer(app)
 const isHttpApp = (
   app: unknown

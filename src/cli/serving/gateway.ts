@@ -1,5 +1,5 @@
 /**
- * What `gateway` does.
+ * Runs `gateway`.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"

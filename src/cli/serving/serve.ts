@@ -1,5 +1,5 @@
 /**
- * What `serve` does.
+ * Runs `serve`.
  */
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
