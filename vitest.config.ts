@@ -18,6 +18,7 @@ const withPrograms = [
   "test/cli/request.test.ts",
   "test/cli/health.test.ts",
   "test/cli/capture.test.ts",
+  "test/cli/docs.test.ts",
   "test/cli/serving.test.ts",
   "test/site/**/*.test.ts"
 ]

@@ -39,6 +39,7 @@ export const withSockets: ReadonlyMap<string, string> = new Map([
   ["client/target.ts", "a gateway is an HTTP server"],
   ["cli/request.test.ts", "runs the command"],
   ["cli/health.test.ts", "runs the command"],
+  ["cli/docs.test.ts", "runs the command"],
   ["cli/capture.test.ts", "runs the command"],
   ["cli/serving.test.ts", "runs the command"],
   ["cli/support/app.ts", "listens on a socket"],
