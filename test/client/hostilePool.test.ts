@@ -3,12 +3,14 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
 import { TestClock } from "effect/testing"
 import { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
 import * as FastCgiHttpClient from "../../src/client/FastCgiHttpClient.ts"
 import * as FastCgiPool from "../../src/client/FastCgiPool.ts"
 import * as FastCgiEncoder from "../../src/protocol/FastCgiEncoder.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
+import { held } from "../server/support/memory.ts"
 import { withinMemory } from "../support/within.ts"
 import type * as Application from "./application.ts"
 import { answer, bytesOf, concat } from "./application.ts"
@@ -97,6 +99,69 @@ const play = Effect.fnUntraced(function*(act: Act) {
   assert.deepInclude(pool.statesUnsafe()[0], { connections: 1, idle: 1, opening: 0 })
   assert.strictEqual(pool.waitingUnsafe(), 0)
   return outcome
+})
+
+const MiB = 1024 * 1024
+
+/** Sends a part again and again, as a socket would bring it, and lets the client take what it takes. */
+const flood = (app: Application.Application, records: ReadonlyArray<Record.FastCgiRecord>, size = 16 * MiB) =>
+  Effect.gen(function*() {
+    const part = concat(records.map((record) => FastCgiEncoder.encode(record)))
+    for (let sent = 0; sent < size; sent += part.length) {
+      yield* app.sendBytes(part)
+      yield* Effect.yieldNow
+      yield* Effect.yieldNow
+    }
+    yield* turns
+  })
+
+const many = (count: number, record: Record.FastCgiRecord) => Array.from({ length: count }, () => record)
+
+describe("a pool keeps little in memory where an application sends 16 MiB", () => {
+  // What a connection may hold unread is 256 KiB, and as much of STDERR; what is in flight comes on top.
+  const most = 2 * MiB
+
+  for (
+    const [what, before, records] of [
+      ["of STDERR", [], many(8, Record.stderr(1, bytesOf("x".repeat(8000))))],
+      ["of STDERR in empty lines", [], many(8, Record.stderr(1, bytesOf("\n".repeat(8000))))],
+      ["of STDERR in records of one byte", [], many(4000, Record.stderr(1, bytesOf("x")))],
+      ["for other ids", [], many(8, Record.stdout(7, bytesOf("x".repeat(8000))))],
+      ["behind the end of STDOUT", [Record.stdout(1)], many(8, Record.stdout(1, bytesOf("x".repeat(8000))))],
+      [
+        "behind its answer",
+        answer(1, "Content-Length: 1\r\n\r\nx"),
+        many(8, Record.stdout(1, bytesOf("x".repeat(8000))))
+      ],
+      ["of a head that has no end", [], many(8, Record.stdout(1, bytesOf("x: y\r\n".repeat(1000))))]
+    ] as const
+  ) {
+    it.effect(what, () =>
+      Effect.gen(function*() {
+        const { connect, opened } = yield* applications()
+        const pool = yield* FastCgiPool.make({ connect, keepConnection: true, maxConnections: 1 })
+        const client = yield* FastCgiHttpClient.fromPool(pool)
+        const request = yield* Effect.forkScoped(Effect.exit(client.post(url)))
+        yield* turns
+        const app = opened[0]
+        yield* untilRequest(app)
+        yield* app.send(...before)
+        const heldBefore = held()
+        // What the transport has not been able to hand on is the application's, as it would be behind a socket.
+        yield* flood(app, records)
+        const grown = held() - heldBefore - app.transport.pendingUnsafe()
+        assert.isBelow(grown, most)
+        yield* app.close
+        yield* withinMemory(() => "the end of the request")(Fiber.join(request))
+        // The next is served, on a connection of its own.
+        const next = yield* Effect.forkScoped(Effect.flatMap(client.post(url), (response) => response.text))
+        yield* turns
+        yield* untilRequest(opened[opened.length - 1], 1)
+        yield* opened[opened.length - 1].send(...answer(1, "\r\nnext"))
+        assert.strictEqual(yield* withinMemory(() => "the next answer")(Fiber.join(next)), "next")
+        assert.deepInclude(pool.statesUnsafe()[0], { connections: 1, idle: 1, opening: 0 })
+      }).pipe(Effect.provide(Logger.layer([]))))
+  }
 })
 
 describe("a pool stays healthy where an application", () => {
