@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as HttpServer from "effect/http/HttpServer"
@@ -11,7 +10,6 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Http from "node:http"
 import * as PerfHooks from "node:perf_hooks"
 import * as FastCgiAccess from "../server/FastCgiAccess.ts"
 import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
@@ -22,6 +20,7 @@ import { addressForms, parseAddress } from "./internal/address.ts"
 import { inetAddress } from "./internal/inetAddress.ts"
 import { pathError, tcpError } from "./internal/listenerError.ts"
 import { listenQueue } from "./internal/listenQueue.ts"
+import { http } from "./internal/nodeHttp.ts"
 
 /**
  * The socket on which the status pages are served over HTTP.
@@ -155,8 +154,10 @@ export const layerListen = (
     const where = "path" in options.listen
       ? { path: options.listen.path }
       : { port: options.listen.port, host: options.listen.host ?? "127.0.0.1", reusePort: shared }
+    // An app without this page starts without the modules of an HTTP server and of WebSockets.
+    const NodeHttpServer = yield* Effect.promise(() => import("@effect/platform-node/NodeHttpServer"))
     return HttpServer.serve(app).pipe(
-      Layer.provide(NodeHttpServer.layer(() => Http.createServer(), { ...where, gracefulShutdownTimeout: 1000 })),
+      Layer.provide(NodeHttpServer.layer(() => http.createServer(), { ...where, gracefulShutdownTimeout: 1000 })),
       Layer.catchTag("ServeError", ({ cause }) =>
         Layer.effectDiscard(Effect.fail(
           "path" in where ? pathError(where.path, cause) : tcpError(where.host, where.port, cause)

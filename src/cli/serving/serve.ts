@@ -47,12 +47,12 @@ export const run = (options: ServeOptions): Effect.Effect<void, CommandFailure> 
 const programBeside = (file: string): string => {
   try {
     const manifest = Module.createRequire(pathToFileURL(file)).resolve("effect-fastcgi/package.json")
-    const program = Path.join(Path.dirname(manifest), "dist/cli/served/main.js")
+    const program = Path.join(Path.dirname(manifest), "dist/bundled/served.js")
     if (Fs.existsSync(program)) return program
   } catch {
     // The app does not have it.
   }
-  return fileURLToPath(new URL("./served/main.js", import.meta.url))
+  return fileURLToPath(new URL("../bundled/served.js", import.meta.url))
 }
 
 // A change is what SIGHUP is to a supervisor: the new code serves, or the old one goes on. Where none serves yet, it starts again.

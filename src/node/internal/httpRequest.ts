@@ -4,11 +4,12 @@
  *
  * The special members are on the message itself, not in a class of its own, because Express gives every message another prototype.
  */
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type * as Net from "node:net"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import type { HttpSocket } from "./httpSocket.ts"
+import { http } from "./nodeHttp.ts"
 
 /** Where a request comes from, and what has been read of it. */
 export interface RequestOwner {
@@ -50,7 +51,7 @@ const rawHeaders = lazy("rawHeaders", (request) => rawHeadersOf(request[owner].p
 const headersDistinct = lazy("headersDistinct", (request) => distinct(request.rawHeaders))
 
 // Node's constructor gives every message an array of its own. To replace it takes ten times as long as not to have it.
-class Message extends Http.IncomingMessage {
+class Message extends http.IncomingMessage {
   static {
     Object.defineProperty(this.prototype, "rawHeaders", { configurable: true, get: () => [], set: () => {} })
     // Node's own counts the lines that its parser has brought.

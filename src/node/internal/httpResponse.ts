@@ -3,9 +3,10 @@
  *
  * The special members are on the response itself, not in a class of its own, because Express gives every response another prototype.
  */
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type { HttpRequest } from "./httpRequest.ts"
 import type { HttpSocket } from "./httpSocket.ts"
+import { http } from "./nodeHttp.ts"
 
 /** Is told when a response begins and ends. */
 export interface ResponseOwner {
@@ -22,7 +23,7 @@ export interface HttpResponse extends Http.ServerResponse {
 }
 
 export const makeResponse = (request: HttpRequest, responseOwner: ResponseOwner): HttpResponse => {
-  const response = new Http.ServerResponse(request as Http.IncomingMessage) as HttpResponse
+  const response = new http.ServerResponse(request as Http.IncomingMessage) as HttpResponse
   response[owner] = responseOwner
   response.writeHead = writeHead
   response.end = end
@@ -45,7 +46,7 @@ export const drainWithSocket = (response: HttpResponse, socket: HttpSocket): voi
 
 // The records of FastCGI say where a body ends. Whatever an app sets as Transfer-Encoding, none is applied.
 function writeHead(this: HttpResponse, ...args: ReadonlyArray<unknown>): HttpResponse {
-  Http.ServerResponse.prototype.writeHead.apply(this, args as [number])
+  http.ServerResponse.prototype.writeHead.apply(this, args as [number])
   this.chunkedEncoding = false
   return this
 }
@@ -59,7 +60,7 @@ function end(
   const responseOwner = this[owner]
   responseOwner.endBegins()
   try {
-    Http.ServerResponse.prototype.end.call(this, chunk, encoding as BufferEncoding, callback)
+    http.ServerResponse.prototype.end.call(this, chunk, encoding as BufferEncoding, callback)
   } finally {
     responseOwner.endEnds()
   }

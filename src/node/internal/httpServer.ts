@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type * as Net from "node:net"
 import { FastCgiListener, FastCgiListenerError, type FastCgiListenerErrorReason } from "../../server/FastCgiListener.ts"
 import type { NodeFastCgiOptions } from "../NodeFastCgi.ts"
@@ -16,6 +16,7 @@ import type { NodeHandler, ServerOptions } from "../NodeFastCgiApp.ts"
 import type { HttpRequest } from "./httpRequest.ts"
 import type { HttpResponse } from "./httpResponse.ts"
 import { listening } from "./listening.ts"
+import { http } from "./nodeHttp.ts"
 import { serveApp } from "./serveApp.ts"
 
 /** Where `listen` was told to listen. */
@@ -24,7 +25,7 @@ type Place = { readonly path: string } | { readonly port: number; readonly host?
 }
 
 /** A server of `createServer`. */
-export class HttpServer extends Http.Server {
+export class HttpServer extends http.Server {
   private readonly options: ServerOptions
   private fiber: Fiber.Fiber<unknown, FastCgiListenerError> | undefined
   private at: NetAddress.SocketAddress | undefined
