@@ -2,6 +2,7 @@
  * An Express app as Express apps are: sessions, forms, uploads, files, streams. Nothing in it knows of FastCGI.
  */
 import express from "express"
+import multer from "multer"
 import * as Crypto from "node:crypto"
 import { fileURLToPath } from "node:url"
 
@@ -75,6 +76,18 @@ app.post("/upload", (request, response, next) => {
   })
   request.on("error", next)
   request.on("end", () => response.json({ size, sha256: hash.digest("hex") }))
+})
+app.post("/form", multer().single("file"), (request, response) => {
+  const { body, file } = request
+  response.json({
+    title: body.title,
+    file: file && {
+      name: Buffer.from(file.originalname, "latin1").toString(),
+      type: file.mimetype,
+      size: file.size,
+      sha256: Crypto.createHash("sha256").update(file.buffer).digest("hex")
+    }
+  })
 })
 app.get("/large", (_request, response) => {
   response.type("bin").send(Buffer.alloc(1024 * 1024, "0123456789abcdef"))

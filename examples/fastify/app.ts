@@ -2,6 +2,7 @@
  * A Fastify app as Fastify apps are: sessions, forms, uploads, files, streams. Nothing in it knows of FastCGI, but for where the
  * server comes from.
  */
+import multipart from "@fastify/multipart"
 import fastify, { type FastifyRequest, type FastifyServerFactory } from "fastify"
 import * as Crypto from "node:crypto"
 import { createReadStream } from "node:fs"
@@ -31,6 +32,8 @@ export const makeApp = (serverFactory?: FastifyServerFactory) => {
     done(null, Object.fromEntries(new URLSearchParams(body as string)))
   })
   app.addContentTypeParser("application/octet-stream", (_request, payload, done) => done(null, payload))
+
+  void app.register(multipart)
 
   app.get("/", () => "Hello")
   app.get("/html", (_request, reply) => reply.type("text/html; charset=utf-8").send("<h1>Grüße</h1>"))
@@ -83,6 +86,23 @@ export const makeApp = (serverFactory?: FastifyServerFactory) => {
       hash.update(chunk)
     }
     return { size, sha256: hash.digest("hex") }
+  })
+  // oxlint-disable-next-line oxc/no-async-endpoint-handlers -- Fastify waits for its handlers
+  app.post("/form", async (request) => {
+    const form: { title?: unknown; file?: unknown } = {}
+    for await (const part of request.parts()) {
+      if (part.type === "field") form.title = part.value
+      else {
+        const content = await part.toBuffer()
+        form.file = {
+          name: part.filename,
+          type: part.mimetype,
+          size: content.length,
+          sha256: Crypto.createHash("sha256").update(content).digest("hex")
+        }
+      }
+    }
+    return form
   })
   app.get(
     "/large",

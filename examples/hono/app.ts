@@ -75,6 +75,20 @@ app.post("/upload", async (c) => {
   }
   return c.json({ size, sha256: hash.digest("hex") })
 })
+app.post("/form", async (c) => {
+  const { file, title } = await c.req.parseBody()
+  if (!(file instanceof File)) return c.json({ title })
+  const content = new Uint8Array(await file.arrayBuffer())
+  return c.json({
+    title,
+    file: {
+      name: file.name,
+      type: file.type,
+      size: file.size,
+      sha256: Crypto.createHash("sha256").update(content).digest("hex")
+    }
+  })
+})
 app.get("/large", (c) => c.body(Buffer.alloc(1024 * 1024, "0123456789abcdef")))
 app.get("/stream", (c) =>
   stream(c, async (stream) => {

@@ -1,6 +1,7 @@
 /**
  * A Koa app as Koa apps are: sessions, forms, uploads, files, streams. Nothing in it knows of FastCGI.
  */
+import multer from "@koa/multer"
 import Koa from "koa"
 import * as Crypto from "node:crypto"
 import { createReadStream } from "node:fs"
@@ -43,6 +44,23 @@ const upload = async (ctx: Koa.Context) => {
   ctx.body = { size, sha256: hash.digest("hex") }
 }
 
+const receiveForm = multer().single("file")
+
+const form = async (ctx: Koa.Context) => {
+  await receiveForm(ctx, () => Promise.resolve())
+  // multer puts the body there, which its types do not say.
+  const { body, file } = ctx.request as Koa.Request & { readonly body?: Readonly<Record<string, string>> }
+  ctx.body = {
+    title: body?.title,
+    file: file && {
+      name: Buffer.from(file.originalname, "latin1").toString(),
+      type: file.mimetype,
+      size: file.size,
+      sha256: Crypto.createHash("sha256").update(file.buffer).digest("hex")
+    }
+  }
+}
+
 const routes: Record<string, (ctx: Koa.Context) => unknown> = {
   "/": (ctx) => ctx.body = "Hello",
   "/html": (ctx) => ctx.body = "<h1>Grüße</h1>",
@@ -83,6 +101,7 @@ const routes: Record<string, (ctx: Koa.Context) => unknown> = {
     ctx.body = session === undefined ? { error: "no session" } : { user: session.user, visits: ++session.visits }
   },
   "/upload": upload,
+  "/form": form,
   "/large": (ctx) => ctx.body = Buffer.alloc(1024 * 1024, "0123456789abcdef"),
   "/stream": (ctx) => {
     const stream = new PassThrough()

@@ -7,6 +7,7 @@ import { createAdaptorServer } from "@hono/node-server"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
 import type * as Net from "node:net"
@@ -38,6 +39,27 @@ const post = (target: string, type: string, body: NonNullable<RequestOptions["bo
   one(target, { method: "POST", headers: { "content-type": type }, body }, name)
 
 const bytes = (size: number) => Buffer.alloc(size, "0123456789")
+
+const boundary = "----of-the-tests"
+
+/** The body of a form with a title and a file, as browsers send it. */
+const multipart = (name: string, content: Uint8Array) =>
+  Buffer.concat([
+    Buffer.from(
+      `--${boundary}\r\nContent-Disposition: form-data; name="title"\r\n\r\nGrüße\r\n` +
+        `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="${name}"\r\n` +
+        "Content-Type: application/octet-stream\r\n\r\n"
+    ),
+    content,
+    Buffer.from(`\r\n--${boundary}--\r\n`)
+  ])
+
+const cut = function*(body: Uint8Array, size: number) {
+  for (let at = 0; at < body.length; at += size) yield body.subarray(at, at + size)
+}
+
+const form = (body: NonNullable<RequestOptions["body"]>, name: string) =>
+  post("/form", `multipart/form-data; boundary=${boundary}`, body, name)
 
 /** The list that is the same for all. */
 const cases: ReadonlyArray<Case> = [
@@ -82,6 +104,14 @@ const cases: ReadonlyArray<Case> = [
     body: bytes(10_000),
     expectContinue: true
   }, "Expect: 100-continue"),
+  form(multipart("a.txt", Buffer.from("hello")), "a small file"),
+  form(multipart("grüße & \u65e5.bin", bytes(900_001)), "900,001 bytes with a name in UTF-8"),
+  form(multipart("empty", Buffer.alloc(0)), "an empty file"),
+  form(multipart("crlf", Buffer.from(`\r\n--${boundary}x\r\n`.repeat(1000))), "a file full of lines like the boundary"),
+  form(Array.from(cut(multipart("a.bin", bytes(300_000)), 7001)), "in chunks"),
+  form(`--${boundary}\r\nContent-Disposition: form-data; name="title"\r\n\r\nalone\r\n--${boundary}--\r\n`, "no file"),
+  form(`--${boundary}\r\nContent-Disposition: form-data; name="title"\r\n\r\nbroken o`, "a form that breaks off"),
+  post("/form", "multipart/form-data", "x", "no boundary"),
   ...["plain", "a  b, c", "gr\xfc\xdfe", "x".repeat(2000)].map((value) =>
     one("/echo", { headers: { "x-test": value } }, `X-Test of ${value.length}`)
   ),
@@ -231,6 +261,19 @@ const compare = (where: string, httpPort: number, port: number) =>
         assert.deepStrictEqual(JSON.parse(session.text), { user: "ada", visits })
       }
     }
+    // What both say of an upload is what was sent.
+    const content = bytes(900_001)
+    const upload = form(multipart("grüße.bin", content), "upload").options
+    const uploaded = yield* request(port, "/form", upload)
+    assert.deepStrictEqual(JSON.parse(uploaded.text), {
+      title: "Grüße",
+      file: {
+        name: "grüße.bin",
+        type: "application/octet-stream",
+        size: content.length,
+        sha256: Crypto.createHash("sha256").update(content).digest("hex")
+      }
+    })
     assert.deepStrictEqual(wrong, [])
   })
 
