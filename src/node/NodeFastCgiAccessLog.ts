@@ -116,7 +116,8 @@ export const layer = (
     )
     return FastCgiAccessLog.layer({
       ...log,
-      write: to === "journal" ? (line) => file.write(`<6>${line}`) : file.write
+      prefix: to === "journal" ? "<6>" : "",
+      write: file
     })
   }))
 

@@ -74,6 +74,8 @@ export interface FastCgiParamsLimits {
 export interface FastCgiParams extends Iterable<readonly [name: string, value: string]> {
   /** The pairs as encoded on the wire. */
   readonly bytes: Uint8Array
+  /** How many bytes the pairs have on the wire. */
+  readonly size: number
   /** The value of a name as text; the last one where the name occurs more than once. */
   readonly get: (name: string) => string | undefined
   /** The value of a name as one character per byte: what HTTP header values are in JavaScript. */
@@ -94,6 +96,15 @@ export interface FastCgiParams extends Iterable<readonly [name: string, value: s
    * is made.
    */
   readonly scanLatin1: (f: (text: string, nameStart: number, valueStart: number, valueEnd: number) => void) => void
+  /**
+   * Writes the pairs as encoded on the wire into `memory`, which has room for `size` bytes, and calls `f` for every pair in
+   * order, with where in it the name begins, the value begins (which is where the name ends) and the value ends. For who
+   * writes values on as bytes.
+   */
+  readonly scanBytes: (
+    memory: Uint8Array,
+    f: (nameStart: number, valueStart: number, valueEnd: number) => void
+  ) => void
   /** All pairs as text, as an object without prototype; the last value where a name occurs more than once. */
   readonly toRecord: () => Readonly<Record<string, string>>
   /**
@@ -274,6 +285,31 @@ class Params implements FastCgiParams {
       const valueStart = at + nameLength
       const valueEnd = valueStart + valueLength
       f(text, at, valueStart, valueEnd)
+      at = valueEnd
+    }
+  }
+
+  get size(): number {
+    return this.text.length
+  }
+
+  scanBytes(memory: Uint8Array, f: (nameStart: number, valueStart: number, valueEnd: number) => void): void {
+    const size = this.text.length
+    writeLatin1(memory, 0, this.text)
+    for (let at = 0; at < size;) {
+      let nameLength = memory[at++]
+      if (nameLength >= 0x80) {
+        nameLength = readLength(memory, at - 1)
+        at += 3
+      }
+      let valueLength = memory[at++]
+      if (valueLength >= 0x80) {
+        valueLength = readLength(memory, at - 1)
+        at += 3
+      }
+      const valueStart = at + nameLength
+      const valueEnd = valueStart + valueLength
+      f(at, valueStart, valueEnd)
       at = valueEnd
     }
   }

@@ -10,7 +10,7 @@ import type * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import { FastCgiProcess } from "./FastCgiStatus.ts"
-import { makePicker } from "./internal/pickParams.ts"
+import { ParamsPicker } from "./internal/pickParams.ts"
 import * as Watch from "./internal/watch.ts"
 
 /**
@@ -72,7 +72,8 @@ const defaultSizes = Array.from({ length: 11 }, (_, power) => 256 * 4 ** power)
 
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"])
 
-const pick = makePicker(["REQUEST_METHOD", "HTTPS", "REQUEST_SCHEME", "CONTENT_LENGTH"])
+const names = ["REQUEST_METHOD", "HTTPS", "REQUEST_SCHEME", "CONTENT_LENGTH"]
+const [method, https, requestScheme, contentLength] = [0, 1, 2, 3]
 
 interface Series {
   readonly duration: Metric.Histogram<number>
@@ -116,6 +117,7 @@ const makeWatcher = (options: FastCgiHttpMetricsOptions | undefined): Effect.Eff
       "Bytes of the bodies of HTTP responses"
     )
 
+    const params = new ParamsPicker(names)
     const series = new Map<string, Series>()
     const seriesOf = (method: string, scheme: string, status: number): Series => {
       const key = `${method} ${scheme} ${status}`
@@ -175,11 +177,14 @@ const makeWatcher = (options: FastCgiHttpMetricsOptions | undefined): Effect.Eff
       },
       onEnded(observation) {
         if (!observation.isRefused) active--
-        const [method = "GET", https = "", named, length = ""] = pick(observation.request.params)
-        const scheme = (https !== "" && https !== "off") || named === "https" ? "https" : "http"
-        const one = seriesOf(methods.has(method) ? method : "_OTHER", scheme, observation.status)
+        params.pick(observation.request.params)
+        const name = params.has(method) ? params.text(method) : "GET"
+        const secure = (params.hasValue(https) && params.text(https) !== "off") ||
+          params.text(requestScheme) === "https"
+        const one = seriesOf(methods.has(name) ? name : "_OTHER", secure ? "https" : "http", observation.status)
         one.duration.updateUnsafe(observation.duration / 1000, context)
         one.queue.updateUnsafe(observation.queueTime / 1000, context)
+        const length = params.text(contentLength)
         if (length !== "" && /^\d{1,15}$/.test(length)) one.requestSize.updateUnsafe(Number(length), context)
         one.responseSize.updateUnsafe(observation.bodySize, context)
       }

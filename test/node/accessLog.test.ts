@@ -14,6 +14,8 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { LogFile } from "../../src/node/internal/logFile.ts"
+import { LineWriter, Literal } from "../../src/server/internal/lineWriter.ts"
+import { ParamsPicker } from "../../src/server/internal/pickParams.ts"
 import { eventually, temporaryDirectory, turns } from "./sockets.ts"
 
 /** A log, what it has said, and its lines. */
@@ -29,7 +31,12 @@ const open = (to: string, interval = 5) =>
       ),
       (log) => Effect.promise(() => log.close(1000))
     )
-    return { log, events }
+    const lines = new LineWriter(log)
+    const write = (text: string) => {
+      lines.line([{ kind: Literal, bytes: Buffer.from(text) }], new ParamsPicker([]), undefined)
+      log.onLines(1)
+    }
+    return { log, write, events }
   })
 
 const linesOf = (...files: ReadonlyArray<string>) =>
@@ -44,9 +51,9 @@ describe("a log file", () => {
       const count = 100_000
       const files: Array<string> = []
       yield* Effect.gen(function*() {
-        const { events, log } = yield* open(path)
+        const { events, log, write } = yield* open(path)
         for (let i = 0; i < count; i++) {
-          log.write(`line ${i}\n`)
+          write(`line ${i}`)
           if (i % 500 === 0) yield* turns(1)
           if (i % 10_000 === 9999) {
             const old = `${path}.${files.length}`
@@ -55,7 +62,7 @@ describe("a log file", () => {
             // As logrotate does, or by itself.
             if (i % 20_000 === 9999) log.reopen()
             yield* eventually(() => {
-              log.write("")
+              log.onLines(0)
               return Fs.existsSync(path)
             }, "the file is there again")
           }
@@ -71,14 +78,14 @@ describe("a log file", () => {
       const folder = yield* temporaryDirectory
       const path = Path.join(folder, "access.log")
       Fs.symlinkSync("/dev/full", path)
-      const { events, log } = yield* open(path)
-      for (let i = 0; i < 20_000; i++) log.write(`line ${i}\n`)
+      const { events, write } = yield* open(path)
+      for (let i = 0; i < 20_000; i++) write(`line ${i}`)
       yield* eventually(() => events.length > 0)
       yield* turns(20)
       assert.deepStrictEqual(events, ["ENOSPC: no space left on device, write"])
       Fs.unlinkSync(path)
       yield* eventually(() => {
-        log.write("written\n")
+        write("written")
         return events.length > 1
       })
       assert.match(events[1]!, /^2\d{4} left out$/)
@@ -91,11 +98,11 @@ describe("a log file", () => {
       ChildProcess.execFileSync("mkfifo", [path])
       assert.throws(() => new LogFile(path, { onFailure: () => {}, onRecovery: () => {} }), /ENXIO/)
       const reader = Fs.openSync(path, Fs.constants.O_RDONLY | Fs.constants.O_NONBLOCK)
-      const { events, log } = yield* open(path)
+      const { events, write } = yield* open(path)
       const line = `${"x".repeat(999)}\n`
       const count = 20_000
       for (let i = 0; i < count; i++) {
-        log.write(line)
+        write(line.trimEnd())
         if (i % 100 === 0) yield* turns(1)
       }
       assert.deepStrictEqual(events, ["it takes too long to write to it"])
@@ -133,6 +140,8 @@ describe("the access log on Node", () => {
       const folder = yield* temporaryDirectory
       const to = Path.join(folder, "access.log")
       const path = Path.join(folder, "app.sock")
+      // More than are written at a time.
+      const others = Array.from({ length: 150 }, (_, number) => number)
       yield* Effect.gen(function*() {
         yield* Layer.build(app({ to, format: "%m %U %s %P" }, path))
         const client = yield* FastCgiHttpClient.make({ connect: NodeFastCgiConnector.connect({ path }) })
@@ -140,11 +149,11 @@ describe("the access log on Node", () => {
         Fs.renameSync(to, `${to}.1`)
         process.emit("SIGHUP", "SIGHUP")
         yield* eventually(() => Fs.existsSync(to), "the file is there again")
-        yield* client.get("http://localhost/second")
+        for (const number of others) yield* client.get(`http://localhost/${number}`)
       }).pipe(Effect.scoped)
       assert.deepStrictEqual(
-        [linesOf(`${to}.1`), linesOf(to)].flat().sort(),
-        [`GET /first 200 ${process.pid}`, `GET /second 200 ${process.pid}`]
+        linesOf(`${to}.1`, to),
+        ["first", ...others].map((name) => `GET /${name} 200 ${process.pid}`)
       )
       assert.strictEqual(process.listenerCount("SIGHUP"), 0)
     }))

@@ -42,11 +42,11 @@ const table: Record<string, Rules> = {
     files: ["protocol/internal/text.ts"],
     packages: [core, /^effect\/socket\/Socket$/, /^effect\/net\/NetAddress$/]
   },
-  // A target that came from a peer is encoded before it is logged.
+  // A target that came from a peer is encoded before it is logged. The access log writes params on as bytes.
   server: {
     folders: ["protocol", "connection", "cgi", "settings"],
     internals: ["connection"],
-    files: ["cgi/internal/percent.ts"],
+    files: ["cgi/internal/percent.ts", "protocol/internal/text.ts"],
     packages: [core, net, socket]
   },
   // The adapter runs on the same engine as FastCgiServer, and sees nothing of a connection.

@@ -3,14 +3,19 @@
  * out: nobody waits for it, its memory is bounded, and it is said once when it begins and once when it is over.
  */
 import * as Fs from "node:fs"
+import type { FastCgiAccessLogSink } from "../../server/FastCgiAccessLog.ts"
 
 // Bytes that are written at once, as soon as there are so many; otherwise after a second.
 const batchSize = 64 * 1024
 const defaultInterval = 1000
-// Lines that wait for a write that does not end, in characters.
+// Lines that wait for a write that does not end, in bytes.
 const maxWaiting = 4 * 1024 * 1024
+// Memory that is kept: a batch, and the lines that make it one.
+const memorySize = batchSize + 32 * 1024
 // Milliseconds after which a pipe that is full is tried again.
 const pipeInterval = 20
+
+const lineFeed = Buffer.from("\n")
 
 // A named pipe without a reader is an error at once then, and one that is full does not keep a thread.
 const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = Fs.constants
@@ -25,13 +30,22 @@ export interface LogFileEvents {
 }
 
 /** Lines on their way to a file. */
-export class LogFile {
+export class LogFile implements FastCgiAccessLogSink {
   private readonly path: string | undefined
   private readonly events: LogFileEvents
   private readonly interval: number
   private fd: number
   private inode: bigint | number = 0
-  private waiting = ""
+  /** Lines that wait are written here, one behind the other. */
+  bytes: Uint8Array = Buffer.allocUnsafeSlow(memorySize)
+  /** How many bytes of it are written. */
+  length = 0
+  // How many of them have been looked at.
+  private kept = 0
+  // Writes what is to be written later.
+  private unwritten: (() => void) | undefined
+  // The memory of the last write.
+  private spare: Uint8Array | undefined
   private writing = false
   private timer: NodeJS.Timeout | undefined
   private reopening = false
@@ -50,15 +64,22 @@ export class LogFile {
     this.fd = typeof to === "string" ? this.open(to) : to
   }
 
-  /** Takes a line, with its line feed. */
-  readonly write = (line: string): void => {
-    if (this.waiting.length > maxWaiting) {
-      this.leaveOut(1, "it takes too long to write to it")
+  /** So many lines more have been written into `bytes`. */
+  readonly onLines = (count: number): void => {
+    if (this.kept > maxWaiting) {
+      this.length = this.kept
+      this.leaveOut(count, "it takes too long to write to it")
       return
     }
-    this.waiting += line
-    if (this.waiting.length >= batchSize) this.flush()
+    this.kept = this.length
+    if (this.kept >= batchSize) this.flush()
     else this.timer ??= setTimeout(this.ring, this.interval)
+  }
+
+  /** Calls `write` before the next write to the file. */
+  readonly later = (write: () => void): void => {
+    this.unwritten = write
+    this.timer ??= setTimeout(this.ring, this.interval)
   }
 
   /** Opens the path anew: what comes from now on goes there, what is on its way to where it was going. */
@@ -95,16 +116,23 @@ export class LogFile {
   }
 
   private flush(): void {
+    const { unwritten } = this
+    this.unwritten = undefined
+    unwritten?.()
     if (this.writing) return
     if (this.reopening || this.hasMoved()) this.openAnew()
-    if (this.waiting === "") {
+    const { bytes, kept } = this
+    if (kept === 0) {
       this.whenIdle?.()
       return
     }
-    const bytes = Buffer.from((this.torn ? "\n" : "") + this.waiting, "utf8")
-    this.waiting = ""
+    const lines = Buffer.from(bytes.buffer, bytes.byteOffset, kept)
+    this.bytes = this.spare ?? Buffer.allocUnsafeSlow(memorySize)
+    // What has grown is not kept.
+    this.spare = bytes.length === memorySize ? bytes : undefined
+    this.length = this.kept = 0
     this.writing = true
-    this.put(bytes, 0)
+    this.put(this.torn ? Buffer.concat([lineFeed, lines]) : lines, 0)
   }
 
   // Once a second a file that was moved away, or removed, is noticed without a signal.
@@ -154,8 +182,8 @@ export class LogFile {
         this.leaveOut(lines, error.message)
       }
       this.writing = false
-      if (this.waiting.length >= batchSize || this.reopening || this.whenIdle !== undefined) this.flush()
-      else if (this.waiting !== "") this.timer ??= setTimeout(this.ring, this.interval)
+      if (this.kept >= batchSize || this.reopening || this.whenIdle !== undefined) this.flush()
+      else if (this.kept > 0) this.timer ??= setTimeout(this.ring, this.interval)
     })
   }
 

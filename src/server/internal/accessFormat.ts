@@ -3,17 +3,20 @@
  * as Apache does, so that a line is one line and a quoted value ends where its quotes do.
  */
 import * as DateTime from "effect/DateTime"
+import { utf8 } from "../../protocol/internal/text.ts"
 import { commonTime } from "./commonTime.ts"
+import { type LineWriter, Literal, Param, type ParamPiece, type Piece, Written } from "./lineWriter.ts"
 import type { Observation } from "./observation.ts"
-import { escape } from "./pickParams.ts"
+import type { ParamsPicker } from "./pickParams.ts"
 
 /** The values of a line. */
 export interface Entry {
   readonly observation: Observation
-  /** When the request ended, in milliseconds since 1970. */
-  readonly time: number
-  /** Values of the params that the format asks for, in its order, escaped. */
-  readonly values: ReadonlyArray<string | undefined>
+  /** When the request began and ended, in milliseconds since 1970. */
+  readonly startedAt: number
+  readonly endedAt: number
+  /** The params that the format asks for, in its order. */
+  readonly params: ParamsPicker
   readonly process: ProcessInfo
 }
 
@@ -30,15 +33,13 @@ export interface ProcessInfo {
 export interface CompiledFormat {
   /** The params that it asks for. */
   readonly names: ReadonlyArray<string>
-  readonly line: (entry: Entry) => string
+  readonly pieces: ReadonlyArray<Piece<Entry>>
 }
 
 /** Says why a format is wrong. */
 export interface FormatProblem {
   readonly problem: string
 }
-
-type Part = string | ((entry: Entry) => string)
 
 // %, conditions, which request, argument, letter.
 const directive = /%(!?\d{3}(?:,\d{3})*)?[<>]?(?:\{([^}]*)\})?(\^[a-zA-Z]{2}|[a-zA-Z]|%)?/g
@@ -50,66 +51,108 @@ export const compile = (format: string, syntax: "apache" | "php-fpm"): CompiledF
     const known = names.indexOf(name)
     return known === -1 ? names.push(name) - 1 : known
   }
-  const parts: Array<Part> = []
+  const pieces: Array<Piece<Entry>> = []
+  // What stands between two directives is one piece.
+  let between = ""
+  const add = (part: Part) => {
+    if (typeof part === "string") {
+      between += part
+      return
+    }
+    if (between !== "") pieces.push({ kind: Literal, bytes: utf8(between) })
+    between = ""
+    pieces.push(typeof part === "function" ? { kind: Written, write: part } : part)
+  }
   let end = 0
   for (const match of format.matchAll(directive)) {
-    const [text, condition, argument, letter] = match
-    if (match.index > end) parts.push(format.slice(end, match.index))
-    end = match.index + text.length
+    const [whole, condition, argument, letter] = match
+    add(format.slice(end, match.index))
+    end = match.index + whole.length
     if (letter === "%") {
-      parts.push("%")
+      add("%")
       continue
     }
     const part = letter === undefined
       ? undefined
       : (syntax === "apache" ? apache : php)(letter, argument, param)
     if (part === undefined) {
-      return { problem: `${JSON.stringify(text)} at ${match.index + 1} is no directive of ${names_[syntax]}` }
+      return { problem: `${JSON.stringify(whole)} at ${match.index + 1} is no directive of ${syntaxNames[syntax]}` }
     }
-    parts.push(condition === undefined || typeof part === "string" ? part : onlyFor(condition, part))
+    if (condition !== undefined) add(onlyFor(condition, part))
+    else for (const one of listOf(part)) add(one)
   }
-  if (end < format.length) parts.push(format.slice(end))
-  return {
-    names,
-    line(entry) {
-      let line = ""
-      for (let i = 0; i < parts.length; i++) {
-        const part = parts[i]
-        line += typeof part === "string" ? part : part(entry)
-      }
-      return line
-    }
-  }
+  add(format.slice(end))
+  if (between !== "") pieces.push({ kind: Literal, bytes: utf8(between) })
+  return { names, pieces }
 }
 
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
 
-const names_ = { "apache": "Apache's LogFormat", "php-fpm": "php-fpm's access.format" }
+const syntaxNames = { "apache": "Apache's LogFormat", "php-fpm": "php-fpm's access.format" }
 
-const onlyFor = (condition: string, part: (entry: Entry) => string) => {
+type Writer = (line: LineWriter, entry: Entry) => void
+
+// A text that is always the same, a param, or what writes it.
+type Part = string | ParamPiece | Writer
+
+const dash = 0x2d
+const question = 0x3f
+
+const onlyFor = (condition: string, part: Part | ReadonlyArray<Part>): Writer => {
   const not = condition.startsWith("!")
   const statuses = new Set((not ? condition.slice(1) : condition).split(",").map(Number))
-  return (entry: Entry) => statuses.has(entry.observation.status) !== not ? part(entry) : "-"
+  const writers = listOf(part).map(asWriter)
+  return (line, entry) => {
+    if (statuses.has(entry.observation.status) === not) line.byte(dash)
+    else for (const write of writers) write(line, entry)
+  }
+}
+
+const listOf = (part: Part | ReadonlyArray<Part>): ReadonlyArray<Part> =>
+  typeof part === "object" && !("kind" in part) ? part : [part]
+
+const asWriter = (part: Part): Writer => {
+  if (typeof part === "function") return part
+  if (typeof part === "string") return (line) => line.ascii(part)
+  return (line, { params }) => line.param(part, params)
 }
 
 type AddParam = (name: string) => number
 
-const orDash = (value: string | undefined): string => value === undefined || value === "" ? "-" : value
+/** The text of ASCII characters that `f` makes. */
+const text = (f: (entry: Entry) => string): Writer => (line, entry) => line.ascii(f(entry))
 
-const value = (param: AddParam, name: string): Part => {
-  const at = param(name)
-  return ({ values }) => orDash(values[at])
-}
+/** The number, from 0 on, that `f` makes. */
+const integer = (f: (entry: Entry) => number): Writer => (line, entry) => line.integer(f(entry))
 
-/** The first of the params that is there. */
-const either = (param: AddParam, ...names: ReadonlyArray<string>): Part => {
-  const places = names.map(param)
-  return ({ values }) => {
-    for (const at of places) if (values[at] !== undefined && values[at] !== "") return orDash(values[at])
-    return "-"
-  }
+const value = (param: AddParam, name: string): Part => ({
+  kind: Param,
+  place: param(name),
+  otherwise: -1,
+  dashIfEmpty: true
+})
+
+/** The first of the params that has a value. */
+const either = (param: AddParam, first: string, second: string): Part => ({
+  kind: Param,
+  place: param(first),
+  otherwise: param(second),
+  dashIfEmpty: true
+})
+
+/** The value, which may be empty. */
+const valueIfThere = (param: AddParam, name: string): Part => ({
+  kind: Param,
+  place: param(name),
+  otherwise: -1,
+  dashIfEmpty: false
+})
+
+/** The value, and nothing where there is none. */
+const valueOrNothing = (line: LineWriter, params: ParamsPicker, at: number, from = params.starts[at]): void => {
+  if (params.hasValue(at)) line.escaped(params.bytes, from, params.ends[at])
 }
 
 const headerName = (name: string): string => {
@@ -118,49 +161,56 @@ const headerName = (name: string): string => {
 }
 
 // The values of a header of the response. Its lines have been checked when they were encoded.
-const responseHeader = (name: string): Part => {
+const responseHeader = (name: string): Writer => {
   const wanted = `${name.toLowerCase()}:`
-  return ({ observation: { head } }) => {
+  return (line, { observation: { head } }) => {
     const values = (head ?? "").split("\n")
       .filter((line) => line.slice(0, wanted.length).toLowerCase() === wanted)
       .map((line) => line.slice(wanted.length).trim())
-    return values.length === 0 ? "-" : escape(values.join(", "))
+    if (values.length === 0) line.byte(dash)
+    else line.escapedText(values.join(", "))
   }
 }
 
-const status: Part = ({ observation: { status } }) => status === 0 ? "-" : String(status)
-
-const bodySize = ({ observation: { bodySize } }: Entry): number => bodySize
+const status: Writer = (line, { observation: { status } }) => {
+  if (status === 0) line.byte(dash)
+  else line.integer(status)
+}
 
 const sentSize = ({ observation: { bodySize, head = "" } }: Entry): number => head.length + bodySize
 
-const splitTarget = (target: string | undefined): readonly [path: string, query: string] => {
-  if (target === undefined) return ["", ""]
-  const at = target.indexOf("?")
-  return at === -1 ? [target, ""] : [target.slice(0, at), target.slice(at)]
+/** Where the query of the target begins, with its question mark: its end where there is none. */
+const queryStart = (params: ParamsPicker, target: number): number => {
+  const end = params.ends[target]
+  for (let at = params.starts[target]; at < end; at++) if (params.bytes[at] === question) return at
+  return end
 }
 
-const duration = (unit: string | undefined): ((entry: Entry) => string) | undefined => {
+const duration = (unit: string | undefined): Writer | undefined => {
   switch (unit) {
     case "us":
     case "micro":
     case "microseconds":
-      return ({ observation }) => String(Math.round(observation.duration * 1000))
+      return integer(({ observation }) => Math.round(observation.duration * 1000))
     case "ms":
-      return ({ observation }) => String(Math.floor(observation.duration))
+      return integer(({ observation }) => Math.floor(observation.duration))
     case "milli":
     case "milliseconds":
-      return ({ observation }) => observation.duration.toFixed(3)
+      return text(({ observation }) => observation.duration.toFixed(3))
     case "s":
-      return ({ observation }) => String(Math.floor(observation.duration / 1000))
+      return integer(({ observation }) => Math.floor(observation.duration / 1000))
     case "seconds":
-      return ({ observation }) => (observation.duration / 1000).toFixed(3)
+      return text(({ observation }) => (observation.duration / 1000).toFixed(3))
     default:
       return undefined
   }
 }
 
-const apache = (letter: string, argument: string | undefined, param: AddParam): Part | undefined => {
+const apache = (
+  letter: string,
+  argument: string | undefined,
+  param: AddParam
+): Part | ReadonlyArray<Part> | undefined => {
   const named = argument !== undefined && argument !== ""
   switch (letter) {
     case "a":
@@ -170,9 +220,12 @@ const apache = (letter: string, argument: string | undefined, param: AddParam): 
     case "A":
       return value(param, "SERVER_ADDR")
     case "B":
-      return (entry) => String(bodySize(entry))
+      return integer(({ observation }) => observation.bodySize)
     case "b":
-      return (entry) => bodySize(entry) === 0 ? "-" : String(bodySize(entry))
+      return (line, { observation: { bodySize } }) => {
+        if (bodySize === 0) line.byte(dash)
+        else line.integer(bodySize)
+      }
     case "C":
       return named ? cookie(param, argument) : undefined
     case "D":
@@ -198,49 +251,56 @@ const apache = (letter: string, argument: string | undefined, param: AddParam): 
     case "H":
       return value(param, "SERVER_PROTOCOL")
     case "k":
-      return ({ observation: { request } }) => String(request.keepConnection ? 1 : 0)
+      return integer(({ observation: { request } }) => request.keepConnection ? 1 : 0)
     case "m":
       return value(param, "REQUEST_METHOD")
     case "p":
       return argument === "remote" ? value(param, "REMOTE_PORT") : value(param, "SERVER_PORT")
     case "P":
-      return ({ process: { pid } }) => String(pid)
+      return integer(({ process: { pid } }) => pid)
     case "q": {
       const at = param("REQUEST_URI")
-      return ({ values }) => splitTarget(values[at])[1]
+      return (line, { params }) => valueOrNothing(line, params, at, queryStart(params, at))
     }
-    case "r": {
-      const method = param("REQUEST_METHOD")
-      const target = param("REQUEST_URI")
-      const protocol = param("SERVER_PROTOCOL")
-      return ({ values }) => `${values[method] ?? "-"} ${values[target] ?? "-"} ${values[protocol] ?? "-"}`
-    }
+    case "r":
+      return [
+        valueIfThere(param, "REQUEST_METHOD"),
+        " ",
+        valueIfThere(param, "REQUEST_URI"),
+        " ",
+        valueIfThere(param, "SERVER_PROTOCOL")
+      ]
     case "s":
       return status
     case "t":
-      return argument === undefined ? (entry) => `[${commonTimeOf(startOf(entry))}]` : time(argument)
+      return argument === undefined ? ["[", startTime, "]"] : time(argument)
     case "u":
       return value(param, "REMOTE_USER")
     case "U": {
       const at = param("REQUEST_URI")
-      return ({ values }) => orDash(splitTarget(values[at])[0])
+      return (line, { params }) => {
+        const end = queryStart(params, at)
+        if (end > params.starts[at]) line.escaped(params.bytes, params.starts[at], end)
+        else line.byte(dash)
+      }
     }
     case "v":
       return value(param, "SERVER_NAME")
     case "V":
       return either(param, "HTTP_HOST", "SERVER_NAME")
     case "X":
-      return ({ observation: { request } }) =>
+      return text(({ observation: { request } }) =>
         request.isGivenUp || request.isBrokenOff ? "X" : request.keepConnection ? "+" : "-"
+      )
     case "I": {
       const at = param("CONTENT_LENGTH")
-      return ({ values }) => lengthOf(values[at])
+      return integer(({ params }) => lengthOf(params.text(at)))
     }
     case "O":
-      return (entry) => String(sentSize(entry))
+      return integer(sentSize)
     case "S": {
       const at = param("CONTENT_LENGTH")
-      return (entry) => String(Number(lengthOf(entry.values[at])) + sentSize(entry))
+      return integer((entry) => lengthOf(entry.params.text(at)) + sentSize(entry))
     }
     default:
       return undefined
@@ -260,29 +320,31 @@ const php = (letter: string, argument: string | undefined, param: AddParam): Par
       return value(param, "SCRIPT_FILENAME")
     case "l": {
       const at = param("CONTENT_LENGTH")
-      return ({ values }) => lengthOf(values[at])
+      return integer(({ params }) => lengthOf(params.text(at)))
     }
     case "m":
       return value(param, "REQUEST_METHOD")
     case "M": {
       const unit = memoryUnits[argument ?? "bytes"]
-      return unit === undefined ? undefined : ({ process }) => String(Math.round(process.memory() / unit))
+      return unit === undefined ? undefined : integer(({ process }) => Math.round(process.memory() / unit))
     }
     case "n":
-      return ({ process: { pool } }) => escape(pool)
+      return (line, { process: { pool } }) => line.escapedText(pool)
     case "o":
       return named ? responseHeader(argument) : undefined
     case "p":
-      return ({ process: { pid } }) => String(pid)
+      return integer(({ process: { pid } }) => pid)
     case "P":
-      return ({ process: { parentPid } }) => String(parentPid)
+      return integer(({ process: { parentPid } }) => parentPid)
     case "q": {
       const at = param("QUERY_STRING")
-      return ({ values }) => values[at] ?? ""
+      return (line, { params }) => valueOrNothing(line, params, at)
     }
     case "Q": {
       const at = param("QUERY_STRING")
-      return ({ values }) => values[at] === undefined || values[at] === "" ? "" : "?"
+      return (line, { params }) => {
+        if (params.hasValue(at)) line.byte(question)
+      }
     }
     case "r":
       return either(param, "SCRIPT_NAME", "PATH_INFO")
@@ -291,9 +353,9 @@ const php = (letter: string, argument: string | undefined, param: AddParam): Par
     case "s":
       return status
     case "t":
-      return argument === undefined ? (entry) => commonTimeOf(startOf(entry)) : time(argument)
+      return argument === undefined ? startTime : time(argument)
     case "T":
-      return argument === undefined ? ({ time }) => commonTimeOf(time) : time(`end:${argument}`)
+      return argument === undefined ? endTime : time(`end:${argument}`)
     case "u":
       return value(param, "REMOTE_USER")
     default:
@@ -309,54 +371,60 @@ const memoryUnits: Readonly<Record<string, number>> = {
   megabytes: 1024 * 1024
 }
 
-const lengthOf = (text: string | undefined): string => text !== undefined && /^\d{1,15}$/.test(text) ? text : "0"
+const lengthOf = (text: string): number => /^\d{1,15}$/.test(text) ? Number(text) : 0
 
-const cookie = (param: AddParam, name: string): Part => {
+const cookie = (param: AddParam, name: string): Writer => {
   const at = param("HTTP_COOKIE")
-  return ({ values }) => {
-    for (const pair of (values[at] ?? "").split(";")) {
-      const [key, ...value] = pair.split("=")
-      if (key.trim() === name) return orDash(value.join("=").trim())
+  return (line, { params }) => {
+    let value = ""
+    for (const pair of params.text(at).split(";")) {
+      const [key, ...rest] = pair.split("=")
+      if (key.trim() !== name) continue
+      value = rest.join("=").trim()
+      break
     }
-    return "-"
+    if (value === "") line.byte(dash)
+    else line.escapedText(value)
   }
 }
-
-const startOf = ({ observation, time }: Entry): number => time - observation.duration
 
 // A line a request, and many requests a second.
 let lastSecond = -1
-let lastText = ""
-const commonTimeOf = (millis: number): string => {
+let lastTime = utf8("")
+const commonTimeOf = (millis: number): Uint8Array => {
   const second = Math.floor(millis / 1000)
-  if (second === lastSecond) return lastText
-  lastText = commonTime(second)
+  if (second === lastSecond) return lastTime
+  lastTime = utf8(commonTime(second))
   lastSecond = second
-  return lastText
+  return lastTime
 }
 
+const startTime: Writer = (line, { startedAt }) => line.literal(commonTimeOf(startedAt))
+
+const endTime: Writer = (line, { endedAt }) => line.literal(commonTimeOf(endedAt))
+
 // Apache's %{...}t: begin: or end:, then a word or a format of strftime(3), in UTC.
-const time = (argument: string): ((entry: Entry) => string) | undefined => {
+const time = (argument: string): Writer | undefined => {
   const atEnd = argument.startsWith("end:")
   const format = argument.replace(/^(?:begin|end):/, "")
-  const of = atEnd ? ({ time }: Entry) => time : startOf
+  const of = ({ endedAt, startedAt }: Entry): number => atEnd ? endedAt : startedAt
   switch (format) {
     case "sec":
-      return (entry) => String(Math.floor(of(entry) / 1000))
+      return integer((entry) => Math.floor(of(entry) / 1000))
     case "msec":
-      return (entry) => String(Math.floor(of(entry)))
+      return integer((entry) => Math.floor(of(entry)))
     case "usec":
-      return (entry) => String(Math.floor(of(entry) * 1000))
+      return integer((entry) => Math.floor(of(entry) * 1000))
     case "msec_frac":
-      return (entry) => String(Math.floor(of(entry)) % 1000).padStart(3, "0")
+      return text((entry) => String(Math.floor(of(entry)) % 1000).padStart(3, "0"))
     case "usec_frac":
-      return (entry) => String(Math.floor(of(entry) * 1000) % 1_000_000).padStart(6, "0")
+      return text((entry) => String(Math.floor(of(entry) * 1000) % 1_000_000).padStart(6, "0"))
   }
   // Letters that are not known would otherwise be found when the first request ends.
   for (const [, letter] of format.matchAll(/%(.?)/gs)) if (!Object.hasOwn(strftime, letter)) return undefined
-  return (entry) => {
+  return (line, entry) => {
     const parts = DateTime.toPartsUtc(DateTime.makeUnsafe(Math.floor(of(entry))))
-    return format.replace(/%(.)/gs, (_, letter: string) => strftime[letter](parts))
+    line.literal(utf8(format.replace(/%(.)/gs, (_, letter: string) => strftime[letter](parts))))
   }
 }
 
