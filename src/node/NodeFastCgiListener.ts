@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import type * as Net from "node:net"
 import * as CgiProgram from "../server/CgiProgram.ts"
 import * as FastCgiAccess from "../server/FastCgiAccess.ts"
@@ -27,19 +28,18 @@ import { bindInet } from "./internal/inetSocket.ts"
 import { bindFd } from "./internal/inheritedSocket.ts"
 import { formatHost, formatPath, listenerError } from "./internal/listenerError.ts"
 import { systemdSockets } from "./internal/systemdSockets.ts"
-import { tlsFiles } from "./internal/tlsFiles.ts"
+import { tlsFiles, tlsRenewals } from "./internal/tlsFiles.ts"
 import { bindUnix } from "./internal/unixSocket.ts"
 import { onFd, onPath, onPort } from "./internal/workers/messages.ts"
 import { workerEnd } from "./internal/workers/workerEnd.ts"
 
 /**
- * TLS on a listener (RFC 8446), for a web server on another host. HAProxy (`server … ssl`) and `NodeFastCgiConnector` can use it. No
- * other web server speaks FastCGI over TLS.
+ * A certificate and its key.
  *
  * @category options
  * @since 0.1.0
  */
-export interface TlsOptions {
+export interface TlsCertificates {
   /** The certificate, followed by the certificates between it and its authority, in PEM. */
   readonly cert: string | Uint8Array
   /** The key of the certificate in PEM, without a passphrase. */
@@ -49,6 +49,22 @@ export interface TlsOptions {
    * peers present no certificate, and only `allow` decides who may connect.
    */
   readonly ca?: string | Uint8Array | undefined
+}
+
+/**
+ * TLS on a listener (RFC 8446), for a web server on another host. HAProxy (`server … ssl`) and `NodeFastCgiConnector` can use it. No
+ * other web server speaks FastCGI over TLS.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface TlsOptions extends TlsCertificates {
+  /**
+   * Certificates that replace the ones before while the listener runs. New connections get them; open connections keep theirs. A
+   * certificate that cannot be used is logged, and the one before stays. A renewal adds no authorities where there were none, and
+   * leaves none out. With `layerConfig`, the files are read again at SIGHUP. Default none.
+   */
+  readonly renewals?: Stream.Stream<TlsCertificates> | undefined
 }
 
 /**
@@ -426,10 +442,13 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
         return Result.isSuccess(FastCgiAccess.fromEntries(list)) ? list : undefined
       }
     ),
-    tls: tlsFiles("FASTCGI_TLS")
+    tls: tlsFiles("FASTCGI_TLS"),
+    renewals: tlsRenewals("FASTCGI_TLS")
   }),
   Effect.fnUntraced(
-    function*({ allow, group, limits: { backlog, handshakeTimeout }, listen, mode, proxyProtocol, tls, user }) {
+    function*(
+      { allow, group, limits: { backlog, handshakeTimeout }, listen, mode, proxyProtocol, renewals, tls, user }
+    ) {
       yield* warnOfUnknown
       // An empty list lets nobody in, and is an error when it is used. A `ConfigProvider` takes an empty list for none.
       const owner = user === undefined && group === undefined ? undefined : { user, group }
@@ -442,7 +461,7 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
         backlog,
         handshakeTimeout,
         proxyProtocol,
-        tls: cert === undefined || key === undefined ? undefined : { ca, cert, key }
+        tls: cert === undefined || key === undefined ? undefined : { ca, cert, key, renewals }
       }
       const more = { ...front, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
       return (listen ?? [{ fd: 0 }]).map((options): NodeFastCgiListenerOptions =>

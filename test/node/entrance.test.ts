@@ -14,6 +14,7 @@ import {
 } from "effect-fastcgi"
 import { FastCgiClient } from "effect-fastcgi/client"
 import { NodeFastCgiConnector, NodeFastCgiListener } from "effect-fastcgi/node"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -21,7 +22,9 @@ import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
+import { X509Certificate } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
@@ -283,4 +286,67 @@ describe("TLS", () => {
       const mixed = yield* Effect.flip(Effect.scoped(NodeFastCgiListener.make({ port: 0, tls: other })))
       assert.strictEqual(mixed.reason._tag, "InvalidCertificate")
     }))
+})
+
+describe("a certificate", () => {
+  /** The name in the certificate that a new connection is shown. */
+  const shown = (port: number) =>
+    Effect.scoped(Effect.gen(function*() {
+      const socket = Tls.connect({ port, ...identity("client"), rejectUnauthorized: false })
+      yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+      yield* nextEvent(socket, "secureConnect")
+      return String(socket.getPeerCertificate().subject.CN)
+    }))
+
+  const nameOf = (name: string) => /CN=([^\n]*)/.exec(new X509Certificate(pem(`${name}.crt`)).subject)![1]
+
+  it.live("is renewed while the listener runs, and stays where the new one is of no use", () =>
+    Effect.gen(function*() {
+      const renewals = yield* Queue.unbounded<NodeFastCgiListener.TlsCertificates>()
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
+      const port = yield* listening({ port: 0, tls: { ...mutual, renewals: Stream.fromQueue(renewals) } }).pipe(
+        Effect.provide(Logger.layer([logger]))
+      )
+      assert.strictEqual(yield* shown(port), nameOf("listener"))
+      yield* Queue.offer(renewals, { ...mutual, ...identity("client") })
+      yield* eventually(() => lines.some((line) => line.includes("has been renewed")))
+      assert.strictEqual(yield* shown(port), nameOf("client"))
+      yield* Queue.offer(renewals, { ...mutual, key: pem("client.key") })
+      yield* eventually(() => lines.some((line) => /stays as it is, .*key values mismatch/i.test(line)))
+      yield* Queue.offer(renewals, identity("listener"))
+      yield* eventually(() => lines.some((line) => /stays as it is, .*it has no authorities/.test(line)))
+      assert.strictEqual(yield* shown(port), nameOf("client"))
+    }).pipe(Effect.scoped))
+
+  it.live("in files is read again at SIGHUP", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryDirectory
+      const put = (name: string) => {
+        for (const kind of ["crt", "key"]) Fs.writeFileSync(Path.join(folder, kind), pem(`${name}.${kind}`))
+      }
+      put("listener")
+      const [options] = yield* Effect.provide(
+        NodeFastCgiListener.config,
+        ConfigProvider.layer(ConfigProvider.fromEnv({
+          env: {
+            FASTCGI_LISTEN: "127.0.0.1:9000",
+            FASTCGI_TLS_CERT: Path.join(folder, "crt"),
+            FASTCGI_TLS_KEY: Path.join(folder, "key")
+          }
+        }))
+      )
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
+      const port = yield* listening({ port: 0, tls: options!.tls }).pipe(Effect.provide(Logger.layer([logger])))
+      assert.strictEqual(yield* shown(port), nameOf("listener"))
+      put("client")
+      process.emit("SIGHUP", "SIGHUP")
+      yield* eventually(() => lines.some((line) => line.includes("has been renewed")))
+      assert.strictEqual(yield* shown(port), nameOf("client"))
+      Fs.unlinkSync(Path.join(folder, "key"))
+      process.emit("SIGHUP", "SIGHUP")
+      yield* eventually(() => lines.some((line) => line.includes("FASTCGI_TLS_KEY=")))
+      assert.strictEqual(yield* shown(port), nameOf("client"))
+    }).pipe(Effect.scoped))
 })

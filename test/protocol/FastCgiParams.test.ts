@@ -273,8 +273,10 @@ describe("FastCgiParams", () => {
       assert.deepStrictEqual(scanned, latin1)
       const memory = Buffer.alloc(params.size + 1, 0x2a)
       const found: Array<readonly [string, string]> = []
-      params.scanBytes(memory, (start, valueStart, end) =>
-        found.push([memory.latin1Slice(start, valueStart), memory.latin1Slice(valueStart, end)])
+      params.scanBytes(
+        memory,
+        (start, valueStart, end) =>
+          found.push([memory.toString("latin1", start, valueStart), memory.toString("latin1", valueStart, end)])
       )
       assert.deepStrictEqual(found, latin1)
       assert.deepStrictEqual(new Uint8Array(memory), Uint8Array.of(...params.bytes, 0x2a))

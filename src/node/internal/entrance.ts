@@ -4,6 +4,7 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import { AsyncLocalStorage } from "node:async_hooks"
 import type * as Net from "node:net"
 import * as Tls from "node:tls"
@@ -12,7 +13,7 @@ import * as FastCgiAccess from "../../server/FastCgiAccess.ts"
 import * as FastCgiLimits from "../../server/FastCgiLimits.ts"
 import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
 import { LimitedLog } from "../../server/internal/limitedLog.ts"
-import type { TlsOptions } from "../NodeFastCgiListener.ts"
+import type { TlsCertificates, TlsOptions } from "../NodeFastCgiListener.ts"
 import { peerOf, refuse } from "./access.ts"
 import { errorCode, errorText, listenerError } from "./listenerError.ts"
 import { beginsProxyHeader, parseProxyHeader, type ProxySource } from "./proxyHeader.ts"
@@ -54,6 +55,11 @@ export const makeEntrance = Effect.fnUntraced(function*(
   const log = new LimitedLog(context)
   const sends = yield* senders(name, proxyProtocol, isUnix, isRestricted)
   const tlsServer = tls === undefined ? undefined : yield* makeTls(name, tls)
+  const renewals = tls?.renewals === undefined || tlsServer === undefined
+    ? undefined
+    : Effect.runForkWith(context)(
+      Stream.runForEach(tls.renewals, (certificates) => renew(name, tlsServer, certificates, tls.ca !== undefined))
+    )
   const waiting = new Map<Net.Socket, NodeJS.Timeout>()
   // Asked when they were accepted: of one that is closed nobody knows it any more.
   const addresses = new WeakMap<Net.Socket, string>()
@@ -161,6 +167,7 @@ export const makeEntrance = Effect.fnUntraced(function*(
       else header(socket, admitted)
     },
     close: () => {
+      renewals?.interruptUnsafe()
       for (const socket of [...waiting.keys()]) {
         leave(socket)
         socket.destroy()
@@ -211,13 +218,42 @@ const senders = Effect.fnUntraced(function*(
   return (socket) => FastCgiAccess.permits(permitted, peerOf(socket))
 })
 
-const makeTls = (name: string, { ca, cert, key }: TlsOptions): Effect.Effect<Tls.Server, FastCgiListenerError> =>
+const secureOptions = ({ ca, cert, key }: TlsCertificates): Tls.SecureContextOptions => ({
+  cert: pem(cert),
+  key: pem(key),
+  ...ca === undefined ? undefined : { ca: pem(ca) }
+})
+
+// Whether peers present a certificate is decided for good when the server is made.
+const renew = (
+  name: string,
+  server: Tls.Server,
+  certificates: TlsCertificates,
+  isMutual: boolean
+): Effect.Effect<void> =>
+  Effect.try({
+    try: () => {
+      if (isMutual !== (certificates.ca !== undefined)) {
+        throw new Error(isMutual ? "it has no authorities" : "it has authorities, and the one before has none")
+      }
+      const options = secureOptions(certificates)
+      // Fails before anything of the server has changed.
+      Tls.createSecureContext(options)
+      server.setSecureContext(options)
+    },
+    catch: errorText
+  }).pipe(Effect.matchEffect({
+    onFailure: (why) =>
+      Effect.logError(`The certificate of ${name} stays as it is, the new one cannot be used: ${why}`),
+    onSuccess: () => Effect.logInfo(`The certificate of ${name} has been renewed`)
+  }))
+
+const makeTls = (name: string, options: TlsOptions): Effect.Effect<Tls.Server, FastCgiListenerError> =>
   Effect.try({
     try: () =>
       new Tls.Server({
-        cert: pem(cert),
-        key: pem(key),
-        ...ca === undefined ? undefined : { ca: pem(ca), requestCert: true, rejectUnauthorized: true },
+        ...secureOptions(options),
+        ...options.ca === undefined ? undefined : { requestCert: true, rejectUnauthorized: true },
         // The entrance has a timeout of its own.
         handshakeTimeout: 2 ** 31 - 1
       }),
