@@ -3,9 +3,11 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Fs from "node:fs"
+import * as Path from "node:path"
 import * as WebServers from "../support/webServers.ts"
-import { answering, gone, others, pidOf, place, refusal, start, upload } from "../support/workers.ts"
+import { answering, get, gone, others, pidOf, place, refusal, start, upload } from "../support/workers.ts"
 
 describe("workers", () => {
   it.live("share a UNIX socket; one that dies is replaced, all are reloaded, and a stop lets them finish", () =>
@@ -71,5 +73,65 @@ describe("workers", () => {
       yield* answering({ port }, 1, [second!])
       assert.deepStrictEqual(yield* supervisor.stop("SIGINT"), { code: 0, signal: null })
       assert.strictEqual(yield* refusal({ port, host: "127.0.0.1" }), "ECONNREFUSED")
+    }).pipe(Effect.scoped))
+
+  it.live("show on one page what all of them have done, and lose no line of their log when it is rotated", () =>
+    Effect.gen(function*() {
+      const { folder, path } = yield* place
+      const log = Path.join(folder, "access.log")
+      const supervisor = yield* start({ listen: { path }, workers: { workers: 3 }, log })
+      const paths = Array.from({ length: 240 }, (_, number) => number % 6 === 0 ? "/fail" : "/pid")
+      const exchange = Effect.forEach(paths, (target) => get({ path }, target), { concurrency: 4 })
+      const page = Effect.map(
+        get({ path }, "/status?json"),
+        (text) => JSON.parse(text) as Readonly<Record<string, unknown>>
+      )
+      const before = yield* page
+      yield* exchange
+      const after = yield* page
+      assert.strictEqual(after["total processes"], 3)
+      assert.strictEqual(Number(after["accepted conn"]) - Number(before["accepted conn"]), paths.length)
+
+      // By itself, and with a reload as logrotate asks for it, while requests go on.
+      const more = yield* Effect.forkScoped(exchange, { startImmediately: true })
+      Fs.renameSync(log, `${log}.1`)
+      yield* WebServers.until("the file is there again", () => Fs.existsSync(log))
+      Fs.renameSync(log, `${log}.2`)
+      process.kill(supervisor.pid, "SIGHUP")
+      const last = yield* Effect.forkScoped(exchange, { startImmediately: true })
+      yield* supervisor.says("reloaded: all 3 workers are new")
+      yield* Fiber.join(more)
+      yield* Fiber.join(last)
+      yield* supervisor.stop()
+      const lines = [log, `${log}.1`, `${log}.2`].flatMap((file) =>
+        Fs.readFileSync(file, "utf8").split("\n").slice(0, -1)
+      )
+      assert.deepStrictEqual(lines.sort(), [...paths, ...paths, ...paths].sort())
+    }).pipe(Effect.scoped))
+
+  it.live("are replaced when they use too much memory, and killed when they do not end", () =>
+    Effect.gen(function*() {
+      const { path } = yield* place
+      const supervisor = yield* start({
+        listen: { path },
+        workers: { workers: 1, maxMemoryPerWorker: 500 * 2 ** 20, stopTimeout: "500 millis" }
+      })
+      const first = yield* pidOf({ path })
+      assert.strictEqual(yield* get({ path }, "/grow"), "1")
+      yield* supervisor.says(/replacing worker 1 \(process \d+\): it uses \d+ MiB \(maxMemoryPerWorker\)/)
+      const [second] = yield* answering({ path }, 1, [first])
+      yield* gone(first)
+      yield* Effect.forkScoped(Effect.ignore(get({ path }, "/never")), { startImmediately: true })
+      yield* WebServers.eventually(
+        "the request has begun",
+        Effect.filterOrFail(others({ path }), ({ status }) => status.value.workers[0]!.requestsOpen > 1)
+      )
+      process.kill(supervisor.pid, "SIGHUP")
+      yield* supervisor.says(
+        `killed worker 1 (process ${second}): it had not ended 500ms after it was told to (stopTimeout)`
+      )
+      yield* gone(second!)
+      yield* answering({ path }, 1, [first, second!])
+      assert.deepStrictEqual(yield* supervisor.stop(), { code: 0, signal: null })
     }).pipe(Effect.scoped))
 })

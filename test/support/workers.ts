@@ -24,6 +24,7 @@ interface Options {
   readonly listen: object
   readonly workers: object
   readonly broken?: string
+  readonly log?: string
 }
 
 export const program = (
@@ -40,7 +41,7 @@ export const program = (
 export const start = (options: Options, more?: Partial<WebServers.ProgramOptions>) =>
   Effect.tap(WebServers.start(program(options, more)), (supervisor) => supervisor.says(/workers? serves?: supervisor/))
 
-const get = (to: To, target: string) =>
+export const get = (to: To, target: string) =>
   Effect.scoped(Effect.gen(function*() {
     const client = yield* FastCgiHttpClient.make({ connect: NodeFastCgiConnector.connect(to) })
     return yield* Effect.flatMap(client.get(`http://localhost${target}`), (response) => response.text)
