@@ -104,7 +104,7 @@ const play = Effect.fnUntraced(function*(act: Act) {
 const MiB = 1024 * 1024
 
 /** Sends a part again and again, as a socket would bring it, and lets the client take what it takes. */
-const flood = (app: Application.Application, records: ReadonlyArray<Record.FastCgiRecord>, size = 16 * MiB) =>
+const flood = (app: Application.Application, records: ReadonlyArray<Record.FastCgiRecord>, size = 4 * MiB) =>
   Effect.gen(function*() {
     const part = concat(records.map((record) => FastCgiEncoder.encode(record)))
     for (let sent = 0; sent < size; sent += part.length) {
@@ -117,7 +117,7 @@ const flood = (app: Application.Application, records: ReadonlyArray<Record.FastC
 
 const many = (count: number, record: Record.FastCgiRecord) => Array.from({ length: count }, () => record)
 
-describe("a pool keeps little in memory where an application sends 16 MiB", () => {
+describe("a pool keeps little in memory where an application sends 4 MiB", () => {
   // What a connection may hold unread is 256 KiB, and as much of STDERR; what is in flight comes on top.
   const most = 2 * MiB
 
