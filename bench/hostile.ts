@@ -554,46 +554,54 @@ const atServer = Effect.gen(function*() {
 // Client and gateway
 // -----------------------------------------------------------------------------
 
-/** An application that answers every request with the same bytes. */
+/** An application that answers every request with the same bytes, read by read. */
 class Application implements FastCgiTransport.FastCgiTransport {
   readonly peer = Option.none()
+  readonly pull = Effect.never
   private readonly answer: Uint8Array
   private at: number
+  private reader: FastCgiTransport.FastCgiTransportReader | undefined
+  private observer: FastCgiTransport.FastCgiTransportObserver | undefined
+  private paused = false
   private over = false
-  private reader: (() => void) | undefined
 
   constructor(answer: Uint8Array) {
     this.answer = answer
     this.at = answer.length
   }
 
-  readonly pull: FastCgiTransport.FastCgiTransport["pull"] = Effect.suspend(() => {
-    if (this.at < this.answer.length) {
-      const chunk = this.answer.slice(this.at, this.at + 64 * KiB)
-      this.at += chunk.length
-      return Effect.succeed([chunk] as const)
-    }
-    return Effect.callback<never>((resume) => {
-      this.reader = () => resume(this.pull as Effect.Effect<never>)
-      return Effect.sync(() => {
-        this.reader = undefined
-      })
-    })
-  })
-
-  // The requests here are written at once, without a body behind them.
-  writeUnsafe(): void {
-    if (this.over) return
-    this.at = 0
-    const { reader } = this
-    this.reader = undefined
-    reader?.()
+  flowUnsafe(reader: FastCgiTransport.FastCgiTransportReader): void {
+    this.reader = reader
   }
 
-  flowUnsafe(): void {}
-  observeUnsafe(): void {}
-  pauseUnsafe(): void {}
-  resumeUnsafe(): void {}
+  observeUnsafe(observer: FastCgiTransport.FastCgiTransportObserver): void {
+    this.observer = observer
+  }
+
+  // The requests here are written at once, without a body behind them. A socket never brings the answer while they are.
+  writeUnsafe(): void {
+    this.at = 0
+    queueMicrotask(() => this.deliver())
+  }
+
+  private deliver(): void {
+    while (!this.paused && !this.over && this.at < this.answer.length) {
+      // A socket brings every read in memory of its own.
+      const chunk = this.answer.slice(this.at, this.at + 64 * KiB)
+      this.at += chunk.length
+      this.reader!.onRead([chunk])
+    }
+  }
+
+  pauseUnsafe(): void {
+    this.paused = true
+  }
+
+  resumeUnsafe(): void {
+    this.paused = false
+    queueMicrotask(() => this.deliver())
+  }
+
   pendingUnsafe = () => 0
 
   endUnsafe(): void {
@@ -606,6 +614,7 @@ class Application implements FastCgiTransport.FastCgiTransport {
 
   destroyUnsafe(): void {
     this.over = true
+    this.observer?.onClose()
   }
 }
 
