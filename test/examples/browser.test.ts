@@ -87,6 +87,30 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
     assert.deepStrictEqual(complaints, [])
   })
 
+  it("says who is writing on another page, by WebSockets through the gateway", async () => {
+    const other = await browser.newPage()
+    const otherComplaints = complaintsOf(other)
+    const connecting = other.waitForEvent("websocket")
+    await other.goto(url)
+    assert.match((await connecting).url(), /^ws:\/\/127\.0\.0\.1:\d+\/writing$/)
+    const writing = page.locator("#writing")
+    assert.isTrue(await writing.isHidden())
+    await other.getByLabel("Your name").fill("Grace")
+    // What is written before the connection is open is told to nobody.
+    let isShown = false
+    const shown = writing.waitFor({ state: "visible" }).then(() => {
+      isShown = true
+    })
+    for (let letters = 1; !isShown; letters++) {
+      await other.getByLabel("Note", { exact: true }).fill("x".repeat(letters))
+      await Promise.race([shown, other.evaluate("new Promise(requestAnimationFrame)")])
+    }
+    assert.strictEqual(await writing.innerText(), "Grace is writing …")
+    await other.close()
+    await writing.waitFor({ state: "hidden" })
+    assert.deepStrictEqual([...complaints, ...otherComplaints], [])
+  })
+
   it("works without JavaScript", async () => {
     const context = await browser.newContext({ javaScriptEnabled: false })
     const plain = await context.newPage()
