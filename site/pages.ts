@@ -46,8 +46,11 @@ const sourcePage = (file: string): string => {
   return `# ${file}\n\n${fence}${languages[Path.extname(file)] ?? "txt"}\n${text.trimEnd()}\n${fence}\n`
 }
 
-const folderPage = (folder: string): string =>
-  `# ${folder}\n\n${Fs.readdirSync(Path.join(root, folder)).sort().map((name) => `- [${name}](${name})\n`).join("")}`
+/** The names in a folder. Files whose names begin with a dot are no pages. */
+const folderPage = (folder: string): string => {
+  const names = Fs.readdirSync(Path.join(root, folder)).filter((name) => !name.startsWith(".")).sort()
+  return `# ${folder}\n\n${names.map((name) => `- [${name}](${name})\n`).join("")}`
+}
 
 // Not written by people who read the page, as the list of limits in docs/architecture.md; not part of what is read.
 const comments = /^<!--.*-->\n/gm
