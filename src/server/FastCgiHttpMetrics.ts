@@ -4,11 +4,13 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Settings from "../settings/settings.ts"
 import { FastCgiProcess } from "./FastCgiStatus.ts"
 import { ParamsPicker } from "./internal/pickParams.ts"
 import * as Watch from "./internal/watch.ts"
@@ -62,6 +64,27 @@ export interface FastCgiHttpMetricsOptions {
  */
 export const layer = (options?: FastCgiHttpMetricsOptions): Layer.Layer<never> =>
   Watch.layer(Watch.places.metrics, makeWatcher(options))
+
+/**
+ * Whether the environment asks for the metrics: `FASTCGI_HTTP_METRICS` is true or false, yes or no. Default false.
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<boolean> = Config.map(
+  Settings.flag("FASTCGI_HTTP_METRICS"),
+  (asked) => asked === true
+)
+
+/**
+ * Provides what `layer` does where `config` asks for it, and nothing elsewhere.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
+  Effect.map(config, (asked) => asked ? layer() : Layer.empty)
+)
 
 // -----------------------------------------------------------------------------
 // Internal

@@ -2,7 +2,7 @@
  * What to listen on, and everything else, from the environment.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiResponse, FastCgiServer, FastCgiSlowLog } from "effect-fastcgi"
+import { FastCgiHttpMetrics, FastCgiResponse, FastCgiServer, FastCgiSlowLog } from "effect-fastcgi"
 import { FastCgiGateway, FastCgiHttpClient } from "effect-fastcgi/client"
 import {
   NodeFastCgi,
@@ -263,6 +263,7 @@ describe("NodeFastCgi.config", () => {
         NodeFastCgiWorkers.config,
         NodeFastCgiStatus.config,
         NodeFastCgiAccessLog.config,
+        FastCgiHttpMetrics.config,
         FastCgiSlowLog.config,
         FastCgiGateway.config,
         Effect.flip(NodeFastCgiConnector.config)

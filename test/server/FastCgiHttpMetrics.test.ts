@@ -3,6 +3,7 @@
  */
 import { assert, it } from "@effect/vitest"
 import { FastCgiHttpMetrics, FastCgiRecord as R, FastCgiResponse, FastCgiStatus } from "effect-fastcgi"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
@@ -91,3 +92,23 @@ it.effect("durations, sizes, queue times and what runs, by method, scheme and st
     Effect.provide(app),
     Effect.provideService(Metric.MetricRegistry, new Map())
   ))
+
+it.effect("are asked for in the environment", () =>
+  Effect.gen(function*() {
+    const metrics = (env: Record<string, string>) =>
+      Effect.gen(function*() {
+        yield* Layer.build(FastCgiHttpMetrics.layerConfig)
+        return (yield* Metric.snapshot).map(({ id }) => id)
+      }).pipe(
+        Effect.scoped,
+        Effect.provideService(Metric.MetricRegistry, new Map()),
+        Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+      )
+    assert.deepStrictEqual(yield* metrics({}), [])
+    assert.deepStrictEqual(yield* metrics({ FASTCGI_HTTP_METRICS: "no" }), [])
+    assert.deepStrictEqual(yield* metrics({ FASTCGI_HTTP_METRICS: "yes" }), ["http.server.active_requests"])
+    assert.match(
+      String(yield* Effect.flip(metrics({ FASTCGI_HTTP_METRICS: "maybe" }))),
+      /FASTCGI_HTTP_METRICS="maybe": expected true or false/
+    )
+  }))
