@@ -97,13 +97,11 @@ describeWith([browserName], "npm start in a browser", (executablePath) => {
     assert.isTrue(await writing.isHidden())
     await other.getByLabel("Your name").fill("Grace")
     // What is written before the connection is open is told to nobody.
-    let isShown = false
-    const shown = writing.waitFor({ state: "visible" }).then(() => {
-      isShown = true
-    })
-    for (let letters = 1; !isShown; letters++) {
-      await other.getByLabel("Note", { exact: true }).fill("x".repeat(letters))
-      await Promise.race([shown, other.evaluate("new Promise(requestAnimationFrame)")])
+    const shown = writing.waitFor({ state: "visible" }).then(() => true)
+    const note = other.getByLabel("Note", { exact: true })
+    for (let letters = 1;; letters++) {
+      await note.fill("x".repeat(letters))
+      if (await Promise.race([shown, other.evaluate("new Promise(requestAnimationFrame)").then(() => false)])) break
     }
     assert.strictEqual(await writing.innerText(), "Grace is writing …")
     await other.close()
