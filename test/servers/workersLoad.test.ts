@@ -39,8 +39,11 @@ const start = (server: Server, options: { readonly workers?: object; readonly ki
       yield* Nginx.start(requireCommand("nginx"), folder, [row.server({ ...places, upstream: "app" })], [port])
     } else {
       // A request may meet the end of a connection that is kept. Where HAProxy is to repeat it, it repeats as well what a worker
-      // was running when it was killed.
-      const sections = options.kills === true ? HAProxy.pages[0]!.sections : HAProxy.sections("UNIX", "keep-conn")
+      // was running when it was killed. In the long run a few are lost all the same, so it has a connection for each request, as
+      // docs/workers.md says.
+      const sections = options.kills === true
+        ? HAProxy.pages[0]!.sections
+        : HAProxy.sections("UNIX", full ? "once" : "keep-conn")
       yield* HAProxy.start(requireCommand("haproxy"), folder, [sections({ ...places, suffix: "" })], [port])
     }
     const load = yield* startClients({ port, method: "both", clients, delay: 2 })
