@@ -75,7 +75,7 @@ export class StreamTransport implements FastCgiTransport {
           this.arrived.push(chunk)
           this.unread += chunk.length
         }
-        if (this.unread > 0) this.tellNow()
+        if (this.unread > 0) this.schedule()
         return this.unread < readAhead ? next : Effect.flatMap(this.untilTaken, () => next)
       },
       onDone: () =>
@@ -223,14 +223,6 @@ export class StreamTransport implements FastCgiTransport {
     this.queued = 0
     this.handedOver = 0
     this.schedule()
-  }
-
-  // What feeds the transport is a fiber of its own, in no call of either side.
-  private tellNow(): void {
-    this.unsettled = true
-    if (this.scheduled) return
-    this.scheduled = true
-    this.tell()
   }
 
   private schedule(): void {
