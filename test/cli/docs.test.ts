@@ -104,10 +104,12 @@ describeWith(["php-fpm8.2"], "docs/tools.md", (phpFpm) => {
       const there = (text: string) => places.reduce((text, [shown, real]) => text.replaceAll(real, shown), text)
       const commands = shown().filter(({ args }) => ends.has(args[0]!))
       assert.isAbove(commands.length, 8)
+      // On a machine with a slow core the generator may be the limit, and says so.
+      const withoutLimit = (text: string) => text.replace(/\n+This command took .* was the limit:.*/, "")
       for (const { args, lines } of commands) {
         const said = yield* run(args.map((arg) => here(arg === "3" ? "1" : arg)))
         const [stdout, stderr] = [said.stdout, said.stderr].map((text) =>
-          text === "" ? [] : shapeOf(there(text).trimEnd().split("\n"))
+          text === "" ? [] : shapeOf(withoutLimit(there(text)).trimEnd().split("\n"))
         )
         const page = shapeOf(lines)
         assert.isTrue(
