@@ -18,6 +18,8 @@ export class Stderr {
   private readonly request: ClientRequest
   private readonly params: FastCgiClientRequest["params"]
   private readonly wanted: ReadonlyArray<string>
+  // Bytes of the longest of them.
+  private readonly longest: number
   // The end of what has come, of a request that has written anything.
   private kept: Uint8Array = nothing
   private length = 0
@@ -34,6 +36,7 @@ export class Stderr {
     this.request = request
     this.params = params
     this.wanted = wanted
+    this.longest = Math.max(0, ...wanted.map((text) => encoder.encode(text).length))
     let started = false
     request.stderr.observe((content) => {
       this.keep(content)
@@ -87,8 +90,7 @@ export class Stderr {
 
   // A text may have begun before.
   private withBefore(content: Uint8Array): Uint8Array {
-    const longest = Math.max(...this.wanted.map((text) => encoder.encode(text).length))
-    const before = this.kept.subarray(Math.max(0, this.length - longest + 1), this.length)
+    const before = this.kept.subarray(Math.max(0, this.length - this.longest + 1), this.length)
     if (before.length === 0) return content
     const searched = new Uint8Array(before.length + content.length)
     searched.set(before)

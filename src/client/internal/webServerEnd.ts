@@ -492,8 +492,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
       }
     }
     if (stalled === undefined) return
-    const message =
-      `no handler read the answer to request ${stalled.requestId} while it held up others on the connection`
+    const message = `request ${stalled.requestId} held up others on the connection: no reader took its answer`
     this.abortUnsafe(stalled, fail({ _tag: "Stalled" }, message))
   }
 }
