@@ -43,6 +43,8 @@ const onSockets = [
 // The applications and servers that tests start, some hundreds, need half the time to start when what V8 has compiled is kept.
 process.env.NODE_COMPILE_CACHE ??= source("./node_modules/.cache/compiled")
 
+const programs = "test/support/setupPrograms.ts"
+
 export default defineConfig(({ mode }) => ({
   resolve: {
     // Tests and examples say what a user says, and run on the sources.
@@ -74,6 +76,7 @@ export default defineConfig(({ mode }) => ({
         extends: true,
         test: {
           name: "sockets",
+          globalSetup: programs,
           include: onSockets,
           exclude: [...withPrograms, ...(mode === "quick" ? inQuick.leftOnSockets : [])],
           sequence: { groupOrder: 1 }
@@ -83,6 +86,7 @@ export default defineConfig(({ mode }) => ({
         extends: true,
         test: {
           name: "programs",
+          globalSetup: programs,
           include: withPrograms,
           sequence: { groupOrder: 2 }
         }

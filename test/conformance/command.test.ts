@@ -8,18 +8,20 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { servers } from "../../conformance/servers.ts"
 import type { Report } from "../../src/conformance/Conformance.ts"
+import { program } from "../cli/support/command.ts"
 import * as PhpFpm from "../client/phpFpm.ts"
 import { projectRoot } from "../support/files.ts"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import { run, temporaryDirectory } from "../support/webServers.ts"
 
-const onSources = ["--import", Path.join(projectRoot, "test/examples/support/onSources.ts")]
+const application = [process.execPath, programFile("conformance/effect-fastcgi/main.ts")]
 
 const command = (...args: ReadonlyArray<string>) =>
   run({
     name: "effect-fastcgi",
     command: process.execPath,
-    args: [Path.join(projectRoot, "src/cli/main.ts"), ...args]
+    args: [program(), ...args]
   })
 
 /** Starts the server of this name with the suite, and returns what the suite prints as JSON. */
@@ -29,9 +31,8 @@ const tried = (name: string, only: ReadonlyArray<string>, ...args: ReadonlyArray
     const socket = Path.join(directory, "app.sock")
     const start = servers(directory).find((server) => server.name === name)?.build()
     if (start === undefined || typeof start === "string") return yield* Effect.die(new Error(start ?? name))
-    const [program, ...more] = [...start.command, socket]
-    // On the sources, not on what was last built.
-    const line = name === "effect-fastcgi" ? [program, ...onSources, ...more] : [program, ...more]
+    // Ours on the sources, not on what was last built.
+    const line = [...(name === "effect-fastcgi" ? application : start.command), socket]
     const { code, log } = yield* command(
       "conformance",
       socket,
@@ -79,7 +80,7 @@ describe("effect-fastcgi conformance", () => {
     Effect.scoped(Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const socket = Path.join(directory, "app.sock")
-      const start = `${[process.execPath, ...onSources, "conformance/effect-fastcgi/main.ts"].join(" ")} ${socket}`
+      const start = [...application, socket].join(" ")
       const table = yield* command("conformance", socket, "--start", start, "--only", "3.1", "--name", "ours 1.0")
       assert.strictEqual(table.code, 0)
       assert.match(table.log, /^3\.1-a\s+pass\s+must\s+ids and lengths are big-endian.*\n\s+200 with 513 bytes$/m)

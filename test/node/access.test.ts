@@ -19,9 +19,9 @@ import type * as Scope from "effect/Scope"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
-import { fileURLToPath } from "node:url"
 import { acceptor } from "../../src/node/internal/acceptor.ts"
 import { bindInet } from "../../src/node/internal/inetSocket.ts"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import { spawned, withListening } from "./children.ts"
 import { connectClient, eventually, temporaryDirectory, turns } from "./sockets.ts"
@@ -277,7 +277,7 @@ describe("FCGI_WEB_SERVER_ADDRS", () => {
 })
 
 describe("FCGI_WEB_SERVER_ADDRS in the environment of the process", () => {
-  const fixture = fileURLToPath(new URL("./fixtures/inherited.ts", import.meta.url))
+  const fixture = programFile("test/node/fixtures/inherited.ts")
   const spawnFixture = (fd: number | "ignore", value: string, ...steps: ReadonlyArray<string>) =>
     spawned(() =>
       ChildProcess.spawn(process.execPath, [fixture, ...steps], {

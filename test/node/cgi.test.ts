@@ -8,11 +8,11 @@ import * as Layer from "effect/Layer"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
-import { fileURLToPath } from "node:url"
+import { programFile } from "../support/programFile.ts"
 import { spawned } from "./children.ts"
 import { eventually, nextEvent, pattern, temporaryDirectory } from "./sockets.ts"
 
-const fixture = fileURLToPath(new URL("./fixtures/cgi.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/cgi.ts")
 
 // What the app says when it has closed its layers.
 const ended = "closed in good order\n"

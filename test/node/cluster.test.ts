@@ -5,12 +5,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
+import { programFile } from "../support/programFile.ts"
 import * as WebServers from "../support/webServers.ts"
 import { answering, gone, refusal } from "../support/workers.ts"
 import { withListening } from "./children.ts"
 
-const fixture = fileURLToPath(new URL("./fixtures/cluster.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/cluster.ts")
 
 const start = (options: object, ...policy: ReadonlyArray<string>) =>
   Effect.tap(

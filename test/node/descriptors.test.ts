@@ -7,12 +7,12 @@ import { NodeFastCgiConnector } from "effect-fastcgi/node"
 import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
 import * as Net from "node:net"
-import { fileURLToPath } from "node:url"
 import { watchDescriptors } from "../../src/node/internal/descriptors.ts"
+import { programFile } from "../support/programFile.ts"
 import { spawned } from "./children.ts"
 import { eventually, temporaryDirectory } from "./sockets.ts"
 
-const fixture = fileURLToPath(new URL("./fixtures/descriptors.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/descriptors.ts")
 
 const complaint = /No connection can be accepted on .*: all 48 file descriptors of this process are in use/g
 

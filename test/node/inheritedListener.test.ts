@@ -2,12 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
 import type * as Net from "node:net"
-import { fileURLToPath } from "node:url"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import { type Child, spawned, withListening } from "./children.ts"
 import { connectClient, connectCode, temporaryDirectory } from "./sockets.ts"
 
-const fixture = fileURLToPath(new URL("./fixtures/inherited.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/inherited.ts")
 
 const spawnFixture = (
   steps: ReadonlyArray<string>,

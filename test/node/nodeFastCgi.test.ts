@@ -19,6 +19,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
 import { fileURLToPath } from "node:url"
+import { programFile } from "../support/programFile.ts"
 import { spawned, withListening } from "./children.ts"
 import { connectCode, temporaryDirectory } from "./sockets.ts"
 
@@ -164,7 +165,7 @@ describe("NodeFastCgi.layer", () => {
 })
 
 describe("NodeFastCgi.layer without options", () => {
-  const fixture = fileURLToPath(new URL("./fixtures/app.ts", import.meta.url))
+  const fixture = programFile("test/node/fixtures/app.ts")
 
   it.live.each(["unix", "tcp"])(
     "serves an app that a web server has started on a %s socket, until SIGTERM",

@@ -6,8 +6,11 @@ import * as ChildProcess from "node:child_process"
 import { once } from "node:events"
 import type { Readable } from "node:stream"
 import { fileURLToPath } from "node:url"
+import { programFile } from "../support/programFile.ts"
 
-const fixture = fileURLToPath(new URL("./fixtures/life.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/life.ts")
+// Where a stack is looked at: its libraries are files of their own.
+const inFiles = fileURLToPath(new URL("./fixtures/life.ts", import.meta.url))
 
 interface Life {
   readonly process: ChildProcess.ChildProcess
@@ -24,13 +27,17 @@ const lead = (life: string, ...nodeOptions: ReadonlyArray<string>): Effect.Effec
   leadWith({}, life, ...nodeOptions)
 
 const leadWith = (
-  options: { readonly stdout?: "ignore"; readonly env?: Readonly<Record<string, string>> },
+  options: {
+    readonly stdout?: "ignore"
+    readonly env?: Readonly<Record<string, string>>
+    readonly file?: string
+  },
   life: string,
   ...nodeOptions: ReadonlyArray<string>
 ): Effect.Effect<Life, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const child = ChildProcess.spawn(process.execPath, [...nodeOptions, fixture, life], {
+      const child = ChildProcess.spawn(process.execPath, [...nodeOptions, options.file ?? fixture, life], {
         env: { ...process.env, ...options.env },
         stdio: ["ignore", options.stdout ?? "pipe", "pipe", "pipe"]
       })
@@ -167,7 +174,7 @@ describe("a program that NodeFastCgiRuntime runs", () => {
 
   it.live("shows where a defect is, and nothing of the libraries between", () =>
     Effect.gen(function*() {
-      const life = yield* lead("dies")
+      const life = yield* leadWith({ file: inFiles }, "dies")
       assert.strictEqual(yield* life.ended, 1)
       assert.match(
         life.stderr(),

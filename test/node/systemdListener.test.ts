@@ -2,13 +2,13 @@ import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
-import { fileURLToPath } from "node:url"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import { freePort, isListening, until } from "../support/webServers.ts"
 import { spawned } from "./children.ts"
 import { connectClient, connectCode, temporaryDirectory } from "./sockets.ts"
 
-const fixture = fileURLToPath(new URL("./fixtures/activated.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/activated.ts")
 
 type To = { readonly path: string } | { readonly port: number }
 
@@ -155,7 +155,7 @@ describeWith(["systemd-socket-activate"], "a listener that inetd has started", (
   it.live("puts /dev/null in the place of stdout, which is its socket", () =>
     Effect.gen(function*() {
       const path = `${yield* temporaryDirectory}/app.sock`
-      const app = fileURLToPath(new URL("./fixtures/inherited.ts", import.meta.url))
+      const app = programFile("test/node/fixtures/inherited.ts")
       const child = yield* spawned(() =>
         // `writes` writes to stdout, before and after.
         ChildProcess.spawn(activate!, ["--inetd", `--listen=${path}`, process.execPath, app, "listen", "writes"], {

@@ -114,7 +114,7 @@ describe("workers", () => {
       const { path } = yield* place
       const supervisor = yield* start({
         listen: { path },
-        workers: { workers: 1, maxMemoryPerWorker: 500 * 2 ** 20, stopTimeout: "500 millis" }
+        workers: { workers: 1, maxMemoryPerWorker: 300 * 2 ** 20, stopTimeout: "500 millis" }
       })
       const first = yield* pidOf({ path })
       assert.strictEqual(yield* get({ path }, "/grow"), "1")

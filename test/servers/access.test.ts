@@ -4,13 +4,13 @@
  */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { fileURLToPath } from "node:url"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import { request } from "./support/http.ts"
 import * as Lighttpd from "./support/lighttpd.ts"
 
-const fixture = fileURLToPath(new URL("../node/fixtures/app.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/app.ts")
 
 /** What a request gets when lighttpd has started the application on a socket with this environment variable. */
 const answer = (lighttpd: string, kind: "TCP" | "UNIX", addresses: string) =>

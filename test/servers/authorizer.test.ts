@@ -14,6 +14,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { NodeFastCgi } from "../../src/node/index.ts"
 import { projectRoot } from "../support/files.ts"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import * as Apache from "./support/apache.ts"
@@ -38,7 +39,7 @@ const says = (server: WebServers.Program, message: string) =>
     () => assert.include(Fs.readFileSync(Path.join(projectRoot, "docs/authorizers.md"), "utf8"), `\`${message}\``)
   )
 
-const program = Path.join(projectRoot, "test/servers/authorizer.ts")
+const program = programFile("test/servers/authorizer.ts")
 
 /** Starts the authorizer, which is the guarded application as well, at a path or a port. */
 const start = (address: { readonly path: string } | { readonly port: number }, ...args: ReadonlyArray<string>) =>

@@ -10,8 +10,8 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
 import { projectRoot } from "../support/files.ts"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import { type HttpError, request, type RequestOptions } from "./support/http.ts"
@@ -19,7 +19,7 @@ import * as Lighttpd from "./support/lighttpd.ts"
 
 const page = Fs.readFileSync(Path.join(projectRoot, "docs/cgi.md"), "utf8")
 
-const fixture = fileURLToPath(new URL("../node/fixtures/cgi.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/cgi.ts")
 
 class CgiServer extends Context.Service<CgiServer, {
   readonly program: WebServers.Program

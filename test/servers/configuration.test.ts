@@ -7,12 +7,12 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { projectRoot } from "../support/files.ts"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import { freePort, type ProgramOptions, run, temporaryDirectory } from "../support/webServers.ts"
 import * as Application from "./support/application.ts"
 
-const app = Path.join(projectRoot, "test/servers/app.ts")
+const app = programFile("test/servers/app.ts")
 
 /** Starts the application, which has to fail, and gives what it says. */
 const complaint = (args: ReadonlyArray<string>, options?: Partial<ProgramOptions>) =>

@@ -13,6 +13,7 @@ import * as Path from "node:path"
 import { FastCgiEncoder, FastCgiRecord } from "../../src/index.ts"
 import * as PhpFpm from "../client/phpFpm.ts"
 import { projectRoot } from "../support/files.ts"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import * as Apache from "./support/apache.ts"
@@ -427,7 +428,7 @@ fastcgi.server = ( "/" => ((
       // Several listeners are asked for, and one of them is in vain.
       const app = [
         process.execPath,
-        Path.join(projectRoot, "test/servers/app.ts"),
+        programFile("test/servers/app.ts"),
         "--fd",
         "0",
         "--path",

@@ -10,6 +10,7 @@ import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
 import { projectRoot } from "../support/files.ts"
+import { programFile } from "../support/programFile.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import * as Application from "./support/application.ts"
@@ -362,7 +363,7 @@ describeWith(["lighttpd"], "started by lighttpd with the configuration of the pa
 })
 
 describe("an application that cannot start", () => {
-  const app = [process.execPath, Path.join(projectRoot, "test/servers/app.ts")].join(" ")
+  const app = [process.execPath, programFile("test/servers/app.ts")].join(" ")
 
   /** It exits with 1, and all that it says is a line that begins so; the page has it. */
   const says = (

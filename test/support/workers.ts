@@ -13,10 +13,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Net from "node:net"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
+import { programFile } from "./programFile.ts"
 import * as WebServers from "./webServers.ts"
 
-const fixture = fileURLToPath(new URL("../node/fixtures/workers.ts", import.meta.url))
+const fixture = programFile("test/node/fixtures/workers.ts")
 
 type To = NodeFastCgiConnector.NodeFastCgiConnectorOptions
 

@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { projectRoot } from "../../support/files.ts"
+import { programFile } from "../../support/programFile.ts"
 import { requireCommand } from "../../support/requirement.ts"
 import * as WebServers from "../../support/webServers.ts"
 import * as Application from "./application.ts"
@@ -285,7 +286,7 @@ ${
     )
     const args = ["-D", "FOREGROUND", "-f", file]
     const reads = kind === "mod_proxy_fcgi" || process.getuid?.() !== 0 ||
-      isOpen(Path.join(projectRoot, "test/servers/app.ts")) && isOpen(process.execPath)
+      isOpen(programFile("test/servers/app.ts")) && isOpen(process.execPath)
     return WebServers.start({
       name: "Apache",
       ...(reads

@@ -7,15 +7,14 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
-import * as Path from "node:path"
-import { projectRoot } from "../../support/files.ts"
+import { programFile } from "../../support/programFile.ts"
 import * as WebServers from "../../support/webServers.ts"
 import { type Command, type Event, type Measures, splitLines } from "./messages.ts"
 
 /** The program to start, with the option that makes it talk to the test. */
 export const command = (control: string, ...args: ReadonlyArray<string>): ReadonlyArray<string> => [
   "--expose-gc",
-  Path.join(projectRoot, "test/servers/app.ts"),
+  programFile("test/servers/app.ts"),
   "--control",
   control,
   ...args
