@@ -393,8 +393,8 @@ describe("what a connection can make the server keep", () => {
         const pending = yield* peer.pending
         const grown = held() - before - pending
         assert.isBelow(grown, bound)
-        // Far from it without limits: 200 reads of 64 KiB alone would be more.
-        assert.isAbove(grown, maxRequests * maxParamsSize)
+        // Far from it without limits: 200 reads of 64 KiB alone would be more. And it is there: the params at least.
+        assert.isAbove(grown, maxRequests * maxParamsSize / 2)
         yield* othersUnderLoad
         yield* peer.close
         yield* settle
