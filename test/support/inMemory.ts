@@ -16,6 +16,8 @@ export const inMemory: ReadonlyArray<string> = [
 
 /** Files in these folders that `npm run test:quick` leaves out, and why they take long. */
 export const slow: ReadonlyMap<string, string> = new Map([
+  ["client/hostilePool.test.ts", "applications that do what they must not, each to its limit"],
+  ["connection/stalls.test.ts", "weighs what is kept while nobody reads"],
   ["http/HttpServer.ways.test.ts", "all of HttpServer.test.ts once more, over streams and through a forwarder"],
   ["protocol/text.test.ts", "every three and four bytes at the edges of UTF-8"],
   ["server/disconnects.test.ts", "every way a connection can be lost, at every moment of a request"],
