@@ -8,9 +8,10 @@
  */
 import type * as Redacted from "effect/Redacted"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
-import { copy, utf8ToLatin1 } from "../protocol/internal/text.ts"
-import { isFieldName } from "./internal/fields.ts"
-import { decode, decodeAt, encodePath, encodeTarget } from "./internal/percent.ts"
+import { copy } from "../protocol/internal/text.ts"
+import { encodeTarget } from "./internal/percent.ts"
+import { isContentLength, requestHeaders } from "./internal/requestHeaders.ts"
+import { absoluteForm, methodOf, scriptTarget, targetOf, withoutBasePath } from "./internal/target.ts"
 import { makeVariables } from "./internal/variables.ts"
 
 /**
@@ -19,12 +20,7 @@ import { makeVariables } from "./internal/variables.ts"
  * @category accessors
  * @since 0.1.0
  */
-export const method = (params: FastCgiParams): string => {
-  const name = params.getLatin1("REQUEST_METHOD")
-  if (name === undefined || name === "") return "GET"
-  // Upper case already, nearly always: then no string is made.
-  return lowerCase.test(name) ? name.toUpperCase() : name
-}
+export const method = (params: FastCgiParams): string => methodOf(params)
 
 /**
  * Options of `url`.
@@ -181,67 +177,8 @@ export const contentLength = (params: FastCgiParams): number | undefined => {
  * @category accessors
  * @since 0.1.0
  */
-export const headers = (params: FastCgiParams, prototype: object | null = null): Record<string, string> => {
-  const collected: Record<string, string> = Object.create(prototype)
-  let contentType: string | undefined
-  let contentTypeHeader: string | undefined
-  let length: string | undefined
-  let lengthHeader: string | undefined
-  let authorization: string | undefined
-  let redirectedAuthorization: string | undefined
-  let decoded = false
-  params.scanLatin1((text, start, valueStart, end) => {
-    // The name may be shorter than what is looked for, so its end counts too.
-    if (text.charCodeAt(start) !== 0x48 || valueStart - start < 6 || !text.startsWith("HTTP_", start)) {
-      if (isNamed("CONTENT_TYPE", text, start, valueStart)) contentType = text.substring(valueStart, end)
-      else if (isNamed("CONTENT_LENGTH", text, start, valueStart)) length = text.substring(valueStart, end)
-      else if (isNamed("REDIRECT_HTTP_AUTHORIZATION", text, start, valueStart)) {
-        redirectedAuthorization = text.substring(valueStart, end)
-      }
-      return
-    }
-    const header = headerOf(text, start, valueStart)
-    const value = text.substring(valueStart, end)
-    switch (header.rule) {
-      case "first":
-        collected[header.name] ??= value
-        return
-      case "drop":
-        return
-      case "authorization":
-        // Empty is nginx's `fastcgi_param HTTP_AUTHORIZATION $http_authorization` when there is none.
-        if (authorization === undefined && value !== "") collected["authorization"] = authorization = value
-        return
-      case "content-type":
-        contentTypeHeader ??= value
-        return
-      case "content-length":
-        lengthHeader ??= value
-        return
-      case "transfer-encoding":
-        decoded = true
-        return
-      default: {
-        const present = collected[header.name]
-        collected[header.name] = typeof present === "string" ? present + header.rule + value : value
-      }
-    }
-  })
-  if (authorization === undefined && redirectedAuthorization !== undefined && redirectedAuthorization !== "") {
-    collected["authorization"] = redirectedAuthorization
-  }
-  if (collected["host"] === undefined || collected["host"] === "") {
-    const host = serverHost(params)
-    if (host !== undefined) collected["host"] = host
-    else if (collected["host"] === "") delete collected["host"]
-  }
-  contentType ??= contentTypeHeader
-  if (contentType !== undefined && contentType !== "") collected["content-type"] = contentType
-  // With a Transfer-Encoding the client's own Content-Length says nothing (RFC 9112 §6.3).
-  if (length === undefined && !decoded) length = lengthHeader
-  if (length !== undefined && isContentLength(length)) collected["content-length"] = length
-  return collected
-}
+export const headers = (params: FastCgiParams, prototype: object | null = null): Record<string, string> =>
+  requestHeaders(params, prototype, serverHost)
 
 /**
  * The name of the first variable with a CR, LF or NUL that its meaning does not allow: a method, a target, a header, a host, a user. No
@@ -413,13 +350,6 @@ export const variables = (params: FastCgiParams): CgiVariables => makeVariables(
 // Internal
 // -----------------------------------------------------------------------------
 
-const lowerCase = /[a-z]/
-
-// oxlint-disable-next-line no-control-regex -- everything that can not stand in a request target
-const notInTarget = /[^\x21-\x7e]/
-
-const absoluteForm = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
-
 // A port after a name or a bracketed address; the colons of a bare IPv6 address are none.
 const hasPort = /^(?:[^:]*|\[.*\]):\d+$/
 
@@ -440,107 +370,6 @@ const serverHost = (params: FastCgiParams): string | undefined => {
   return port === undefined || port === "" || port === (scheme(params) === "https" ? "443" : "80")
     ? bracketed
     : `${bracketed}:${port}`
-}
-
-const targetOf = (params: FastCgiParams): string => {
-  const uri = params.getLatin1("REQUEST_URI")
-  if (uri !== undefined && uri !== "") {
-    if (uri.charCodeAt(0) === 0x2f) return notInTarget.test(uri) ? encodeTarget(uri) : uri
-    if (uri === "*" && method(params) === "OPTIONS") return uri
-    const absolute = absoluteForm.exec(uri)
-    if (absolute !== null) {
-      const target = encodeTarget(uri.substring(absolute[0].length))
-      return target.charCodeAt(0) === 0x2f ? target : "/" + target
-    }
-  }
-  return withQuery(params, encodePath(scriptPath(params, "")))
-}
-
-const scriptTarget = (params: FastCgiParams): string => {
-  const requested = targetOf(params)
-  if (requested === "*") return requested
-  const question = requested.indexOf("?")
-  const encoded = question === -1 ? requested : requested.substring(0, question)
-  const decoded = decode(encoded)
-  const path = scriptPath(params, decoded)
-  // Apache leaves %2F in it with AllowEncodedSlashes NoDecode.
-  return withQuery(params, path === decoded || decode(path) === decoded ? encoded : encodePath(path))
-}
-
-// The decoded path. `requested` is what the client has asked for.
-const scriptPath = (params: FastCgiParams, requested: string): string => {
-  const scriptName = params.getLatin1("SCRIPT_NAME") ?? ""
-  const pathInfo = params.getLatin1("PATH_INFO") ?? ""
-  if (scriptName === "" && pathInfo === "") return rooted(params.getLatin1("DOCUMENT_URI") || requested)
-  // An application at the root is "/" for some, and nothing for others.
-  const base = pathInfo.charCodeAt(0) === 0x2f && scriptName.endsWith("/") ? scriptName.slice(0, -1) : scriptName
-  const path = rooted(base + pathInfo)
-  const repeated = base !== "" && pathInfo.startsWith(base) &&
-    (pathInfo.length === base.length || pathInfo.charCodeAt(base.length) === 0x2f)
-  // A path such as /app/app is told from one that is repeated by what else says it.
-  return repeated && path !== requested && path !== params.getLatin1("DOCUMENT_URI") ? rooted(pathInfo) : path
-}
-
-const rooted = (path: string): string => path.charCodeAt(0) === 0x2f ? path : "/" + path
-
-const withQuery = (params: FastCgiParams, path: string): string => {
-  const query = params.getLatin1("QUERY_STRING")
-  // "#" can not be in a query that a web server took from a request line, but can in one that a rewrite rule made.
-  return query === undefined || query === "" ? path : path + "?" + encodeTarget(query).replaceAll("#", "%23")
-}
-
-const withoutBasePath = (target: string, basePath: string): string => {
-  const base = encodedBasePath(basePath)
-  const end = base === "" ? -1 : endOfBasePath(target, base)
-  if (end === -1) return target
-  if (end === target.length) return "/"
-  switch (target.charCodeAt(end)) {
-    case 0x2f: // "/"
-      return target.substring(end)
-    case 0x3f: // "?"
-      return "/" + target.substring(end)
-    default:
-      return target
-  }
-}
-
-// Where the base path ends in the target, or -1 when the target does not begin with it.
-const endOfBasePath = (target: string, base: string): number => {
-  if (target.startsWith(base)) return base.length
-  if (!target.includes("%")) return -1
-  let at = 0
-  for (let i = 0; i < base.length; i += unitLength(base, i)) {
-    if (at >= target.length || unitAt(target, at) !== unitAt(base, i)) return -1
-    at += unitLength(target, at)
-  }
-  return at
-}
-
-const isEncoded = (text: string, at: number): boolean => at + 2 < text.length && decodeAt(text, at) !== -1
-
-const unitLength = (text: string, at: number): number => isEncoded(text, at) ? 3 : 1
-
-// A byte of a path. An encoded slash is data, and no slash.
-const unitAt = (text: string, at: number): number => {
-  if (!isEncoded(text, at)) return text.charCodeAt(at)
-  const byte = decodeAt(text, at)
-  return byte === 0x2f ? 0x12f : byte
-}
-
-// The base path of a server does not change: the last one is remembered.
-let lastBasePath = ""
-let lastEncodedBasePath = ""
-
-const encodedBasePath = (basePath: string): string => {
-  if (basePath !== lastBasePath) {
-    let end = basePath.length
-    while (end > 0 && basePath.charCodeAt(end - 1) === 0x2f) end--
-    const trimmed = basePath.substring(0, end)
-    const rooted = trimmed === "" || trimmed.startsWith("/") ? trimmed : "/" + trimmed
-    lastEncodedBasePath = encodeTarget(utf8ToLatin1(rooted))
-    lastBasePath = basePath
-  }
-  return lastEncodedBasePath
 }
 
 // The first value, one character per byte: of a Host header that came twice Node keeps the first.
@@ -575,79 +404,3 @@ const oneLine: ReadonlySet<string> = new Set([
   "SERVER_PORT",
   "SERVER_PROTOCOL"
 ])
-
-const digits = /^[0-9]+$/
-
-const isContentLength = (text: string): boolean => digits.test(text) && Number.isSafeInteger(Number(text))
-
-const isNamed = (name: string, text: string, start: number, end: number): boolean =>
-  end - start === name.length && text.startsWith(name, start)
-
-// What becomes of a header.
-interface HeaderRule {
-  readonly name: string
-  /** The text that joins it to one that came before, or one of the words that `headers` knows. */
-  readonly rule: HeaderRuleWord | ", " | "; "
-}
-
-type HeaderRuleWord = "first" | "drop" | "authorization" | "content-type" | "content-length" | "transfer-encoding"
-
-const dropped: HeaderRule = { name: "", rule: "drop" }
-
-// Where Node's http.IncomingMessage.headers keeps the first, as far as it concerns requests.
-const single: ReadonlySet<string> = new Set([
-  "age",
-  "etag",
-  "expires",
-  "from",
-  "host",
-  "if-modified-since",
-  "if-unmodified-since",
-  "last-modified",
-  "location",
-  "max-forwards",
-  "proxy-authorization",
-  "referer",
-  "retry-after",
-  "server",
-  "user-agent"
-])
-
-const ruleOf = (name: string): HeaderRule => {
-  switch (name) {
-    case "proxy":
-      return dropped
-    case "cookie":
-      return { name, rule: "; " }
-    case "authorization":
-    case "content-type":
-    case "content-length":
-    case "transfer-encoding":
-      return { name, rule: name }
-    default:
-      return !isFieldName(name) ? dropped : { name, rule: single.has(name) ? "first" : ", " }
-  }
-}
-
-// The rules of the names that came last, by a hash of the name: the strings of a header's name are made once, not once
-// a request. Names come from clients, so what is remembered of them is bounded, in number and in length.
-const rememberedNames = 512
-const rememberedLength = 64
-const remembered: Array<{ readonly param: string; readonly header: HeaderRule } | undefined> = Array.from(
-  { length: rememberedNames },
-  () => undefined
-)
-
-const headerOf = (text: string, start: number, end: number): HeaderRule => {
-  const length = end - start
-  const hash = length * 31 + text.charCodeAt(end - 1) * 17 + text.charCodeAt(start + (length >>> 1)) * 7 +
-    text.charCodeAt(start + 5)
-  const at = hash & (rememberedNames - 1)
-  const known = remembered[at]
-  if (known !== undefined && isNamed(known.param, text, start, end)) return known.header
-  // A copy, because a substring would keep all params of its request in memory.
-  const param = copy(text.substring(start, end))
-  const header = ruleOf(param.substring("HTTP_".length).replaceAll("_", "-").toLowerCase())
-  if (length <= rememberedLength) remembered[at] = { param, header }
-  return header
-}
