@@ -1,7 +1,7 @@
 /**
  * Addresses as people type them, in settings and on the command line.
  */
-import type { NodeFastCgiListenerOptions } from "../NodeFastCgiListener.ts"
+import type { NodeFastCgiListenerOptions } from "./listenerOptions.ts"
 
 /** The forms that `parseAddress` takes, for a sentence. */
 export const addressForms =

@@ -7,8 +7,8 @@ import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import { settingError, text } from "../../settings/settings.ts"
-import type { TlsCertificates } from "../NodeFastCgiListener.ts"
 import { errorText } from "./listenerError.ts"
+import type { TlsCertificates } from "./listenerOptions.ts"
 
 /** The contents of the files that `…_CA`, `…_CERT` and `…_KEY` name. */
 export const tlsFiles = (prefix: string) =>

@@ -13,11 +13,11 @@ import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
 import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
-import type { SocketOwner } from "../NodeFastCgiListener.ts"
 import type { Bound } from "./acceptor.ts"
 import { listen } from "./acceptor.ts"
 import { type Database, findId } from "./accounts.ts"
 import { errorCode, formatPath, listenerError, pathError } from "./listenerError.ts"
+import type { SocketOwner } from "./listenerOptions.ts"
 import { maxPathSize, pathProblem } from "./socketPath.ts"
 
 /** The options of `bindUnix`. */
