@@ -56,11 +56,16 @@ export interface Duration {
   readonly warmUp: number
 }
 
-const compile = async (file: string, name: string, command: (source: string, target: string) => Array<string>) => {
+const compile = async (
+  file: string,
+  parts: ReadonlyArray<string>,
+  name: string,
+  command: (source: string, target: string) => Array<string>
+) => {
   const source = Path.join(folder, file)
   const target = Path.join(folder, "../.bench", name)
-  const built = Fs.statSync(target, { throwIfNoEntry: false })
-  if (built === undefined || built.mtimeMs < Fs.statSync(source).mtimeMs) {
+  const built = Fs.statSync(target, { throwIfNoEntry: false })?.mtimeMs
+  if (built === undefined || [source, ...parts].some((path) => built < Fs.statSync(path).mtimeMs)) {
     Fs.mkdirSync(Path.dirname(target), { recursive: true })
     const [program, ...args] = command(source, target)
     await output(program!, args)
@@ -68,13 +73,20 @@ const compile = async (file: string, name: string, command: (source: string, tar
   return target
 }
 
-/** Compiles fcgi-load.c unless that has been done since it was changed, and returns the program's path. */
-export const compileGenerator = (): Promise<string> =>
-  compile("fcgi-load.c", "fcgi-load", (source, target) => ["cc", "-O2", "-Wall", "-Wextra", "-o", target, source])
+/** Compiles fcgi-load.c unless that has been done since it or its parts were changed, and returns the program's path. */
+export const compileGenerator = (): Promise<string> => {
+  const parts = Path.join(folder, "fcgi-load")
+  return compile(
+    "fcgi-load.c",
+    Fs.readdirSync(parts).map((file) => Path.join(parts, file)),
+    "fcgi-load",
+    (source, target) => ["cc", "-O2", "-Wall", "-Wextra", "-o", target, source]
+  )
+}
 
 /** The same for the server in Go. */
 export const compileGo = (go: string): Promise<string> =>
-  compile("servers/goFcgi.go", "goFcgi", (source, target) => [go, "build", "-o", target, source])
+  compile("servers/goFcgi.go", [], "goFcgi", (source, target) => [go, "build", "-o", target, source])
 
 interface Report {
   readonly good: number
