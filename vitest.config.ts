@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { inMemory, slow, withSockets } from "./test/support/inMemory.ts"
+import { LongestFirst } from "./test/support/longestFirst.ts"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
@@ -61,6 +62,7 @@ export default defineConfig(({ mode }) => ({
     // A file loads Effect and the sources in a second, and all files of a project one after the other in one process do so once.
     isolate: false,
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     env: mode === "quick" ? { FUZZ_CASES: String(inQuick.fuzzCases) } : {},
     projects: [
       {
