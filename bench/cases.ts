@@ -75,6 +75,8 @@ const both = (workload: Workload): ReadonlyArray<Workload> => [
 
 const isHello = ({ path }: Workload): boolean => path === getHello.path
 
+const serveNode = fastcgi("effect-fastcgi serveNode", "serveNode", { takes: isHello })
+
 const keptName = "hello, 16 connections kept"
 
 export const groups: ReadonlyArray<Group> = [
@@ -87,7 +89,7 @@ export const groups: ReadonlyArray<Group> = [
       router,
       handler,
       nodeHttp,
-      fastcgi("effect-fastcgi serveNode", "serveNode", { takes: isHello }),
+      serveNode,
       { ...floor, takes: isHello }
     ],
     workloads: [
@@ -100,10 +102,10 @@ export const groups: ReadonlyArray<Group> = [
     name: "nginx's default",
     title: "Behind nginx, a connection a request on both sides; ratios to Effect's NodeHttpServer with the same routes",
     through: "nginx",
-    targets: [nodeHttpServer, router, handler, nodeHttp, fastcgi("node-fastcgi", "nodeFastcgi")].map((one) => ({
-      ...one,
-      keepConnection: false
-    })),
+    targets: [
+      ...[nodeHttpServer, router, handler, nodeHttp, serveNode],
+      ...[fastcgi("node-fastcgi", "nodeFastcgi"), floor]
+    ].map((one) => ({ ...one, keepConnection: false })),
     workloads: [{ name: "nginx hello, 32 clients, upstream not kept", ...getHello, connections: 32 }]
   },
   {
