@@ -32,7 +32,7 @@ import * as FastCgiResponse from "./FastCgiResponse.ts"
 import type { FastCgiServerOptions } from "./FastCgiServerOptions.ts"
 import { AfterResponse } from "./internal/afterResponse.ts"
 import type { ApplicationRequest } from "./internal/applicationRequest.ts"
-import { BodyLimit, LimitedFilter, LimitedResponder } from "./internal/bodyLimit.ts"
+import { BodyLimit } from "./internal/bodyLimit.ts"
 import * as Engine from "./internal/engine.ts"
 import { applicationRequestOf, AuthorizerImpl, FilterImpl, ResponderImpl } from "./internal/requests.ts"
 import * as Respond from "./internal/respond.ts"
@@ -278,7 +278,7 @@ export const startsOf = <E1, R1, E2, R2, E3, R3>(
   [Role.Responder]: start(
     handlers.responder,
     CurrentResponder,
-    (request, context) => new LimitedResponder(request, bodyLimit.within(context)),
+    (request, context) => new ResponderImpl(request, bodyLimit.within(context)),
     (request, _, response) => Effect.flatMap(response, (response) => answer(request, response))
   ),
   [Role.Authorizer]: start(
@@ -290,7 +290,7 @@ export const startsOf = <E1, R1, E2, R2, E3, R3>(
   [Role.Filter]: start(
     handlers.filter,
     CurrentFilter,
-    (request, context) => new LimitedFilter(request, bodyLimit.within(context)),
+    (request, context) => new FilterImpl(request, bodyLimit.within(context)),
     filterOutput
   )
 })

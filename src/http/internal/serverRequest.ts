@@ -24,7 +24,8 @@ import * as Stream from "effect/Stream"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { FastCgiRequestError } from "../../server/FastCgiRequestError.ts"
 import type { ApplicationRequest } from "../../server/internal/applicationRequest.ts"
-import { type BodyLimit, LimitedResponder } from "../../server/internal/bodyLimit.ts"
+import type { BodyLimit } from "../../server/internal/bodyLimit.ts"
+import { ResponderImpl } from "../../server/internal/requests.ts"
 import type { FastCgiWebSockets } from "../FastCgiUpgrade.ts"
 import { upgrade } from "./upgrade.ts"
 
@@ -46,7 +47,7 @@ export interface ServerRequestOptions extends CgiRequest.UrlOptions {
 
 // State that all views of a request share, made on demand.
 interface Origin {
-  source: LimitedResponder | undefined
+  source: ResponderImpl | undefined
   body: Body | undefined
 }
 
@@ -87,8 +88,8 @@ export class ServerRequest extends Inspectable.Class implements HttpServerReques
     this.peerAddressOverride = overrides?.peerAddress ?? original?.peerAddressOverride
   }
 
-  get source(): LimitedResponder {
-    return this.origin.source ??= new LimitedResponder(this.request, this.bodyLimit)
+  get source(): ResponderImpl {
+    return this.origin.source ??= new ResponderImpl(this.request, this.bodyLimit)
   }
 
   get bodyLimit(): BodyLimit {

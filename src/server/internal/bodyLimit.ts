@@ -10,9 +10,7 @@ import { limitsReached } from "../FastCgiMetrics.ts"
 import { limited } from "../FastCgiRequest.ts"
 import type { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { FastCgiServerOptions } from "../FastCgiServerOptions.ts"
-import type { ApplicationRequest } from "./applicationRequest.ts"
 import { LimitedLog } from "./limitedLog.ts"
-import { FilterImpl, ResponderImpl } from "./requests.ts"
 
 /** One for all requests of a server. */
 export class BodyLimit {
@@ -47,41 +45,5 @@ export class BodyLimit {
     params: FastCgiParams
   ): Stream.Stream<Uint8Array, FastCgiRequestError> {
     return this.maxBodySize === Infinity ? body : limited(body, params, this.maxBodySize, this.exceeded)
-  }
-}
-
-/** A Responder whose `stdin` is limited. */
-export class LimitedResponder extends ResponderImpl {
-  private readonly bodyLimit: BodyLimit
-
-  constructor(request: ApplicationRequest, bodyLimit: BodyLimit) {
-    super(request)
-    this.bodyLimit = bodyLimit
-  }
-
-  override get stdin() {
-    return this.bodyLimit.apply(super.stdin, this.params)
-  }
-
-  override get wholeStdin() {
-    return this.bodyLimit.apply(super.wholeStdin, this.params)
-  }
-}
-
-/** A Filter whose `stdin` is limited. */
-export class LimitedFilter extends FilterImpl {
-  private readonly bodyLimit: BodyLimit
-
-  constructor(request: ApplicationRequest, bodyLimit: BodyLimit) {
-    super(request)
-    this.bodyLimit = bodyLimit
-  }
-
-  override get stdin() {
-    return this.bodyLimit.apply(super.stdin, this.params)
-  }
-
-  override get wholeStdin() {
-    return this.bodyLimit.apply(super.wholeStdin, this.params)
   }
 }

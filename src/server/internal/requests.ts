@@ -10,6 +10,7 @@ import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { ApacheRole, Authorizer, Filter, RequestBase, Responder } from "../FastCgiRequest.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
+import type { BodyLimit } from "./bodyLimit.ts"
 
 type Input = InputStream<FastCgiRequestError>
 
@@ -61,23 +62,37 @@ export class RequestImpl implements RequestBase {
   }
 }
 
-/** A request of the role Responder. */
-export class ResponderImpl extends RequestImpl implements Responder {
-  readonly role = Role.Responder
+/** The members of requests that have a body, which is limited (`maxBodySize`). */
+class RequestWithBody extends RequestImpl {
+  private readonly bodyLimit: BodyLimit
+
+  constructor(request: ApplicationRequest, bodyLimit: BodyLimit) {
+    super(request)
+    this.bodyLimit = bodyLimit
+  }
 
   get stdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
-    return Stream.fromPull(Effect.succeed(this.stdinPull))
+    return this.limited(this.stdinPull)
   }
 
   /** STDIN to its end, whatever CONTENT_LENGTH says. */
   get wholeStdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
-    return Stream.fromPull(Effect.succeed(this.request.stdin!.pull))
+    return this.limited(this.request.stdin!.pull)
   }
 
-  /** The pull that `stdin` is made of. */
+  /** The pull that `stdin` is made of, without the limit. */
   get stdinPull(): Input["pull"] {
-    return stdinOf(this.request)
+    return inputOf(this.request.stdin!, contentLength(this.params), "CONTENT_LENGTH")
   }
+
+  private limited(pull: Input["pull"]): Stream.Stream<Uint8Array, FastCgiRequestError> {
+    return this.bodyLimit.apply(Stream.fromPull(Effect.succeed(pull)), this.params)
+  }
+}
+
+/** A request of the role Responder. */
+export class ResponderImpl extends RequestWithBody implements Responder {
+  readonly role = Role.Responder
 }
 
 /** A request of the role Authorizer. */
@@ -93,7 +108,7 @@ export class AuthorizerImpl extends RequestImpl implements Authorizer {
 }
 
 /** A request of the role Filter. */
-export class FilterImpl extends RequestImpl implements Filter {
+export class FilterImpl extends RequestWithBody implements Filter {
   readonly role = Role.Filter
   // STDERR of the handler from before all of STDIN had come.
   private early = ""
@@ -113,15 +128,6 @@ export class FilterImpl extends RequestImpl implements Filter {
       this.early = ""
       return super.stderr(all)
     })
-  }
-
-  get stdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
-    return Stream.fromPull(Effect.succeed(stdinOf(this.request)))
-  }
-
-  /** STDIN to its end, whatever CONTENT_LENGTH says. */
-  get wholeStdin(): Stream.Stream<Uint8Array, FastCgiRequestError> {
-    return Stream.fromPull(Effect.succeed(this.request.stdin!.pull))
   }
 
   /** DATA to its end, whatever FCGI_DATA_LENGTH says. */
@@ -151,9 +157,6 @@ const stdinLeft = () =>
 
 const number = (text: string | undefined): Option.Option<number> =>
   text !== undefined && /^\d{1,15}$/.test(text) ? Option.some(Number(text)) : Option.none()
-
-const stdinOf = (request: ApplicationRequest): Input["pull"] =>
-  inputOf(request.stdin!, contentLength(request.params), "CONTENT_LENGTH")
 
 const inputOf = (input: Input, length: number | undefined, variable: string): Input["pull"] => {
   if (length !== undefined) {
