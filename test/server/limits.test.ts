@@ -202,7 +202,7 @@ describe("paramsTimeout", () => {
   )
 
   play(
-    "is measured for each request, at the latest after twice its time",
+    "is measured for each request of a connection",
     serve(handlers, {
       paramsTimeout: "10 seconds"
     }),
@@ -214,7 +214,9 @@ describe("paramsTimeout", () => {
         yield* exchange(peer, R.beginRequest(2, 1, { keepConnection: true }))
         yield* TestClock.adjust("5 seconds")
         assert.match((yield* peer.reply(1)).stdout, /^Status: 408/)
-        yield* TestClock.adjust("10 seconds")
+        yield* TestClock.adjust("4999 millis")
+        assert.deepStrictEqual(yield* exchange(peer), [])
+        yield* TestClock.adjust("1 millis")
         assert.match((yield* peer.reply(2)).stdout, /^Status: 408/)
         yield* takeLogs
       })

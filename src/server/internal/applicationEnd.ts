@@ -13,6 +13,7 @@
  * | END_REQUEST, STDOUT, STDERR, UNKNOWN_TYPE, GET_VALUES_RESULT | ignore: never answer an answer           |
  * | not a record            | decode error: close; HTTP at the start is answered in HTTP                    |
  */
+import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import type { InputStream } from "../../connection/internal/inputStream.ts"
 import {
   type ApplicationAction,
@@ -23,9 +24,9 @@ import type * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { type FastCgiRecord, keepConnection, RecordType, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { ConnectionLimit } from "./application.ts"
+import type { Application, ConnectionLimit } from "./application.ts"
 import { ApplicationRequest } from "./applicationRequest.ts"
-import { ConnectionLife } from "./connectionLife.ts"
+import { ConnectionLife, type Shared } from "./connectionLife.ts"
 import { badRequest, lateParams, type Refusal, tooLargeParams, truncatedParams } from "./refusals.ts"
 
 // How many times `maxParamsSize` of PARAMS are read of a request that has been refused: SPEC 6.2 forbids an answer before they
@@ -56,6 +57,9 @@ export class ApplicationEnd extends ConnectionLife {
   inParams = 0
   /** Which of all connections have had requests in PARAMS for longer: a number that grows. */
   inParamsSince = 0
+  // Those of all connections that have a deadline for the rest of their PARAMS, and how many of this one do.
+  private readonly paramsDue: Shared["params"]
+  private inParamsWatched = 0
   // Requests whose PARAMS have ended, in order; those of them whose input is there as a whole start first.
   private readonly toStart: Array<ApplicationRequest> = []
   private readonly complete: Array<ApplicationRequest> = []
@@ -64,6 +68,11 @@ export class ApplicationEnd extends ConnectionLife {
   private begun = 0
   // Whether the first byte is one of HTTP; undefined until it has come.
   private speaksHttp: boolean | undefined
+
+  constructor(transport: FastCgiTransport, application: Application, shared: Shared) {
+    super(transport, application, shared)
+    this.paramsDue = shared.params
+  }
 
   /** Gives up a connection whose peer begins requests and does not go on. */
   overrun(most: number): void {
@@ -308,25 +317,26 @@ export class ApplicationEnd extends ConnectionLife {
   private endParams(request: ApplicationRequest): FastCgiParams.FastCgiParamsError | undefined {
     this.inParams--
     this.application.paramsEnded()
-    if (this.inParams === 0) this.timers.stop("params")
+    if (this.inParamsWatched > 0 && this.paramsDue.delete(request)) this.inParamsWatched--
     return request.endParams()
   }
 
   // PARAMS come in one read as a rule. Only when they do not is there something to wait for.
   private watchParams(): void {
-    if (this.timers.isRunning("params")) return
-    const waiting = this.requests.values().filter((request) => request.isInParams)
-    this.timers.start("params", this.limits.paramsTimeout, () =>
-      this.decide(() => {
-        for (const request of waiting) {
-          if (!request.isInParams || request.isOver) continue
-          const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
-          // SPEC 6.2 wants no answer before the end of PARAMS. But lighttpd and Apache take an empty one of an Authorizer
-          // for leave to go on.
-          if (request.refusal === undefined) this.refuse(request, lateParams, message, "paramsTimeout")
-          this.answer(request)
-        }
-      }))
+    for (const request of this.requests.values()) if (request.isInParams) this.paramsDue.add(request)
+    this.inParamsWatched = this.inParams
+  }
+
+  /** PARAMS have not come in time. */
+  onParamsLate(request: ApplicationRequest): void {
+    this.inParamsWatched--
+    this.decide(() => {
+      const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
+      // SPEC 6.2 wants no answer before the end of PARAMS. But lighttpd and Apache take an empty one of an Authorizer for leave
+      // to go on.
+      if (request.refusal === undefined) this.refuse(request, lateParams, message, "paramsTimeout")
+      this.answer(request)
+    })
   }
 
   private getValues(content: Uint8Array): void {
@@ -350,7 +360,7 @@ export class ApplicationEnd extends ConnectionLife {
 
   protected override settleConnection(): void {
     super.settleConnection()
-    if (this.inParams > 0 && this.state.isOpen) this.watchParams()
+    if (this.inParams > this.inParamsWatched && this.state.isOpen) this.watchParams()
   }
 
   // --- telling ----------------------------------------------------------------------------------

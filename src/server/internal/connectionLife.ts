@@ -29,15 +29,27 @@ const cutOff = new Uint8Array(0)
 // The record of `sayGoodbye`.
 const noMultiplexing = FastCgiParams.encodePairs([[ValueName.MpxsConns, "0"]])
 
+/** What all connections of an engine have in common. */
+export interface Shared {
+  readonly limits: ConnectionLimits
+  readonly clock: Clock.Clock
+  /** What the connections send at the end of a turn is sent in one go. */
+  readonly dispatcher: Scheduler.SchedulerDispatcher
+  readonly fork: Fork
+  /** Connections that have said everything and wait for their peers to close. */
+  readonly closing: Deadlines<ConnectionLife>
+  /** Requests whose PARAMS have not come in one read. */
+  readonly params: Deadlines<ApplicationRequest>
+}
+
 /** The application's end of one connection, but for what records do. */
 export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   protected readonly readAhead: InputPolicy
   protected readonly application: Application
   protected readonly limits: ConnectionLimits
   private readonly clock: Clock.Clock
-  protected readonly timers: Timers<"params" | "idle" | "write" | "close" | "stall" | "unread">
-  // Connections that have said everything and wait for their peers to close.
-  private readonly closing: Deadlines<ConnectionLife>
+  protected readonly timers: Timers<"idle" | "write" | "close" | "stall" | "unread">
+  private readonly closing: Shared["closing"]
   // Events that the application has not been told.
   private reports: Array<ApplicationReport> | undefined
   // Events that the owners of upgraded connections have not been told.
@@ -54,22 +66,14 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   private idleSince = 0
   private whenFinished: ((defect: Cause.Cause<never> | undefined) => void) | undefined
 
-  constructor(
-    transport: FastCgiTransport,
-    application: Application,
-    limits: ConnectionLimits,
-    dispatcher: Scheduler.SchedulerDispatcher,
-    clock: Clock.Clock,
-    fork: Fork,
-    closing: Deadlines<ConnectionLife>
-  ) {
-    super(transport, dispatcher, limits.outputHighWaterMark)
+  constructor(transport: FastCgiTransport, application: Application, shared: Shared) {
+    super(transport, shared.dispatcher, shared.limits.outputHighWaterMark)
     this.application = application
-    this.limits = limits
-    this.clock = clock
-    this.closing = closing
-    this.timers = new Timers(fork)
-    this.readAhead = new InputPolicy(this, limits, this.timers)
+    this.limits = shared.limits
+    this.clock = shared.clock
+    this.closing = shared.closing
+    this.timers = new Timers(shared.fork)
+    this.readAhead = new InputPolicy(this, this.limits, this.timers)
   }
 
   /**

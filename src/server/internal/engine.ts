@@ -27,7 +27,7 @@ import { AfterResponse, LeftWork } from "./afterResponse.ts"
 import type { Application, ApplicationReport } from "./application.ts"
 import { ApplicationEnd, mostInParams } from "./applicationEnd.ts"
 import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
-import { closingMoment, type ConnectionLife } from "./connectionLife.ts"
+import { closingMoment, type Shared } from "./connectionLife.ts"
 import { annotationsOf, isBodyTooLarge, isCounted, messageOf } from "./handlerFailures.ts"
 import { LimitedLog } from "./limitedLog.ts"
 import {
@@ -118,10 +118,7 @@ class Engine<R> implements Application {
   private readonly watch: Watch
   private readonly left: LeftWork
   private readonly deadlines: Deadlines<ApplicationRequest>
-  private readonly closing: Deadlines<ConnectionLife>
-  private readonly clock: Clock.Clock
-  // One for all connections: what they have to send at the end of a turn is sent in one go.
-  private readonly dispatcher: Scheduler.SchedulerDispatcher
+  private readonly shared: Shared
   // The variables of GET_VALUES, with their values. They do not change.
   private known: ReadonlyArray<readonly [string, string]> | undefined
   private leaving = false
@@ -156,20 +153,27 @@ class Engine<R> implements Application {
     })
     this.context = Context.add(context, AfterResponse, this.left.take) as Context.Context<R>
     this.fork = Effect.runForkWith(this.context)
-    this.dispatcher = Context.get(this.context as Context.Context<never>, Scheduler.Scheduler).makeDispatcher()
     const fork: Fork = (effect) => this.fork(effect)
-    this.clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
+    const clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
     this.complaints = new LimitedLog(this.context as Context.Context<never>)
     this.totals = FastCgiMetrics.totals(this.context as Context.Context<never>)
     this.deadlines = new Deadlines(
       this.limits.handlerTimeout,
-      this.clock,
+      clock,
       fork,
       (request) => this.late(request)
     )
-    this.closing = new Deadlines(closingMoment, this.clock, fork, (connection) => connection.destroy())
+    const { limits } = this
+    this.shared = {
+      limits,
+      clock,
+      dispatcher: Context.get(this.context as Context.Context<never>, Scheduler.Scheduler).makeDispatcher(),
+      fork,
+      closing: new Deadlines(closingMoment, clock, fork, (connection) => connection.destroy()),
+      params: new Deadlines(limits.paramsTimeout, clock, fork, (request) => request.owner.onParamsLate(request))
+    }
     const watchers = [...watchersOf(context as Context.Context<never>), ...options.watchers ?? []]
-    this.watch = new Watch(watchers, this.clock, {
+    this.watch = new Watch(watchers, clock, {
       addresses,
       connections: () => this.connections.size,
       connectionsHeld: () => this.held.size,
@@ -200,15 +204,7 @@ class Engine<R> implements Application {
   }
 
   private connect(transport: FastCgiTransport, release: () => void): void {
-    const connection = new ApplicationEnd(
-      transport,
-      this,
-      this.limits,
-      this.dispatcher,
-      this.clock,
-      this.fork,
-      this.closing
-    )
+    const connection = new ApplicationEnd(transport, this, this.shared)
     this.connections.add(connection)
     this.totals.connections++
     if (this.draining) connection.drain()
@@ -482,7 +478,8 @@ class Engine<R> implements Application {
   get done(): Effect.Effect<void> {
     return Effect.tap(this.whenDone, () =>
       Effect.sync(() => {
-        this.closing.stop()
+        this.shared.closing.stop()
+        this.shared.params.stop()
         this.deadlines.stop()
         this.watch.end()
       }))
