@@ -278,6 +278,31 @@ describe("pools connections", () => {
       }))
   }
 
+  it.effect("and sends none of many that were lost together more often than one that was lost alone", () =>
+    Effect.gen(function*() {
+      const { connect, nth, opened } = yield* applications()
+      const client = yield* FastCgiHttpClient.make({ connect, keepConnection: true, maxConnections: 1, maxRequests: 8 })
+      const exits = yield* Effect.forEach(
+        Array.from({ length: 8 }),
+        () => Effect.forkScoped(Effect.exit(client.get(url)))
+      )
+      // One of them ends the application each time.
+      const close = (n: number): Effect.Effect<never> =>
+        Effect.gen(function*() {
+          const app = yield* nth(n)
+          yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+          yield* app.close
+          return yield* close(n + 1)
+        })
+      yield* Effect.forkScoped(close(1))
+      yield* Effect.repeat(TestClock.adjust("100 millis"), {
+        while: () => exits.some((exit) => exit.pollUnsafe() === undefined)
+      }).pipe(within(() => "the failures of requests whose connections died"))
+      for (const exit of exits) assert.strictEqual(reasonOf(yield* Fiber.join(exit)), "TransportError ConnectionLost")
+      const sent = opened.flatMap(({ received }) => received.filter(({ _tag }) => _tag === "BeginRequest"))
+      assert.isAtMost(sent.length, 8 * 3)
+    }))
+
   it.effect("but not what may not run twice", () =>
     Effect.gen(function*() {
       const { connect, nth, opened } = yield* applications()

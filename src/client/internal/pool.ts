@@ -123,8 +123,9 @@ export class Pool {
       case "ConnectionLost":
         if (reason.received > 0) return undefined
         // A kept connection may be closed at any time, which says nothing of the request or of the upstream.
-        if (reused) return mayRunTwice ? repeated({ ...again, fresh: true }) : undefined
-        this.connections.failed(upstream)
+        if (reused && !want.fresh) return mayRunTwice ? repeated({ ...again, fresh: true }) : undefined
+        // Beside others, the connection is new for the first of them only. It is the same loss for all.
+        if (!reused) this.connections.failed(upstream)
         if (!mayRunTwice || want.lost >= this.maxRepeats) return undefined
         return repeated({ ...elsewhere, fresh: true, lost: want.lost + 1 })
       case "Overloaded":
