@@ -126,6 +126,15 @@ describe("FastCgiPool", () => {
         assert.strictEqual(opened.length, 1)
       }))
 
+    it.effect("and tells of a bug of connect, which is no closed pool", () =>
+      Effect.gen(function*() {
+        const pool = yield* FastCgiPool.make({ connect: Effect.die("a bug"), maxConnections: 1 })
+        for (const _ of [1, 2]) {
+          const exit = yield* Effect.exit(Effect.scoped(pool.request({ params })))
+          assert.deepStrictEqual(exit, Exit.die("a bug"))
+        }
+      }))
+
     it.effect("and stops connecting when nobody waits", () =>
       Effect.gen(function*() {
         const interrupted = yield* Deferred.make<void>()

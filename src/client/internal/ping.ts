@@ -61,7 +61,9 @@ const isAlive = (
     })
   ).pipe(
     Effect.timeoutOrElse({ duration: timeout ?? "5 seconds", orElse: () => Effect.succeed(false) }),
-    Effect.catch(() => Effect.succeed(false))
+    Effect.catch(() => Effect.succeed(false)),
+    // A bug of `connect`. Without this, nobody would ping any more.
+    Effect.catchDefect(() => Effect.succeed(false))
   )
 }
 

@@ -170,9 +170,11 @@ export class PoolConnections {
           return Effect.void
         }
         totals.connectFailures++
-        const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
         this.noting(upstream, () => this.state.openFailed(opening, now))
-        Deferred.doneUnsafe(pending.opened, Exit.fail(failure ?? poolClosed()))
+        Deferred.doneUnsafe(
+          pending.opened,
+          Cause.hasInterruptsOnly(exit.cause) ? Exit.fail(poolClosed()) : Exit.failCause(exit.cause)
+        )
         if (upstream.spareFailed) this.timers.start("fill", spareDelay, this.fill)
         return Scope.close(scope, exit)
       })))
