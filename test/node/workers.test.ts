@@ -51,7 +51,27 @@ describe("workers", () => {
       const { status: { value: after } } = yield* others({ path })
       assert.deepStrictEqual([after.restarts, after.reloads], [1, 1])
 
-      assert.deepStrictEqual(yield* supervisor.stop(), { code: 0, signal: null })
+      // All are replaced, and then stopped while one of the replaced still finishes.
+      const last = yield* upload({ path })
+      yield* WebServers.eventually(
+        "the last upload has begun",
+        Effect.filterOrFail(
+          others({ path }),
+          ({ status }) => status.value.workers.reduce((sum, { requestsOpen }) => sum + requestsOpen, 0) > 1
+        )
+      )
+      process.kill(supervisor.pid, "SIGHUP")
+      yield* WebServers.eventually(
+        "the next reload",
+        Effect.filterOrFail(others({ path }), ({ status }) => status.value.reloads > 1)
+      )
+      // A worker takes two signals within half a second for one.
+      const reloaded = performance.now()
+      yield* WebServers.until("half a second has passed", () => performance.now() - reloaded > 600)
+      const stopped = yield* Effect.forkScoped(supervisor.stop(), { startImmediately: true })
+      yield* WebServers.until("the stop has begun", () => !Fs.existsSync(path))
+      assert.strictEqual((yield* last.finish).split(" ")[1], "10")
+      assert.deepStrictEqual(yield* Fiber.join(stopped), { code: 0, signal: null })
       assert.isFalse(Fs.existsSync(path))
       for (const pid of third) assert.isFalse(WebServers.isRunning(pid))
     }).pipe(Effect.scoped))

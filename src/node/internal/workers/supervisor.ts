@@ -209,8 +209,9 @@ export class Supervisor {
   private retire(process: WorkerProcess): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { stopTimeout } = this.rules
+      // A second signal would end it at once, with the requests that it still finishes.
+      if (!process.told) process.kill("SIGTERM")
       process.told = true
-      process.kill("SIGTERM")
       const ended = Effect.asVoid(Deferred.await(process.exited))
       return stopTimeout === Infinity ? ended : Effect.timeoutOrElse(ended, {
         duration: stopTimeout,
