@@ -243,6 +243,8 @@ describe("a connection of a capture", () => {
     assert.strictEqual(summary(lost).client, "ab|-3|fg")
     const cut = run(...begin(100), segment("c", 100, "ab", { missing: 3 }), segment("c", 105, "fg"))
     assert.strictEqual(summary(cut).client, "ab|-3|fg")
+    // So far off that it is as far ahead as behind: one that has been there, and nothing waits for it.
+    assert.strictEqual(summary(run(...begin(100), segment("c", 100 + 2 ** 31, "ab"))).client, "")
     // A gap that is never filled does not keep everything.
     const many = Array.from({ length: 5000 }, (_, i) => segment("c", 200 + i, "x"))
     assert.match(summary(run(...begin(100), ...many)).client, /^-100\|x\|/)

@@ -120,8 +120,12 @@ class Pair {
   }
 }
 
-// The distance from one sequence number to another, which may be on the other side of 2^32.
-const distance = (from: number, to: number): number => (to - from) | 0
+// The distance from one sequence number to another, which may be on the other side of 2^32. Half of that is as far ahead as behind:
+// it counts as ahead from both, so that a segment that is so far off is one that has been there.
+const distance = (from: number, to: number): number => {
+  const signed = (to - from) | 0
+  return signed === -0x80000000 ? 0x80000000 : signed
+}
 
 class Direction {
   ended = false
