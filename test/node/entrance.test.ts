@@ -30,7 +30,7 @@ import * as Net from "node:net"
 import * as Path from "node:path"
 import * as Tls from "node:tls"
 import { projectRoot } from "../support/files.ts"
-import { eventually, nextEvent, temporaryDirectory } from "./sockets.ts"
+import { eventually, nextEvent, temporaryDirectory, turns } from "./sockets.ts"
 
 const pem = (name: string) => Fs.readFileSync(Path.join(projectRoot, "test/node/fixtures/tls", name), "utf8")
 const identity = (name: string) => ({ cert: pem(`${name}.crt`), key: pem(`${name}.key`) })
@@ -344,6 +344,12 @@ describe("a certificate", () => {
       process.emit("SIGHUP", "SIGHUP")
       yield* eventually(() => lines.some((line) => line.includes("has been renewed")))
       assert.strictEqual(yield* shown(port), nameOf("client"))
+      // A listener that could not be bound has nobody to renew it for.
+      const listeners = process.listenerCount("SIGHUP")
+      const twice = Layer.build(NodeFastCgiListener.layer({ port, tls: options!.tls! }))
+      assert.strictEqual((yield* Effect.flip(twice)).reason._tag, "AddressInUse")
+      yield* turns(2)
+      assert.strictEqual(process.listenerCount("SIGHUP"), listeners)
       Fs.unlinkSync(Path.join(folder, "key"))
       process.emit("SIGHUP", "SIGHUP")
       yield* eventually(() => lines.some((line) => line.includes("FASTCGI_TLS_KEY=")))

@@ -142,7 +142,13 @@ export const acceptor = Effect.fnUntraced(function*(
 
   const bound = yield* Effect.acquireRelease(
     bind(server).pipe(
-      Effect.onError(() => Effect.sync(() => server.close())),
+      Effect.onError(() =>
+        Effect.sync(() => {
+          descriptors.stop()
+          server.close()
+          entrance?.close()
+        })
+      ),
       Effect.tap(() =>
         Effect.sync(() => {
           // Node's streams read the layers in front of FastCGI.
