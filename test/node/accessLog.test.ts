@@ -92,6 +92,28 @@ describe("a log file", () => {
       assert.deepStrictEqual([...new Set(linesOf(path))], ["written"])
     }))
 
+  it.live("says once that its folder is gone, and once that it is there again", () =>
+    Effect.gen(function*() {
+      const folder = Path.join(yield* temporaryDirectory, "log")
+      Fs.mkdirSync(folder)
+      const path = Path.join(folder, "access.log")
+      const { events, log, write } = yield* open(path)
+      write("before")
+      yield* eventually(() => linesOf(path).length === 1)
+      Fs.renameSync(folder, `${folder}.old`)
+      for (let i = 1; i <= 3; i++) {
+        write(`without ${i}`)
+        log.reopen()
+        yield* eventually(() => linesOf(`${folder}.old/access.log`).length === 1 + i, `line ${i} in the old file`)
+      }
+      assert.deepStrictEqual(events.map((text) => text.split(":")[0]), ["ENOENT"])
+      Fs.mkdirSync(folder)
+      write("after")
+      log.reopen()
+      yield* eventually(() => events.length === 2)
+      assert.deepStrictEqual(linesOf(path), ["after"])
+    }))
+
   it.live("holds nobody up, and keeps 4 MiB, where a pipe is not read; then goes on", () =>
     Effect.gen(function*() {
       const path = Path.join(yield* temporaryDirectory, "pipe")

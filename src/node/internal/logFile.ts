@@ -51,6 +51,10 @@ export class LogFile implements FastCgiAccessLogSink {
   private reopening = false
   private leftOut = 0
   private failing = false
+  // Whether the path could not be opened anew: what is written goes to the old file until it can.
+  private stranded = false
+  // Nobody waits for what is still to be written.
+  private abandoned = false
   // Whether the last write has left a line without its end.
   private torn = false
   private lookedAt = 0
@@ -100,6 +104,7 @@ export class LogFile implements FastCgiAccessLogSink {
         }),
         new Promise<void>((resolve) => setTimeout(resolve, timeout))
       ])
+      this.abandoned = this.writing
     }
     if (this.path !== undefined && !this.writing) Fs.closeSync(this.fd)
   }
@@ -155,8 +160,10 @@ export class LogFile implements FastCgiAccessLogSink {
       Fs.closeSync(this.fd)
       this.fd = fd
       this.torn = false
+      this.stranded = false
     } catch (error) {
       // The old one is better than none.
+      this.stranded = true
       this.fail(error)
     }
   }
@@ -166,14 +173,14 @@ export class LogFile implements FastCgiAccessLogSink {
       if (error === null) {
         if (from + written < bytes.length) return this.put(bytes, from + written)
         this.torn = false
-        if (this.failing) {
+        if (this.failing && !this.stranded) {
           this.failing = false
           this.events.onRecovery(this.leftOut)
           this.leftOut = 0
         }
       } else if (error.code === "EAGAIN") {
-        // A pipe whose reader is slow.
-        setTimeout(() => this.put(bytes, from), pipeInterval)
+        // A pipe whose reader is slow. One that is never read must not keep the process alive.
+        if (!this.abandoned) setTimeout(() => this.put(bytes, from), pipeInterval)
         return
       } else {
         this.torn ||= from > 0 && bytes[from - 1] !== 0x0a
