@@ -144,7 +144,7 @@ export class LineWriter {
     for (let i = 0; i < size; i++) {
       const code = text.charCodeAt(i)
       // Seldom: the whole of it anew.
-      if (code > 0x7e || kinds[code] !== plain) return this.literal(utf8(JSON.stringify(text)))
+      if (code > 0x7e || kinds[code] !== plain) return this.literal(utf8(escapedJson(text)))
       bytes[at++] = code
     }
     bytes[at++] = quote
@@ -161,6 +161,16 @@ export class LineWriter {
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+// JSON has its own escapes for the first 32 only. The others would speak to the terminal of whoever reads the log, or break or reorder
+// its lines.
+const unprintable = /[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g
+
+const escapedJson = (text: string): string =>
+  JSON.stringify(text).replace(
+    unprintable,
+    (character) => "\\u" + character.charCodeAt(0).toString(16).padStart(4, "0")
+  )
 
 // \x1f is the longest.
 const escapeLength = 4
