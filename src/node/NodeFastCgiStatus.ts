@@ -5,22 +5,26 @@
  */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as NodeHttp from "node:http"
 import * as PerfHooks from "node:perf_hooks"
 import * as FastCgiAccess from "../server/FastCgiAccess.ts"
+import * as FastCgiLimits from "../server/FastCgiLimits.ts"
 import type { FastCgiListenerError } from "../server/FastCgiListener.ts"
 import * as FastCgiStatus from "../server/FastCgiStatus.ts"
-import * as FastCgiWorkers from "../server/FastCgiWorkers.ts"
 import { setting } from "../settings/settings.ts"
+import type { Bound } from "./internal/acceptor.ts"
 import { addressForms, parseAddress } from "./internal/address.ts"
 import { inetAddress } from "./internal/inetAddress.ts"
-import { pathError, tcpError } from "./internal/listenerError.ts"
+import { bindInet } from "./internal/inetSocket.ts"
 import { listenQueue } from "./internal/listenQueue.ts"
 import { http } from "./internal/nodeHttp.ts"
+import { bindUnix } from "./internal/unixSocket.ts"
+import { onPath, onPort } from "./internal/workers/messages.ts"
+import { workerEnd } from "./internal/workers/workerEnd.ts"
 
 /**
  * The socket on which the status pages are served over HTTP.
@@ -149,20 +153,13 @@ export const layerListen = (
         headers: others
       })
     })
-    // The workers of a supervisor share the port.
-    const shared = Option.isSome(yield* FastCgiWorkers.supervisor)
-    const where = "path" in options.listen
-      ? { path: options.listen.path }
-      : { port: options.listen.port, host: options.listen.host ?? "127.0.0.1", reusePort: shared }
     // An app without this page starts without the modules of an HTTP server and of WebSockets.
     const NodeHttpServer = yield* Effect.promise(() => import("@effect/platform-node/NodeHttpServer"))
-    return HttpServer.serve(app).pipe(
-      Layer.provide(NodeHttpServer.layer(() => http.createServer(), { ...where, gracefulShutdownTimeout: 1000 })),
-      Layer.catchTag("ServeError", ({ cause }) =>
-        Layer.effectDiscard(Effect.fail(
-          "path" in where ? pathError(where.path, cause) : tcpError(where.host, where.port, cause)
-        )))
-    )
+    return Layer.effectDiscard(Effect.gen(function*() {
+      const server = http.createServer()
+      server.on("request", yield* NodeHttpServer.makeHandler(app, { scope: yield* Effect.scope }))
+      yield* Effect.acquireRelease(bind(server, options.listen), (bound) => close(server, bound))
+    }))
   }))
 
 /**
@@ -189,6 +186,32 @@ export const layerProcess: Layer.Layer<FastCgiStatus.FastCgiProcess> = Layer.eff
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+// As a listener binds it: a socket that a process has left behind is replaced, and workers share that of their supervisor.
+const bind = (server: NodeHttp.Server, to: NodeFastCgiStatusListen): Effect.Effect<Bound, FastCgiListenerError> => {
+  const backlog = FastCgiLimits.listener.backlog.default
+  const worker = workerEnd()
+  if ("path" in to) {
+    const unix = { path: to.path, mode: undefined, owner: undefined, backlog, unlink: true }
+    return worker === undefined ? bindUnix(server, unix) : worker.bind(server, onPath(unix), backlog)
+  }
+  const inet = { host: to.host ?? "127.0.0.1", port: to.port, ipv6Only: false, backlog }
+  return worker === undefined ? bindInet(server, inet) : worker.bind(server, onPort(inet), backlog)
+}
+
+// In milliseconds: how long an answer that is being sent may take at the end.
+const closeTimeout = 1000
+
+const close = (server: NodeHttp.Server, bound: Bound): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    bound.unlink?.()
+    const timer = setTimeout(() => server.closeAllConnections(), closeTimeout)
+    server.close(() => {
+      clearTimeout(timer)
+      resume(Effect.void)
+    })
+    bound.closed?.()
+  })
 
 // Milliseconds.
 const resolution = 20

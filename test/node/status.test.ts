@@ -14,11 +14,13 @@ import * as Metric from "effect/Metric"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import * as Http from "node:http"
 import * as Net from "node:net"
 import * as Path from "node:path"
 import { listenQueue, waitingOnPath, waitingOnPort } from "../../src/node/internal/listenQueue.ts"
 import * as WebServers from "../support/webServers.ts"
-import { connectClient, temporaryDirectory } from "./sockets.ts"
+import { connectClient, nextEvent, temporaryDirectory } from "./sockets.ts"
 
 describe("the queue of a listening socket", () => {
   it("is read from the tables of Linux", () => {
@@ -127,6 +129,28 @@ describe("the status on Node", () => {
       yield* Layer.build(app(Path.join(folder, "a.sock"), { listen: { port } }))
       const error = yield* Effect.flip(Layer.build(app(Path.join(folder, "b.sock"), { listen: { port } })))
       assert.include(error.message, `Cannot listen on 127.0.0.1:${port}: another process has the port.`)
+    }))
+
+  it.live("replaces the socket that a process has left behind", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryDirectory
+      const path = Path.join(folder, "status.sock")
+      const server = Net.createServer()
+      yield* Effect.callback<void>((resume) => void server.listen(path, () => resume(Effect.void)))
+      // Node would take the name away.
+      Fs.renameSync(path, `${path}.kept`)
+      server.close()
+      Fs.renameSync(`${path}.kept`, path)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* Layer.build(app(Path.join(folder, "a.sock"), { path: "/status", listen: { path } }))
+        const get = Http.get({ socketPath: path, path: "/ping" })
+        const [response] = yield* nextEvent(get, "response")
+        assert.strictEqual((response as Http.IncomingMessage).statusCode, 200)
+        get.destroy()
+        const error = yield* Effect.flip(Layer.build(app(Path.join(folder, "b.sock"), { listen: { path } })))
+        assert.include(error.message, `Cannot listen on ${path}: another process listens there.`)
+      }))
+      assert.isFalse(Fs.existsSync(path))
     }))
 
   it.effect("has its port in the environment", () =>

@@ -99,7 +99,9 @@ describe("workers", () => {
     Effect.gen(function*() {
       const { folder, path } = yield* place
       const log = Path.join(folder, "access.log")
-      const supervisor = yield* start({ listen: { path }, workers: { workers: 3 }, log })
+      // Its socket is shared as well, and stays through a reload.
+      const status = { path: Path.join(folder, "status.sock") }
+      const supervisor = yield* start({ listen: { path }, workers: { workers: 3 }, log, status })
       const paths = Array.from({ length: 240 }, (_, number) => number % 6 === 0 ? "/fail" : "/pid")
       const exchange = Effect.forEach(paths, (target) => get({ path }, target), { concurrency: 4 })
       const page = Effect.map(
@@ -122,6 +124,7 @@ describe("workers", () => {
       yield* supervisor.says("reloaded: all 3 workers are new")
       yield* Fiber.join(more)
       yield* Fiber.join(last)
+      yield* WebServers.accepts(status)
       yield* supervisor.stop()
       const lines = [log, `${log}.1`, `${log}.2`].flatMap((file) =>
         Fs.readFileSync(file, "utf8").split("\n").slice(0, -1)

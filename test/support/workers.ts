@@ -25,6 +25,7 @@ interface Options {
   readonly workers: object
   readonly broken?: string
   readonly log?: string
+  readonly status?: object
 }
 
 export const program = (
