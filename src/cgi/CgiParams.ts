@@ -4,8 +4,8 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
-import { latin1Bytes, utf8ToLatin1 } from "../protocol/internal/text.ts"
-import { hopByHopWith, isFieldName, parseHost } from "./internal/fields.ts"
+import { isAscii, latin1Bytes, utf8ToLatin1 } from "../protocol/internal/text.ts"
+import { hopByHop, hopByHopWith, isFieldName, parseHost } from "./internal/fields.ts"
 import { resolvePath, staysBelow } from "./internal/path.ts"
 
 /**
@@ -148,14 +148,14 @@ export const fromRequest = (
   add(
     "SCRIPT_FILENAME",
     request.scriptFilename ??
-      (documentRoot === undefined ? undefined : latin1Bytes(utf8ToLatin1(documentRoot) + scriptName))
+      (documentRoot === undefined ? undefined : bytesOf(utf8ToLatin1(documentRoot) + scriptName))
   )
   add("QUERY_STRING", question === -1 ? "" : url.substring(question + 1))
   add("REQUEST_METHOD", request.method)
   add("CONTENT_TYPE", request.contentType ?? fields.contentType)
   add("CONTENT_LENGTH", request.contentLength === undefined ? fields.contentLength : String(request.contentLength))
-  add("SCRIPT_NAME", latin1Bytes(scriptName))
-  add("PATH_INFO", pathInfo === "" ? undefined : latin1Bytes(pathInfo))
+  add("SCRIPT_NAME", bytesOf(scriptName))
+  add("PATH_INFO", pathInfo === "" ? undefined : bytesOf(pathInfo))
   add("REQUEST_URI", url)
   add("DOCUMENT_ROOT", documentRoot)
   add("SERVER_PROTOCOL", request.serverProtocol ?? "HTTP/1.1")
@@ -204,17 +204,17 @@ interface Fields {
   host: string | undefined
   contentType: string | undefined
   contentLength: string | undefined
-  readonly others: Array<readonly [name: string, value: string | Uint8Array]>
+  others: ReadonlyArray<readonly [name: string, value: string | Uint8Array]>
 }
 
 const collect = (headers: CgiParamsRequest["headers"]): Fields => {
   const fields: Fields = { host: undefined, contentType: undefined, contentLength: undefined, others: [] }
   if (headers === undefined) return fields
   const connection: Array<string> = []
-  const others: Array<readonly [lower: string, value: string]> = []
+  const others: Array<readonly [name: string, value: string | Uint8Array]> = []
   for (const [name, value] of Symbol.iterator in headers ? headers : Object.entries(headers)) {
-    const lower = name.toLowerCase()
-    switch (lower) {
+    const known = knownName(name)
+    switch (known.lower) {
       case "host":
         fields.host ??= value
         break
@@ -227,22 +227,50 @@ const collect = (headers: CgiParamsRequest["headers"]): Fields => {
       case "connection":
         connection.push(value)
         break
-      case "proxy":
-        break
       default:
-        if (!lower.includes("_") && isFieldName(lower)) others.push([lower, value])
+        if (known.param !== undefined) others.push([known.param, fieldBytes(value)])
     }
   }
   const oneHop = hopByHopWith(connection)
-  for (const [lower, value] of others) {
-    if (oneHop.has(lower)) continue
-    fields.others.push(["HTTP_" + lower.toUpperCase().replaceAll("-", "_"), fieldBytes(value)])
+  if (oneHop === hopByHop) fields.others = others
+  else {
+    const dropped = new Set(Array.from(oneHop, paramName))
+    fields.others = others.filter(([param]) => !dropped.has(param))
   }
   return fields
+}
+
+interface KnownName {
+  readonly lower: string
+  /** The param of the header; none where it is not passed on. */
+  readonly param: string | undefined
+}
+
+const paramName = (lower: string): string => "HTTP_" + lower.toUpperCase().replaceAll("-", "_")
+
+// Clients send the same few names again and again. One that makes up names must not fill the memory with them.
+const maxKnownNames = 1024
+const maxKnownLength = 64
+const knownNames = new Map<string, KnownName>()
+
+const knownName = (name: string): KnownName => {
+  const known = knownNames.get(name)
+  if (known !== undefined) return known
+  const lower = name.toLowerCase()
+  const passes = !lower.includes("_") && isFieldName(lower) && lower !== "proxy" && !hopByHop.has(lower)
+  const made: KnownName = { lower, param: passes ? paramName(lower) : undefined }
+  if (name.length <= maxKnownLength) {
+    if (knownNames.size >= maxKnownNames) knownNames.clear()
+    knownNames.set(name, made)
+  }
+  return made
 }
 
 // oxlint-disable-next-line no-control-regex -- the point is what is no byte
 const notLatin1 = /[^\x00-\xff]/
 
+// Text with one character per byte, as it is encoded: strings become UTF-8. Most text is ASCII, which is the same in both.
+const bytesOf = (text: string): string | Uint8Array => isAscii(text) ? text : latin1Bytes(text)
+
 // Text with characters beyond bytes has not come from a wire. As UTF-8 it survives.
-const fieldBytes = (value: string): string | Uint8Array => notLatin1.test(value) ? value : latin1Bytes(value)
+const fieldBytes = (value: string): string | Uint8Array => notLatin1.test(value) ? value : bytesOf(value)

@@ -369,9 +369,10 @@ class Parser implements CgiHeadParser {
 
   // Where the head ends: after the first empty line. -1 when that line has not come yet.
   private findEnd(): number {
-    const bytes = this.bytes
+    // As a rule all of it is in use, and no view of it has to be made.
+    const bytes = this.size === this.bytes.length ? this.bytes : this.bytes.subarray(0, this.size)
     for (;;) {
-      const feed = bytes.subarray(0, this.size).indexOf(LF, this.scanned)
+      const feed = bytes.indexOf(LF, this.scanned)
       if (feed === -1) {
         this.scanned = this.size
         return -1

@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
-import { decodeUtf8, latin1, latin1Bytes, utf8ToLatin1, writeLatin1 } from "./internal/text.ts"
+import { decodeUtf8, isAscii, latin1, latin1Bytes, utf8ToLatin1, writeLatin1 } from "./internal/text.ts"
 
 /**
  * What is wrong with encoded name-value pairs:
@@ -184,9 +184,16 @@ export const defaultMaxParamsSize = 1024 * 1024
  */
 export const defaultMaxParamsCount = 10_000
 
+/** @internal Pairs as they are encoded, in a text with one character per byte: for who writes them on into memory of its own. */
+export const encodedText = (
+  params: FastCgiParams | Iterable<readonly [name: string | Uint8Array, value: string | Uint8Array]>
+): string => params instanceof Params ? params.text : "bytes" in params ? textOf(params.bytes) : pairsText(params)
+
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const textOf = (bytes: Uint8Array): string => latin1(bytes, 0, bytes.length)
 
 // Pairs as they are sent, one character per byte: to write all of them at once takes a sixth of encoding each string for itself.
 const pairsText = (entries: Iterable<readonly [name: string | Uint8Array, value: string | Uint8Array]>): string => {
@@ -205,8 +212,7 @@ const lengthText = (length: number): string =>
     ? String.fromCharCode(length)
     : String.fromCharCode(length >>> 24 | 0x80, length >>> 16 & 0xff, length >>> 8 & 0xff, length & 0xff)
 
-const toLatin1 = (text: string | Uint8Array): string =>
-  typeof text !== "string" ? latin1(text, 0, text.length) : notAscii.test(text) ? utf8ToLatin1(text) : text
+const toLatin1 = (text: string | Uint8Array): string => typeof text === "string" ? utf8ToLatin1(text) : textOf(text)
 
 const readLength = (bytes: Uint8Array, at: number): number => {
   const first = bytes[at]
@@ -214,9 +220,6 @@ const readLength = (bytes: Uint8Array, at: number): number => {
     ? first
     : (first & 0x7f) << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]
 }
-
-// oxlint-disable-next-line no-control-regex -- the point is everything that is not ASCII
-const notAscii = /[^\x00-\x7f]/
 
 // Apache gives mod_authnz_fcgi the password in REMOTE_PASSWD, and puts REDIRECT_ before names at an internal redirect. The
 // headers are those that Effect redacts.
@@ -234,7 +237,7 @@ const lengthAt = (text: string, at: number): number => {
 // The pairs are kept as text, one character per byte: values are cheap slices of it, and nothing of the read that brought them
 // is. The decoder has checked that they are complete.
 class Params implements FastCgiParams {
-  private readonly text: string
+  readonly text: string
 
   constructor(text: string) {
     this.text = text
@@ -347,7 +350,7 @@ class Params implements FastCgiParams {
   // ASCII; another one may have come in Latin-1 or in UTF-8, and is listed by the same text in both cases.
   private find(name: string): number {
     const at = this.findLatin1(name)
-    return at === -1 && notAscii.test(name) ? this.findLatin1(utf8ToLatin1(name)) : at
+    return at === -1 && !isAscii(name) ? this.findLatin1(utf8ToLatin1(name)) : at
   }
 
   private findLatin1(name: string): number {
@@ -380,7 +383,7 @@ class Params implements FastCgiParams {
 }
 
 // Decodes text with one character per byte.
-const decoded = (text: string): string => notAscii.test(text) ? decodeUtf8(latin1Bytes(text)) ?? text : text
+const decoded = (text: string): string => isAscii(text) ? text : decodeUtf8(latin1Bytes(text)) ?? text
 
 // Where the intrinsics are frozen, the limit cannot be set.
 const stackTraceLimit = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit")

@@ -18,9 +18,11 @@ export const resolvePath = (encoded: string): { readonly path: string } | PathPr
 
 /** Whether decoded text stays where it is joined to a directory: empty, or a path without "..", and without NUL. */
 export const staysBelow = (decoded: string): boolean =>
-  decoded === "" || (decoded.charCodeAt(0) === slash && !decoded.includes("\0") && !decoded.split("/").includes(".."))
+  decoded === "" || (decoded.charCodeAt(0) === slash && !decoded.includes("\0") && !dotDot.test(decoded))
 
 const slash = 0x2f
+
+const dotDot = /\/\.\.(?:\/|$)/
 
 const followDots = (path: string): { readonly path: string } | PathProblem => {
   if (!path.includes("//") && !path.includes("/.")) return { path }

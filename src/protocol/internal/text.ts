@@ -81,8 +81,15 @@ export const latin1Bytes = (text: string): Uint8Array => {
   return bytes
 }
 
+// oxlint-disable-next-line no-control-regex -- the point is everything that is not ASCII
+const notAscii = /[^\x00-\x7f]/
+
+/** Whether text is the same in ASCII, in Latin-1 and in UTF-8. */
+export const isAscii = (text: string): boolean => !notAscii.test(text)
+
 /** A string as one character per byte of its UTF-8. */
 export const utf8ToLatin1 = (text: string): string => {
+  if (isAscii(text)) return text
   const bytes = utf8(text)
   return latin1(bytes, 0, bytes.length)
 }
