@@ -21,7 +21,8 @@ export interface ConnectionOptions {
 
 export interface BeginOptions {
   readonly role: number
-  readonly params: Uint8Array
+  /** Encoded, one character per byte. */
+  readonly params: string
   readonly keepConnection: boolean
   readonly endAtClose: boolean
   /** The whole body; `undefined` when it is sent afterwards; `"none"` when there is not even an empty STDIN. */

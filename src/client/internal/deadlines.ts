@@ -47,7 +47,7 @@ export class Deadlines {
   // One that has been stopped may be what the timer runs for: it is then started for the next.
   private wait(): void {
     const { first } = this.running
-    if (first === undefined) return
+    if (first === undefined || this.timers.isRunning("first")) return
     this.timers.start("first", Math.max(0, first.at - this.pool.connections.now()), this.due)
   }
 

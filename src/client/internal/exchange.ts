@@ -152,10 +152,11 @@ const badHead = (message: string, cause?: unknown): FastCgiClientError => fail({
 
 const decimal = /^\d{1,15}$/
 
-// Headers that are no lists: two lines of one would be joined to a value that is none. The first counts, as with nginx.
-const single = new Set(
+// Headers that are no lists: two lines of one would be joined to a value that is none. The first counts, as with nginx. Each
+// has a bit of its own.
+const single: ReadonlyMap<string, number> = new Map(
   ("age content-disposition content-location content-range content-type date etag expires last-modified location " +
-    "retry-after server").split(" ")
+    "retry-after server").split(" ").map((name, at) => [name, 1 << at])
 )
 
 // FastCGI carries no transfer coding. Of an application that writes chunks all the same the body passes as it is, but one
@@ -178,8 +179,9 @@ const toExchange = (
   options.upgrade?.(false)
   const headers: Array<readonly [string, string]> = []
   let length: string | undefined
-  const seen = new Set<string>()
-  for (const [name, value] of CgiResponse.endToEndHeaders(head.headers)) {
+  let seen = 0
+  const endToEnd = CgiResponse.endToEndHeaders(head.headers)
+  for (const [name, value] of endToEnd) {
     const lower = name.toLowerCase()
     if (lower === "content-length") {
       if (!decimal.test(value) || (length !== undefined && length !== value)) {
@@ -188,11 +190,12 @@ const toExchange = (
       if (length !== undefined) continue
       length = value
     }
-    if (single.has(lower) && seen.has(lower)) continue
-    seen.add(lower)
+    const bit = single.get(lower) ?? 0
+    if ((seen & bit) !== 0) continue
+    seen |= bit
     headers.push([lower, value])
   }
-  if (isCoded(head.headers)) {
+  if (endToEnd.length < head.headers.length && isCoded(head.headers)) {
     return giveUp(begun, badHead("the application's answer has a Transfer-Encoding, which FastCGI does not have"))
   }
   const { status } = head
@@ -204,14 +207,15 @@ const toExchange = (
   const contentLength = hasBody ? length === undefined ? undefined : Number(length) : 0
   const failure = stderr.failureBefore(headSize + (contentLength ?? Infinity))
   if (failure !== undefined) return giveUp(begun, failure)
+  const whole = wholeOf(begun, first, contentLength)
   return Effect.succeed({
     status,
     statusText: head.statusText,
     headers,
     contentLength,
     hasBody,
-    whole: wholeOf(begun, first, contentLength),
-    pull: bodyPull(begun, stderr, first, contentLength, options)
+    whole,
+    pull: whole === undefined ? bodyPull(begun, stderr, first, contentLength, options) : wholePull(begun, whole)
   })
 }
 
@@ -229,6 +233,16 @@ const wholeOf = (
   let size = 0
   for (const chunk of first) size += chunk.length
   return size === contentLength ? first : undefined
+}
+
+const wholePull = (begun: Begun, whole: ReadonlyArray<Uint8Array>): Pull.Pull<Chunks, FastCgiClientError> => {
+  begun.leaveUnsafe()
+  let pending: ReadonlyArray<Uint8Array> | undefined = whole.length === 0 ? undefined : whole
+  return Effect.suspend(() => {
+    const chunks = pending
+    pending = undefined
+    return chunks === undefined ? Cause.done() : Effect.succeed(chunks as unknown as Chunks)
+  })
 }
 
 // The body is the other protocol's, and has no end but that of the connection.

@@ -12,11 +12,12 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as CgiParams from "../../cgi/CgiParams.ts"
+import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import type { FastCgiExchangeOptions } from "../FastCgiHttpClient.ts"
 import { Deadlines } from "./deadlines.ts"
 import { RequestRefused } from "./errorPage.ts"
-import { type Exchange, exchange } from "./exchange.ts"
+import { type Exchange, exchange, type ExchangeOptions } from "./exchange.ts"
 import * as Gather from "./gather.ts"
 import type { Pool } from "./pool.ts"
 import { textsOf } from "./stderr.ts"
@@ -57,43 +58,56 @@ export const makeForward = (
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
   const catchStderr = textsOf(options.catchStderr)
   const { documentRoot, endAtClose = false, maxHeadSize, params: extra, scriptFilename, scriptName } = options
-  return Effect.fnUntraced(function*(
-    request,
-    target = { url: request.url, documentRoot, scriptFilename, scriptName, extra }
-  ) {
+  return (request, target = { url: request.url, documentRoot, scriptFilename, scriptName, extra }) => {
     // What is refused for its head is refused before its body is read.
     const method = target.redirected === true && request.method !== "HEAD" ? "GET" : request.method
-    const head = yield* params(request, method, target, options.serverName)
-    const limits = { method, endAtClose, headTimeout, headDeadlines, bodyTimeout, maxHeadSize, catchStderr }
+    const head = params(request, method, target, options.serverName)
+    if (head instanceof CgiParams.CgiParamsError) {
+      return Effect.fail(new RequestRefused({ status: 400, message: head.message }))
+    }
+    const sent = (
+      passed: FastCgiClientRequest<HttpServerError | RequestRefused>,
+      upgrade?: ExchangeOptions["upgrade"]
+    ): ReturnType<Forward> =>
+      spanned(passed, (passed, span) =>
+        exchange(pool, passed, {
+          method,
+          endAtClose,
+          headTimeout,
+          headDeadlines,
+          bodyTimeout,
+          maxHeadSize,
+          catchStderr,
+          span,
+          upgrade
+        }))
     const asked = mayUpgrade(options, target) ? upgradeOf(request) : undefined
     if (asked !== undefined) {
       const taken = Deferred.makeUnsafe<boolean>()
-      const answer = yield* spanned(
+      const answered = sent(
         {
           params: [...withoutLength(head), ...upgradeParams(asked, request.headers["connection"])],
           stdin: clientBytes(asked, taken),
           keepConnection: false
         },
-        (passed, span) => {
-          const upgrade = () => Deferred.doneUnsafe(taken, Effect.succeed(false))
-          return exchange(pool, passed, { ...limits, span, upgrade })
-        }
+        () => Deferred.doneUnsafe(taken, Effect.succeed(false))
       )
-      return answer.status === 101 ? { ...answer, handOver: relay(asked, answer, taken) } : answer
+      return Effect.map(
+        answered,
+        (answer) => answer.status === 101 ? { ...answer, handOver: relay(asked, answer, taken) } : answer
+      )
     }
-    const { contentLength, stdin } = target.redirected === true
-      ? noBody
-      : yield* body(request, options, bodyTimeout, fileSystem)
-    return yield* spanned(
-      {
-        params: contentLength === undefined ? head : withLength(head, contentLength),
-        stdin,
-        endAtClose,
-        sendTimeout: bodyTimeout
-      },
-      (passed, span) => exchange(pool, passed, { ...limits, span })
+    return Effect.flatMap(
+      target.redirected === true ? withoutBody : body(request, options, bodyTimeout, fileSystem),
+      ({ contentLength, stdin }) =>
+        sent({
+          params: contentLength === undefined ? head : withLength(head, contentLength),
+          stdin,
+          endAtClose,
+          sendTimeout: bodyTimeout
+        })
     )
-  })
+  }
 }
 
 // -----------------------------------------------------------------------------
@@ -131,12 +145,12 @@ const params = (
   method: string,
   target: Target,
   serverName: string | undefined
-): Effect.Effect<Params, RequestRefused> => {
+): Params | CgiParams.CgiParamsError => {
   const { httpVersion, socket } = request.source as NodeSource
-  const params = CgiParams.fromRequest({
+  return CgiParams.fromRequest({
     ...target,
     method,
-    headers: target.redirected === true ? withoutBody(request.headers) : request.headers,
+    headers: target.redirected === true ? withoutContent(request.headers) : request.headers,
     scheme: request.protocol ?? (request.originalUrl.startsWith("https:") ? "https" : "http"),
     remoteAddress: address(Option.getOrUndefined(request.remoteAddress)),
     remotePort: typeof socket?.remotePort === "number" ? socket.remotePort : undefined,
@@ -145,12 +159,9 @@ const params = (
     serverName,
     serverProtocol: typeof httpVersion === "string" ? `HTTP/${httpVersion}` : undefined
   })
-  return params instanceof CgiParams.CgiParamsError
-    ? Effect.fail(new RequestRefused({ status: 400, message: params.message }))
-    : Effect.succeed(params)
 }
 
-const withoutBody = (headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
+const withoutContent = (headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith("content-")))
 
 // A socket that listens on IPv6 and IPv4 shows IPv4 clients as IPv6 ones.
@@ -169,23 +180,23 @@ interface Body {
   readonly stdin: Uint8Array | Stream.Stream<Uint8Array, HttpServerError | RequestRefused> | undefined
 }
 
-const noBody: Body = { stdin: undefined }
+const withoutBody: Effect.Effect<Body> = Effect.succeed({ stdin: undefined })
 
 const body = (
   request: HttpServerRequest.HttpServerRequest,
   options: ForwardOptions,
   bodyTimeout: Duration.Duration,
   fileSystem: Option.Option<FileSystem>
-): Effect.Effect<Body, HttpServerError | RequestRefused, Scope.Scope> =>
-  Effect.flatMap(HttpIncomingMessage.MaxBodySize, (maxBodySize): ReturnType<typeof body> => {
+): Effect.Effect<Body, HttpServerError | RequestRefused, Scope.Scope> => {
+  const declared = request.headers["content-length"]
+  const coding = request.headers["transfer-encoding"]
+  if (coding !== undefined && coding.trim().toLowerCase() !== "chunked") {
+    return Effect.fail(new RequestRefused({ status: 501, message: "the body has a transfer coding besides chunked" }))
+  }
+  const unknown = declared === undefined || coding !== undefined
+  if (unknown ? !mayHaveBody(request) : Number(declared) === 0) return withoutBody
+  return Effect.flatMap(HttpIncomingMessage.MaxBodySize, (maxBodySize): ReturnType<typeof body> => {
     const limit = maxBodySize === undefined ? defaultMaxBodySize : Number(maxBodySize)
-    const declared = request.headers["content-length"]
-    const coding = request.headers["transfer-encoding"]
-    if (coding !== undefined && coding.trim().toLowerCase() !== "chunked") {
-      return Effect.fail(new RequestRefused({ status: 501, message: "the body has a transfer coding besides chunked" }))
-    }
-    const unknown = declared === undefined || coding !== undefined
-    if (unknown ? !mayHaveBody(request) : Number(declared) === 0) return Effect.succeed(noBody)
     if (!unknown) {
       return Number(declared) <= limit
         ? Effect.succeed({ stdin: timed(request.stream, bodyTimeout) })
@@ -201,6 +212,7 @@ const body = (
       )
       : Effect.succeed({ stdin })
   })
+}
 
 // Over HTTP/1.1 a body without a length is sent in chunks. An HTTP/2 stream says whether its head is all there is, and so does
 // a web Request. Of other servers nothing is known, and a body that is not there is read as an empty one.

@@ -3,47 +3,56 @@
  */
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
+import * as Headers from "effect/http/Headers"
 import * as HttpBody from "effect/http/HttpBody"
 import { HttpServerError } from "effect/http/HttpServerError"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
+import { isAscii, latin1 } from "../../protocol/internal/text.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import { type ErrorPage, RequestRefused } from "./errorPage.ts"
 import type { Exchange } from "./exchange.ts"
 import { printable, requestLine } from "./log.ts"
 import { text } from "./request.ts"
 import { concat } from "./requestBody.ts"
-import { parseSetCookie, setCookies } from "./response.ts"
+import { parseSetCookie } from "./response.ts"
 
 /** What a client is told of a request that has no answer. */
 export type ToPage = (error: FastCgiClientError | RequestRefused) => ErrorPage
 
 /** The answer as it came, without what is for nginx. */
 export const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerResponse => {
-  const headers: Record<string, string> = Object.create(null)
+  const headers: Record<string, string> = Object.create(headersPrototype)
+  let cookies: Array<string> | undefined
   for (const [name, value] of exchange.headers) {
-    if (name === "set-cookie" || name.startsWith("x-accel-")) continue
-    headers[name] = name in headers ? `${headers[name]}, ${value}` : value
+    if (name === "set-cookie") (cookies ??= []).push(value)
+    else if (!name.startsWith("x-accel-")) headers[name] = name in headers ? `${headers[name]}, ${value}` : value
   }
   const options = {
     status: exchange.status,
     statusText: exchange.statusText,
     headers,
-    cookies: toCookies(setCookies(exchange))
+    cookies: cookies === undefined ? undefined : toCookies(cookies)
   }
-  const response = HttpServerResponse.empty(options)
-  if (exchange.contentLength === 0) return response
+  if (exchange.contentLength === 0) return HttpServerResponse.empty(options)
   // The types demand a content type; where the application sent none, any would become a header.
+  const contentType = headers["content-type"] as string | undefined
   if (exchange.whole !== undefined) {
     // Measured, a stream is a quarter of the CPU of a request whose answer is small.
     const bytes = exchange.whole.length === 1 ? exchange.whole[0] : concat(exchange.whole)
-    const body = new HttpBody.Uint8Array(bytes, headers["content-type"] as string, bytes.length)
-    return HttpServerResponse.setBody(response, body)
+    if (contentType === undefined) {
+      const body = new HttpBody.Uint8Array(bytes, contentType as unknown as string, bytes.length)
+      return HttpServerResponse.setBody(HttpServerResponse.empty(options), body)
+    }
+    const text = mayBeText(exchange) ? asciiOf(bytes) : undefined
+    return text === undefined
+      ? HttpServerResponse.uint8Array(bytes, options)
+      : HttpServerResponse.text(text, options)
   }
   const stream = Stream.fromPull(Effect.succeed(exchange.pull))
-  const body = new HttpBody.Stream(stream, headers["content-type"] as string, exchange.contentLength)
-  return HttpServerResponse.setBody(response, body)
+  const body = new HttpBody.Stream(stream, contentType as string, exchange.contentLength)
+  return HttpServerResponse.setBody(HttpServerResponse.empty(options), body)
 }
 
 /** The answer to a request that failed. Fails where it was its client who broke it off. */
@@ -96,6 +105,22 @@ export const respondWith = ({ html, status }: ErrorPage): HttpServerResponse.Htt
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+// Without the names that objects have from birth, which a header may have.
+const headersPrototype: object = Object.getPrototypeOf(Headers.empty)
+
+// Node sends the head and a body that is text in one write, and bytes in another. Bytes that are longer than this are no text.
+const maxText = 16 * 1024
+
+const asciiOf = (bytes: Uint8Array): string | undefined => {
+  if (bytes.length > maxText) return undefined
+  const text = latin1(bytes, 0, bytes.length)
+  return isAscii(text) ? text : undefined
+}
+
+// Together with text the head is sent in UTF-8, and not one byte per character.
+const mayBeText = ({ headers, statusText }: Exchange): boolean =>
+  isAscii(statusText) && headers.every(([, value]) => isAscii(value))
 
 // STDERR is logged line by line besides.
 const briefly = ({ message, stderr }: FastCgiClientError): string =>

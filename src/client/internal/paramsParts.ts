@@ -4,27 +4,31 @@
  */
 import { maxStreamContent } from "../../connection/internal/outputQueue.ts"
 
-/** Cuts PARAMS between pairs. A pair that fits no record is a part of its own, which becomes several. */
-export const paramsParts = (params: Uint8Array): ReadonlyArray<Uint8Array> => {
-  const parts: Array<Uint8Array> = []
+/** Cuts PARAMS, encoded as one character per byte, between pairs. A pair that fits no record is a part of its own, which becomes several. */
+export const paramsParts = (params: string): ReadonlyArray<string> => {
+  if (params.length <= maxStreamContent) return [params]
+  const parts: Array<string> = []
   let start = 0
   for (let pair = 0; params.length - start > maxStreamContent && pair < params.length;) {
     const value = pair + sizeOfLength(params, pair)
     const end = value + sizeOfLength(params, value) + lengthAt(params, pair) + lengthAt(params, value)
     if (end - start > maxStreamContent && pair > start) {
-      parts.push(params.subarray(start, pair))
+      parts.push(params.substring(start, pair))
       start = pair
     }
     pair = end
   }
-  parts.push(params.subarray(start))
+  parts.push(params.substring(start))
   return parts
 }
 
 // A length takes four bytes when its highest bit is set (SPEC 3.4).
-const sizeOfLength = (bytes: Uint8Array, at: number): number => bytes[at] < 0x80 ? 1 : 4
+const sizeOfLength = (params: string, at: number): number => params.charCodeAt(at) < 0x80 ? 1 : 4
 
-const lengthAt = (bytes: Uint8Array, at: number): number =>
-  bytes[at] < 0x80
-    ? bytes[at]
-    : (bytes[at] & 0x7f) << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]
+const lengthAt = (params: string, at: number): number => {
+  const first = params.charCodeAt(at)
+  return first < 0x80
+    ? first
+    : (first & 0x7f) << 24 | params.charCodeAt(at + 1) << 16 | params.charCodeAt(at + 2) << 8 |
+      params.charCodeAt(at + 3)
+}

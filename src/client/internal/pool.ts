@@ -153,20 +153,29 @@ export class Pool {
     want: Attempt
   ): Effect.Effect<Begun, FastCgiClientError, R | Scope.Scope> {
     return Effect.uninterruptibleMask((restore) => {
-      const attempt = (want: Attempt): Effect.Effect<Begun, FastCgiClientError, R | Scope.Scope> =>
-        Effect.matchEffect(this.placeFor(want, restore), {
-          onSuccess: (entry) => {
-            if (entry.connection.available) return this.beginOn(entry, request, begin)
-            this.state.giveBack(entry, this.connections.now())
-            // It was there a moment ago: nothing has been sent, so it goes elsewhere, but not for ever.
-            if (entry.used > 0) return attempt(want)
-            this.connections.failed(entry.upstream)
-            const message = "the application closed the connection as soon as it was opened"
-            return elsewhere(want, entry.upstream, fail({ _tag: "ConnectionLost", received: 0 }, message))
-          },
-          onFailure: ({ error, upstream }) =>
-            upstream === undefined ? Effect.fail(error) : elsewhere(want, upstream, error)
-        })
+      const attempt = (want: Attempt): Effect.Effect<Begun, FastCgiClientError, R | Scope.Scope> => {
+        const now = this.connections.now()
+        if (this.connections.closed) return Effect.fail(poolClosed())
+        const place = this.state.take(want, now)
+        if (place instanceof Entry) return placed(want, place, now)
+        return Effect.matchEffect(
+          place === undefined ? this.wait(want, now, restore) : this.untilOpened(place, restore),
+          {
+            onSuccess: (entry) => placed(want, entry, this.connections.now()),
+            onFailure: ({ error, upstream }) =>
+              upstream === undefined ? Effect.fail(error) : elsewhere(want, upstream, error)
+          }
+        )
+      }
+      const placed = (want: Attempt, entry: PoolEntry, now: number) => {
+        if (entry.connection.available) return this.beginOn(entry, request, begin, now)
+        this.state.giveBack(entry, now)
+        // It was there a moment ago: nothing has been sent, so it goes elsewhere, but not for ever.
+        if (entry.used > 0) return Effect.suspend(() => attempt(want))
+        this.connections.failed(entry.upstream)
+        const message = "the application closed the connection as soon as it was opened"
+        return elsewhere(want, entry.upstream, fail({ _tag: "ConnectionLost", received: 0 }, message))
+      }
       const elsewhere = (want: Attempt, upstream: PoolUpstream, error: FastCgiClientError) => {
         const tried = [...want.tried, upstream]
         return tried.length < this.state.upstreams.length ? attempt({ ...want, tried }) : Effect.fail(error)
@@ -178,7 +187,8 @@ export class Pool {
   private beginOn<E, R>(
     entry: PoolEntry,
     request: FastCgiClientRequest<E, R>,
-    options: BeginOptions
+    options: BeginOptions,
+    now: number
   ): Effect.Effect<Begun, FastCgiClientError, R | Scope.Scope> {
     const { connections } = this
     const { connection, upstream } = entry
@@ -187,7 +197,6 @@ export class Pool {
     const last = entry.used + 1 >= this.maxRequestsPerConnection
     // Beside other requests, the application would take them for ended, too.
     const tellsLast = last && connections.maxRequests === 1
-    const now = connections.now()
     totals.requests++
     totals.requestsOpen++
     const begun = connection.beginUnsafe(tellsLast ? { ...options, keepConnection: false } : options)
@@ -207,32 +216,26 @@ export class Pool {
 
   // --- places -----------------------------------------------------------------------------------
 
-  private placeFor(want: Attempt, restore: Restore): Effect.Effect<PoolEntry, PlaceFailure> {
-    return Effect.suspend(() => {
-      const now = this.connections.now()
-      if (this.connections.closed) return Effect.fail({ error: poolClosed() })
-      const place = this.state.take(want, now)
-      if (place instanceof Entry) return Effect.succeed(place)
-      if (place !== undefined) return this.untilOpened(place, restore)
-      if (this.state.full && !want.again) {
-        this.connections.totals.failed("PoolFull")
-        const message = `all connections are in use, and ${this.state.waiting.size} requests wait for one already`
-        return Effect.fail({ error: fail({ _tag: "PoolFull" }, message) })
-      }
-      // When its turn comes is late enough to know better who is alive.
-      const waiter = this.state.wait({ ...want, tried: [] }, now, want.again)
-      this.connections.totals.waiting++
-      return restore(this.untilPlaced(waiter)).pipe(
-        Effect.onExit((exit) =>
-          Effect.sync(() => {
-            this.connections.totals.waiting--
-            this.connections.totals.waitTime.add(this.connections.now() - now)
-            if (Exit.isFailure(exit)) this.state.leave(waiter, this.connections.now())
-          })
-        ),
-        Effect.flatMap((place) => place instanceof Entry ? Effect.succeed(place) : this.untilOpened(place, restore))
-      )
-    })
+  // Waits for a place: there is none at once.
+  private wait(want: Attempt, now: number, restore: Restore): Effect.Effect<PoolEntry, PlaceFailure> {
+    if (this.state.full && !want.again) {
+      this.connections.totals.failed("PoolFull")
+      const message = `all connections are in use, and ${this.state.waiting.size} requests wait for one already`
+      return Effect.fail({ error: fail({ _tag: "PoolFull" }, message) })
+    }
+    // When its turn comes is late enough to know better who is alive.
+    const waiter = this.state.wait({ ...want, tried: [] }, now, want.again)
+    this.connections.totals.waiting++
+    return restore(this.untilPlaced(waiter)).pipe(
+      Effect.onExit((exit) =>
+        Effect.sync(() => {
+          this.connections.totals.waiting--
+          this.connections.totals.waitTime.add(this.connections.now() - now)
+          if (Exit.isFailure(exit)) this.state.leave(waiter, this.connections.now())
+        })
+      ),
+      Effect.flatMap((place) => place instanceof Entry ? Effect.succeed(place) : this.untilOpened(place, restore))
+    )
   }
 
   private untilPlaced(waiter: Waiter<WebServerEnd>): Effect.Effect<Place<WebServerEnd>, PlaceFailure> {

@@ -146,13 +146,14 @@ export class PoolConnections {
     let entry: PoolEntry | undefined
     const opened = this.connected(connect, scope, {
       ...this.connectionOptions,
-      onChange: () => entry !== undefined && this.settle(entry),
+      onChange: () => entry !== undefined && this.settle(entry, this.now()),
       onEnd: ({ begunAt, outcome }) => {
+        const now = this.now()
         totals.requestsOpen--
-        totals.endTime.add(this.now() - begunAt)
+        totals.endTime.add(now - begunAt)
         if (outcome !== undefined && "reason" in outcome) totals.failed(outcome.reason._tag)
         // Whoever has the end of this answer may begin the next request at once.
-        if (entry !== undefined) this.settle(entry)
+        if (entry !== undefined) this.settle(entry, now)
       }
     })
     pending.fiber = this.fork(Effect.onExit(opened, (exit) =>
@@ -166,7 +167,7 @@ export class PoolConnections {
           entry = this.state.opened(opening, exit.value)
           this.scopes.set(entry, scope)
           Deferred.doneUnsafe(pending.opened, Exit.succeed(entry))
-          this.settle(entry)
+          this.settle(entry, now)
           return Effect.void
         }
         totals.connectFailures++
@@ -206,8 +207,8 @@ export class PoolConnections {
   }
 
   // Something has ended on a connection, or it has closed.
-  private settle(entry: PoolEntry): void {
-    this.state.settle(entry, this.now())
+  private settle(entry: PoolEntry, now: number): void {
+    this.state.settle(entry, now)
     if (entry.upstream.idle.size === 0) return
     if (Number.isFinite(this.idleTimeout)) this.timers.start("reap", this.idleTimeout, this.reap)
     if (this.state.mayStarve) this.timers.start("relieve", PoolState.reliefAfter, this.relieve)

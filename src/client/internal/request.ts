@@ -65,7 +65,7 @@ export const beginOptions = (
   const { params, role = Role.Responder, stdin } = options
   return {
     role,
-    params: "bytes" in params ? params.bytes : FastCgiParams.encodePairs(params),
+    params: FastCgiParams.encodedText(params),
     keepConnection: options.keepConnection ?? keepConnection,
     endAtClose: options.endAtClose ?? false,
     // Of an Authorizer's request there is no STDIN at all (SPEC 6.3); a Filter's is followed by DATA (SPEC 6.4).

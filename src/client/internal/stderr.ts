@@ -36,7 +36,7 @@ export class Stderr {
     this.request = request
     this.params = params
     this.wanted = wanted
-    this.longest = Math.max(0, ...wanted.map((text) => encoder.encode(text).length))
+    this.longest = wanted.length === 0 ? 0 : Math.max(...wanted.map((text) => encoder.encode(text).length))
     let started = false
     request.stderr.observe((content) => {
       this.keep(content)

@@ -144,7 +144,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     if (!keepConnection) this.state = this.state.after.finish
     // Not padded: libfcgi loses the params behind a padded BEGIN_REQUEST.
     this.output.encoded(encode(beginRequest(id, options.role, { keepConnection })))
-    for (const part of paramsParts(options.params)) this.output.stream(RecordType.Params, id, part)
+    for (const part of paramsParts(options.params)) this.output.text(RecordType.Params, id, part)
     this.output.endStream(RecordType.Params, id)
     if (body === "none") request.sent = true
     else if (body !== undefined) {

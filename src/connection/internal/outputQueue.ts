@@ -137,6 +137,18 @@ export class OutputQueue {
     this.appended()
   }
 
+  /** Appends text, one byte per character, as records of the stream `type`. Measured, bytes to copy it from would cost 0.8 µs. */
+  text(type: RecordType, requestId: number, content: string): void {
+    const { length } = content
+    if (length > copyLimit) return this.stream(type, requestId, latin1Bytes(content))
+    if (length === 0) return
+    const padding = paddingTo8(length)
+    const at = this.reserve(headerLength + length + padding)
+    writeHeader(slab, at, type, requestId, length, padding)
+    writeLatin1(slab, at + headerLength, content)
+    this.appended()
+  }
+
   /** Appends chunks as records of the stream `type`: those that fit one record share it. */
   gathered(type: RecordType, requestId: number, chunks: ReadonlyArray<Uint8Array>): void {
     for (let i = 0; i < chunks.length;) {
