@@ -129,12 +129,24 @@ export const output = (
     })
   })
 
-/** User and system CPU seconds a process has used so far, all threads. Linux counts in hundredths of a second. */
-export const cpuSeconds = (pid: number): number => {
+/** CPU time of all threads of a process. */
+export interface CpuTimes {
+  readonly user: number
+  readonly system: number
+}
+
+/** The seconds that a process has used so far. Linux counts in hundredths of a second. */
+export const cpuTimes = (pid: number): CpuTimes => {
   const stat = Fs.readFileSync(`/proc/${pid}/stat`, "utf8")
   // The second field is the command in parentheses and may contain spaces.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-  return (Number(fields[11]) + Number(fields[12])) / 100
+  return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 }
+}
+
+/** User and system together. */
+export const cpuSeconds = (pid: number): number => {
+  const { system, user } = cpuTimes(pid)
+  return user + system
 }
 
 /** Resident memory of a process in bytes. */
