@@ -130,6 +130,10 @@ describe("effect-fastcgi record and replay", () => {
         showing.child.kill("SIGINT")
         assert.strictEqual((yield* showing.ended).code, 0)
 
+        const full = yield* command("record", "--listen", `${front}.2`, "--to", socket, "/dev/full")
+        assert.strictEqual(full.code, 2)
+        assert.match(full.stderr, /^effect-fastcgi: Cannot write \/dev\/full: ENOSPC/m)
+
         const nobody = yield* start(["record", "--listen", front, "--to", "/no/such.sock"])
         yield* nobody.says(/Ctrl-C ends it/)
         assert.strictEqual((yield* command("ping", front)).code, 5)

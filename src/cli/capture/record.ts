@@ -2,6 +2,7 @@
  * Runs `record`.
  */
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
@@ -26,7 +27,8 @@ export const run = (options: RecordOptions): Effect.Effect<void, CommandFailure>
     const where = parseListenAddress(options.listen)
     if (where === undefined) return yield* usage(addressMistake(options.listen))
     const tally = { connections: 0, bytes: 0 }
-    const record = yield* options.file === undefined ? shown(options) : written(options.file, to)
+    const unwritten = yield* Deferred.make<never, CommandFailure>()
+    const record = yield* options.file === undefined ? shown(options) : written(options.file, to, unwritten)
     const listener = yield* Effect.mapError(
       NodeFastCgiListener.make(where),
       ({ message }) => new CommandFailure({ code: ExitCode.Unreachable, message })
@@ -43,6 +45,7 @@ export const run = (options: RecordOptions): Effect.Effect<void, CommandFailure>
       Fiber.runIn(fork(connection(client, to, record(), tally)), scope)
     }).pipe(
       Effect.mapError(({ message }) => new CommandFailure({ code: ExitCode.Unreachable, message })),
+      Effect.raceFirst(Deferred.await(unwritten)),
       Effect.ensuring(
         Effect.suspend(() => Output.note(`${tally.connections} connections, ${Output.bytes(tally.bytes)}.`))
       )
@@ -78,10 +81,12 @@ const connection = (
   }))
 }
 
-// Bytes are written at once and need no queue, so memory stays bounded however fast they come.
+// Bytes are written at once and need no queue, so memory stays bounded however fast they come. The first that cannot be written, on a
+// disk that is full for instance, fails `unwritten`.
 const written = (
   file: string,
-  to: Target.Target
+  to: Target.Target,
+  unwritten: Deferred.Deferred<never, CommandFailure>
 ): Effect.Effect<() => RelayObserver, CommandFailure, Scope.Scope> => {
   const failed = (cause: unknown) =>
     new CommandFailure({
@@ -95,8 +100,17 @@ const written = (
         Effect.try({ try: () => Fs.openSync(file, "w"), catch: failed }),
         (fd) => Effect.sync(() => Fs.closeSync(fd))
       ),
-      (fd) => (bytes) => {
-        for (let at = 0; at < bytes.length;) at += Fs.writeSync(fd, bytes, at)
+      (fd) => {
+        let failure: CommandFailure | undefined
+        return (bytes) => {
+          if (failure !== undefined) return
+          try {
+            for (let at = 0; at < bytes.length;) at += Fs.writeSync(fd, bytes, at)
+          } catch (cause) {
+            failure = failed(cause)
+            Deferred.doneUnsafe(unwritten, Effect.fail(failure))
+          }
+        }
       }
     )
   const port = Number(/:(\d+)$/.exec(to.name)?.[1] ?? 9000)
