@@ -6,6 +6,7 @@ import { FastCgiMetrics, FastCgiRecord as R, FastCgiRequest, FastCgiResponse, Fa
 import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -200,6 +201,35 @@ describe("afterResponse", () => {
       HttpServerResponse.text("now")
     )
   )
+
+  it.effect("of a request that a stop interrupts does not hold the stop up, however late the request ends", () =>
+    Effect.gen(function*() {
+      const late = Latch.makeUnsafe()
+      let begun = 0
+      const server = FastCgiServer.serve({
+        responder: Effect.gen(function*() {
+          yield* afterResponse(Effect.andThen(Effect.sync(() => begun++), Effect.never))
+          return yield* Effect.onInterrupt(Effect.never, () => late.await)
+        })
+      }, { gracefulShutdownTimeout: "5 seconds" }).pipe(Layer.provideMerge(FastCgiTest.layerMemory))
+      const scope = yield* Scope.make()
+      const services = yield* Layer.buildWithScope(server, scope)
+      const peer = yield* Effect.provide(connect, services)
+      yield* peer.request()
+      yield* settle
+      const stopped = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* settle
+      yield* TestClock.adjust("7 seconds")
+      yield* settle
+      assert.isUndefined(stopped.pollUnsafe())
+      yield* late.open
+      yield* settle
+      // The peer does not close its end.
+      yield* TestClock.adjust("1 minute")
+      yield* settle
+      assert.isDefined(stopped.pollUnsafe())
+      assert.strictEqual(begun, 0)
+    }))
 
   it.effect("works in an HTTP app", () =>
     Effect.gen(function*() {

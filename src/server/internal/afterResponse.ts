@@ -21,6 +21,7 @@ export class LeftWork {
   private readonly onChange: (by: 1 | -1) => void
   private readonly fibers = new Set<Fiber.Fiber<void>>()
   private count = 0
+  private isOver = false
 
   constructor(options: {
     readonly most: number
@@ -68,18 +69,25 @@ export class LeftWork {
     for (const work of afterwards ?? []) this.run(work)
   }
 
+  /** Interrupts what runs. What would begin later, of requests that end afterwards, is left undone. */
   interrupt(): void {
+    this.isOver = true
     for (const fiber of [...this.fibers]) fiber.interruptUnsafe()
   }
 
   // Not at once: nobody is called in the middle of a transition.
   private run(work: Effect.Effect<void>): void {
+    if (this.isOver) return this.done()
     const fiber = Effect.runFork(Effect.andThen(Effect.yieldNow, work))
     this.fibers.add(fiber)
     fiber.addObserver(() => {
       this.fibers.delete(fiber)
-      this.count--
-      this.onChange(-1)
+      this.done()
     })
+  }
+
+  private done(): void {
+    this.count--
+    this.onChange(-1)
   }
 }
