@@ -17,12 +17,15 @@ import { NodeFastCgiConnector, NodeFastCgiListener } from "effect-fastcgi/node"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { X509Certificate } from "node:crypto"
 import * as Fs from "node:fs"
@@ -30,7 +33,7 @@ import * as Net from "node:net"
 import * as Path from "node:path"
 import * as Tls from "node:tls"
 import { projectRoot } from "../support/files.ts"
-import { eventually, nextEvent, temporaryDirectory, turns } from "./sockets.ts"
+import { connectClient, eventually, nextEvent, temporaryDirectory, turns } from "./sockets.ts"
 
 const pem = (name: string) => Fs.readFileSync(Path.join(projectRoot, "test/node/fixtures/tls", name), "utf8")
 const identity = (name: string) => ({ cert: pem(`${name}.crt`), key: pem(`${name}.key`) })
@@ -156,6 +159,27 @@ describe("the PROXY protocol", () => {
       assert.strictEqual(yield* conversation({ port }, [Buffer.from("PROXY TCP4 ")]), "")
       assert.strictEqual(yield* conversation({ port }, [Buffer.from("PROXY TCP4 " + "1".repeat(1_000_000))]), "")
       assert.strictEqual(yield* conversation({ port }, [Buffer.from(header), request]), "192.0.2.7:51000")
+    }))
+
+  it.live("is waited for by a stop, and so is the request behind it", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* temporaryDirectory, "app.sock")
+      const scope = yield* Scope.make()
+      yield* Scope.provide(listening({ path, proxyProtocol: true }), scope)
+      const { received, socket } = yield* connectClient({ path })
+      socket.write(header.slice(0, 10))
+      yield* turns(5)
+      const stop = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      // Longer than a stop waits for the last requests.
+      const since = performance.now()
+      yield* eventually(() => performance.now() - since > 150)
+      assert.isFalse(Fs.existsSync(path))
+      socket.write(header.slice(10))
+      yield* turns(1)
+      socket.write(request)
+      yield* eventually(() => received().includes("192.0.2.7:51000"), "the answer")
+      socket.end()
+      yield* Fiber.join(stop)
     }))
 
   it.live("is not believed of anybody: there has to be a list", () =>

@@ -207,8 +207,18 @@ export const acceptor = Effect.fnUntraced(function*(
         close(bound)
         if (open === 0) return done()
         whenClosed = done
+        // Who is still on the way in has connected before the end, and its request follows.
+        let times = lastHandshakeTime / lastRequestTime
+        const look = (waited: boolean) => {
+          const waits = times-- > 0 && entrance !== undefined && !entrance.isEmpty()
+          if (waits || waited) soon(waits)
+          else done()
+        }
         // Once more after a process that had no CPU for so long has read what has come meanwhile: timers go first.
-        timer = setTimeout(() => setImmediate(done), lastRequestTime)
+        const soon = (waited: boolean) => {
+          timer = setTimeout(() => setImmediate(look, waited), lastRequestTime)
+        }
+        soon(false)
       }
       if (server.listening) setImmediate(turn)
       else resume(Effect.void)
@@ -222,3 +232,6 @@ export const acceptor = Effect.fnUntraced(function*(
 // crosses a request: measured behind nginx, 12 clients and 600 requests a second, every second stop lost a POST. One that has
 // been idle for this long is not in use.
 const lastRequestTime = 100
+
+// In milliseconds: how long a stop waits for PROXY headers and TLS handshakes, which take some round trips between hosts.
+const lastHandshakeTime = 1000

@@ -32,6 +32,8 @@ export interface EntranceOptions {
 export interface Entrance {
   /** Calls `enter` when everything is there that has to be. */
   readonly admit: (socket: Net.Socket, enter: (transport: FastCgiTransport) => void) => void
+  /** Whether nobody waits to be let in. */
+  readonly isEmpty: () => boolean
   /** Closes those who have not been let in. */
   readonly close: () => void
 }
@@ -166,6 +168,7 @@ export const makeEntrance = Effect.fnUntraced(function*(
       if (proxyProtocol === undefined) admitted(undefined)
       else header(socket, admitted)
     },
+    isEmpty: () => waiting.size === 0,
     close: () => {
       renewals?.interruptUnsafe()
       for (const socket of [...waiting.keys()]) {
