@@ -170,6 +170,17 @@ describeWith(["php-fpm8.2"], "a PHP site", (command) => {
           )
         }))
 
+      it.effect("sends no source of a site from a folder around it", () =>
+        Effect.gen(function*() {
+          const { connect, folder, root } = yield* Php
+          const port = yield* serveSite({ connect, root, internal: { "/around": folder } })
+          const sent = (to: string) => raw(port, `/accel.php?to=/around/${encodeURI(to)}`)
+          assert.strictEqual((yield* sent("protected/secret.txt")).body, "0123456789")
+          const source = yield* sent(`${root.slice(folder.length + 1)}/accel.php`)
+          assert.strictEqual(source.status, 404)
+          assert.notInclude(source.body, "<?php")
+        }))
+
       it.effect("sends nothing else in place of a script, and says so in the log", () =>
         Effect.gen(function*() {
           const { folder, root } = yield* Php

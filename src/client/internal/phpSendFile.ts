@@ -23,7 +23,7 @@ export interface Internal {
   readonly directory: Directory
   /** Its path below the directory. */
   readonly path: string
-  /** Whether a script is shown as it is written: not where the directory belongs to the site. */
+  /** Whether a script is shown as it is written: not where the directory belongs to the site, or the site to the directory. */
   readonly showsSource: boolean
 }
 
@@ -65,7 +65,8 @@ export const makeInternal = Effect.fnUntraced(function*(
       (directory) => ({
         url: url.replace(/\/$/, ""),
         directory,
-        showsSource: within(directory.realRoot + path.sep, site.realRoot) === undefined
+        showsSource: within(directory.realRoot + path.sep, site.realRoot) === undefined &&
+          within(site.realRoot + path.sep, directory.realRoot) === undefined
       })
     ))
   // What is further down comes first.
