@@ -14,7 +14,6 @@ import type * as Metric from "effect/Metric"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as CgiRequest from "../cgi/CgiRequest.ts"
 import type { FastCgiParams } from "../protocol/FastCgiParams.ts"
@@ -24,6 +23,7 @@ import * as FastCgiMetrics from "./FastCgiMetrics.ts"
 import * as FastCgiResponse from "./FastCgiResponse.ts"
 import * as FastCgiWorkers from "./FastCgiWorkers.ts"
 import type { Observation } from "./internal/observation.ts"
+import { type OpenRequest, WorkerFigures } from "./internal/statusFigures.ts"
 import * as StatusPage from "./internal/statusPage.ts"
 import * as Watch from "./internal/watch.ts"
 
@@ -241,50 +241,7 @@ const mayRead = (access: FastCgiAccess.FastCgiAccess, params: FastCgiParams): bo
   return !NetAddress.isLoopback(NetAddress.toCanonical(client).address) || !proxied.some((name) => params.has(name))
 }
 
-const OpenRequest = Schema.Struct({
-  requestId: Schema.Int,
-  connectionId: Schema.Int,
-  state: Schema.Literals(["Waiting", "Running", "Responding"]),
-  duration: Schema.Finite,
-  queueTime: Schema.Finite,
-  method: Schema.String,
-  uri: Schema.String,
-  contentLength: Schema.Finite,
-  user: Schema.String,
-  script: Schema.String
-})
-
-const WorkerFigures = Schema.Struct({
-  pid: Schema.Int,
-  startTime: Schema.Finite,
-  requests: Schema.Finite,
-  requestsOpen: Schema.Finite,
-  requestsWaiting: Schema.Finite,
-  requestsRunning: Schema.Finite,
-  requestsResponding: Schema.Finite,
-  maxRequestsOpen: Schema.Finite,
-  requestsAborted: Schema.Finite,
-  requestsFailed: Schema.Finite,
-  requestsSlow: Schema.Finite,
-  connections: Schema.Finite,
-  connectionsWaiting: Schema.Finite,
-  connectionsAccepted: Schema.Finite,
-  connectionsRefused: Schema.Finite,
-  connectionErrors: Schema.Finite,
-  acceptFailures: Schema.Finite,
-  afterResponse: Schema.Finite,
-  afterResponseFailed: Schema.Finite,
-  limitsReached: Schema.Record(Schema.String, Schema.Finite),
-  memory: Schema.Finite,
-  cpu: Schema.Finite,
-  eventLoopDelay: Schema.Finite,
-  open: Schema.Array(OpenRequest)
-})
-
-const topic: FastCgiWorkers.Topic<StatusPage.WorkerFigures> = FastCgiWorkers.topic(
-  "effect-fastcgi/status",
-  WorkerFigures
-)
+const topic: FastCgiWorkers.Topic<WorkerFigures> = FastCgiWorkers.topic("effect-fastcgi/status", WorkerFigures)
 
 // Requests on a page. They are sorted, so the slowest ones are there.
 const maxOpen = 1000
@@ -311,9 +268,9 @@ const makeBoard = (pool: string): Effect.Effect<
     const totals = FastCgiMetrics.totals(context)
     const count = (metric: Metric.Metric<number, { readonly count: number }>) => metric.valueUnsafe(context).count
 
-    const report = Effect.sync((): StatusPage.WorkerFigures => {
+    const report = Effect.sync((): WorkerFigures => {
       const open = [...observations].map(openRequest).sort((a, b) => b.duration - a.duration)
-      const inState = (state: StatusPage.OpenRequest["state"]) => open.filter((one) => one.state === state).length
+      const inState = (state: OpenRequest["state"]) => open.filter((one) => one.state === state).length
       return {
         pid: Option.match(process, { onNone: () => 0, onSome: ({ pid }) => pid }),
         startTime,
@@ -395,7 +352,7 @@ const makeBoard = (pool: string): Effect.Effect<
     }
   })
 
-const openRequest = (observation: Observation): StatusPage.OpenRequest => {
+const openRequest = (observation: Observation): OpenRequest => {
   const { request: { owner, params, requestId }, duration, head, queueTime, startedAt } = observation
   const [uri] = CgiRequest.url(params).split(/[?#]/, 1)
   const named = (name: string) => printable(params.get(name) ?? "")

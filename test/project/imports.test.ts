@@ -77,10 +77,16 @@ const table: Record<string, Rules> = {
   },
   // Judges servers by their bytes: of a connection it knows the transport, and nothing of how this package speaks.
   conformance: { folders: ["protocol"], types: ["connection"], packages: [core] },
-  // People type addresses in settings and on the command line. Records are split as by `FastCgiChannel`.
+  // People type addresses in settings and on the command line. Records are split as by `FastCgiChannel`. `status` reads the JSON that
+  // the status page writes.
   cli: {
     folders: ["node", "client", "connection", "cgi", "protocol", "conformance"],
-    files: ["node/internal/address.ts", "node/internal/listenerError.ts", "connection/internal/recordSplitter.ts"],
+    files: [
+      "node/internal/address.ts",
+      "node/internal/listenerError.ts",
+      "connection/internal/recordSplitter.ts",
+      "server/internal/statusFigures.ts"
+    ],
     packages: [core, net, http, /^effect\/cli\/[A-Z][A-Za-z]*$/, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   // src/index.ts: the platform-free part, as one namespace a module

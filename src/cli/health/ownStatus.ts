@@ -1,118 +1,47 @@
 /**
  * The status of an application of this package (`FastCgiStatus`), which says more than php-fpm's.
  */
-import * as Schema from "effect/Schema"
+import type { StatusJson } from "../../server/internal/statusFigures.ts"
 import * as Output from "../internal/output.ts"
 import { printable } from "../records/lines.ts"
 import { elapsed } from "./time.ts"
 
-/** The part of the page that is shown. */
-export const OwnStatus = Schema.Struct({
-  pool: Schema.String,
-  startSince: Schema.Finite,
-  activeProcesses: Schema.Finite,
-  totalProcesses: Schema.Finite,
-  slowRequests: Schema.Finite,
-  listenQueue: Schema.Finite,
-  requests: Schema.Finite,
-  requestsOpen: Schema.Finite,
-  requestsWaiting: Schema.Finite,
-  requestsRunning: Schema.Finite,
-  requestsResponding: Schema.Finite,
-  maxRequestsOpen: Schema.Finite,
-  requestsAborted: Schema.Finite,
-  requestsFailed: Schema.Finite,
-  connections: Schema.Finite,
-  connectionsWaiting: Schema.Finite,
-  connectionsAccepted: Schema.Finite,
-  connectionsRefused: Schema.Finite,
-  memory: Schema.Finite,
-  eventLoopDelay: Schema.Finite,
-  limitsReached: Schema.Record(Schema.String, Schema.Finite),
-  processes: Schema.Array(
-    Schema.Struct({
-      pid: Schema.Int,
-      state: Schema.String,
-      requests: Schema.Finite,
-      requestsOpen: Schema.Finite,
-      connections: Schema.Finite,
-      memory: Schema.Finite,
-      cpuTime: Schema.Finite,
-      eventLoopDelay: Schema.Finite
-    }).pipe(Schema.encodeKeys({
-      requestsOpen: "requests open",
-      cpuTime: "cpu time",
-      eventLoopDelay: "event loop delay"
-    }))
-  ),
-  openRequests: Schema.Array(
-    Schema.Struct({
-      pid: Schema.Int,
-      state: Schema.String,
-      requestDuration: Schema.Finite,
-      requestMethod: Schema.String,
-      requestUri: Schema.String
-    }).pipe(Schema.encodeKeys({
-      requestDuration: "request duration",
-      requestMethod: "request method",
-      requestUri: "request uri"
-    }))
-  )
-}).pipe(Schema.encodeKeys({
-  startSince: "start since",
-  activeProcesses: "active processes",
-  totalProcesses: "total processes",
-  slowRequests: "slow requests",
-  listenQueue: "listen queue",
-  requestsOpen: "requests open",
-  requestsWaiting: "requests waiting",
-  requestsRunning: "requests running",
-  requestsResponding: "requests responding",
-  maxRequestsOpen: "max requests open",
-  requestsAborted: "requests aborted",
-  requestsFailed: "requests failed",
-  connectionsWaiting: "connections waiting",
-  connectionsAccepted: "connections accepted",
-  connectionsRefused: "connections refused",
-  eventLoopDelay: "event loop delay",
-  limitsReached: "limits reached",
-  openRequests: "open requests"
-}))
-
-/** The part of the page that is shown. */
-export type OwnStatus = typeof OwnStatus.Type
-
 /** The status as a person reads it; `all` adds the workers and the requests that are open. */
 export const ownTable = (
-  status: OwnStatus,
+  status: StatusJson,
   all: boolean,
   paint: (color: Output.Color, text: string) => string = (_, text) => text
 ): ReadonlyArray<string> => {
-  const limits = Object.entries(status.limitsReached).filter(([, count]) => count > 0)
+  const limits = Object.entries(status["limits reached"]).filter(([, count]) => count > 0)
   const head = Output.columns([
     [
       "Application",
-      `${printable(status.pool)}, ${counted(status.totalProcesses, "worker")}, up ${elapsed(status.startSince)}`
+      `${printable(status.pool)}, ${counted(status["total processes"], "worker")}, up ${elapsed(status["start since"])}`
     ],
     [
       "Requests",
-      `${
-        paint("bold", `${status.requestsOpen} open`)
-      } (${status.requestsWaiting} wait, ${status.requestsRunning} run, ` +
-      `${status.requestsResponding} respond), ${status.maxRequestsOpen} at most so far`
+      `${paint("bold", `${status["requests open"]} open`)} (${status["requests waiting"]} wait, ${
+        status["requests running"]
+      } run, ` +
+      `${status["requests responding"]} respond), ${status["max requests open"]} at most so far`
     ],
     [
       "",
-      `${status.requests} in all, ${status.requestsAborted} aborted, ` +
-      paint(status.requestsFailed > 0 ? "bad" : "good", `${status.requestsFailed} failed`) +
-      `, ${status.slowRequests} slow`
+      `${status.requests} in all, ${status["requests aborted"]} aborted, ` +
+      paint(status["requests failed"] > 0 ? "bad" : "good", `${status["requests failed"]} failed`) +
+      `, ${status["slow requests"]} slow`
     ],
     [
       "Connections",
-      `${status.connections} open, ${status.connectionsWaiting} wait, ${status.connectionsAccepted} accepted, ` +
-      `${status.connectionsRefused} refused; ${status.listenQueue} in the listen queue`
+      `${status.connections} open, ${status["connections waiting"]} wait, ${
+        status["connections accepted"]
+      } accepted, ` +
+      `${status["connections refused"]} refused; ${status["listen queue"]} in the listen queue`
     ],
-    ["Memory", `${Output.bytes(status.memory)}, event loop delayed by ${Output.milliseconds(status.eventLoopDelay)}`],
+    [
+      "Memory",
+      `${Output.bytes(status.memory)}, event loop delayed by ${Output.milliseconds(status["event loop delay"])}`
+    ],
     [
       "Limits",
       limits.length === 0
@@ -121,32 +50,33 @@ export const ownTable = (
     ]
   ])
   if (!all) return head
+  const { "open requests": openRequests = [], processes = [] } = status
   return [
     ...head,
     "",
     ...titled(
       ["PID", "STATE", "REQUESTS", "OPEN", "CONNECTIONS", "MEMORY", "CPU", "DELAY"],
-      status.processes.map((one) => [
+      processes.map((one) => [
         String(one.pid),
         one.state,
         String(one.requests),
-        String(one.requestsOpen),
+        String(one["requests open"]),
         String(one.connections),
         Output.bytes(one.memory),
-        Output.milliseconds(one.cpuTime),
-        Output.milliseconds(one.eventLoopDelay)
+        Output.milliseconds(one["cpu time"]),
+        Output.milliseconds(one["event loop delay"])
       ]),
       paint
     ),
-    ...(status.openRequests.length === 0 ? [] : [
+    ...(openRequests.length === 0 ? [] : [
       "",
       ...titled(
         ["PID", "STATE", "TIME", "REQUEST"],
-        status.openRequests.map((one) => [
+        openRequests.map((one) => [
           String(one.pid),
           one.state,
-          Output.milliseconds(one.requestDuration / 1000),
-          printable(`${one.requestMethod} ${one.requestUri}`)
+          Output.milliseconds(one["request duration"] / 1000),
+          printable(`${one["request method"]} ${one["request uri"]}`)
         ]),
         paint
       )

@@ -5,13 +5,14 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as FastCgiPhp from "../../client/FastCgiPhp.ts"
+import { StatusJson } from "../../server/internal/statusFigures.ts"
 import type { StatusOptions } from "../commands/health.ts"
 import { CommandFailure, ExitCode, usage } from "../internal/failure.ts"
 import * as Output from "../internal/output.ts"
 import * as Target from "../internal/target.ts"
 import { printable } from "../records/lines.ts"
 import { again } from "./again.ts"
-import { OwnStatus, ownTable } from "./ownStatus.ts"
+import { ownTable } from "./ownStatus.ts"
 import { getPage } from "./page.ts"
 import { elapsed } from "./time.ts"
 
@@ -83,7 +84,7 @@ export const table = (
 const maxSize = 16 * 1024 * 1024
 
 const decode = Schema.decodeUnknownEffect(Schema.fromJsonString(FastCgiPhp.FastCgiPhpStatus))
-const decodeOwn = Schema.decodeUnknownOption(Schema.fromJsonString(OwnStatus))
+const decodeOwn = Schema.decodeUnknownOption(Schema.fromJsonString(StatusJson))
 
 const ask = (target: Target.Target, options: StatusOptions): Effect.Effect<string, CommandFailure> =>
   Effect.gen(function*() {

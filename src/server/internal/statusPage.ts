@@ -3,48 +3,7 @@
  */
 import type { SupervisorStatus } from "../FastCgiWorkers.ts"
 import { commonTime } from "./commonTime.ts"
-
-/** One open request on the page. Times are microseconds. */
-export interface OpenRequest {
-  readonly requestId: number
-  readonly connectionId: number
-  readonly state: "Waiting" | "Running" | "Responding"
-  readonly duration: number
-  readonly queueTime: number
-  readonly method: string
-  readonly uri: string
-  readonly contentLength: number
-  readonly user: string
-  readonly script: string
-}
-
-/** The counts of one worker. Sizes are bytes, `cpu` and `eventLoopDelay` milliseconds, `startTime` seconds since 1970. */
-export interface WorkerFigures {
-  readonly pid: number
-  readonly startTime: number
-  readonly requests: number
-  readonly requestsOpen: number
-  readonly requestsWaiting: number
-  readonly requestsRunning: number
-  readonly requestsResponding: number
-  readonly maxRequestsOpen: number
-  readonly requestsAborted: number
-  readonly requestsFailed: number
-  readonly requestsSlow: number
-  readonly connections: number
-  readonly connectionsWaiting: number
-  readonly connectionsAccepted: number
-  readonly connectionsRefused: number
-  readonly connectionErrors: number
-  readonly acceptFailures: number
-  readonly afterResponse: number
-  readonly afterResponseFailed: number
-  readonly limitsReached: Readonly<Record<string, number>>
-  readonly memory: number
-  readonly cpu: number
-  readonly eventLoopDelay: number
-  readonly open: ReadonlyArray<OpenRequest>
-}
+import type { OpenRequest, ProcessRow, RequestRow, StatusJson, WorkerFigures } from "./statusFigures.ts"
 
 /** Everything on the page. Times are seconds since 1970. */
 export interface Status {
@@ -87,7 +46,7 @@ export const render = (status: Status, query: string): Page => {
 
 interface Field {
   /** As php-fpm would write it. */
-  readonly name: string
+  readonly name: keyof StatusJson
   readonly value: (status: Status) => number | string
   /** The family of OpenMetrics, if it is one. */
   readonly metric?: readonly [name: string, type: "gauge" | "counter" | "unknown", help: string]
@@ -172,7 +131,7 @@ const phpFields: ReadonlyArray<Field> = [
 ]
 
 const field = (
-  name: string,
+  name: keyof StatusJson,
   value: (status: Status) => number,
   type: "gauge" | "counter",
   help: string,
@@ -285,7 +244,7 @@ const limitsOf = ({ workers }: Status): ReadonlyArray<readonly [name: string, co
 }
 
 // php-fpm's fields of a process. For a process with many requests, they show the slowest one.
-const processOf = (status: Status, worker: WorkerFigures): Readonly<Record<string, string | number>> => {
+const processOf = (status: Status, worker: WorkerFigures): ProcessRow => {
   const request = worker.open[0]
   return {
     "pid": worker.pid,
@@ -309,7 +268,7 @@ const processOf = (status: Status, worker: WorkerFigures): Readonly<Record<strin
   }
 }
 
-const requestOf = (worker: WorkerFigures, request: OpenRequest): Readonly<Record<string, string | number>> => ({
+const requestOf = (worker: WorkerFigures, request: OpenRequest): RequestRow => ({
   "pid": worker.pid,
   "connection": request.connectionId,
   "request": request.requestId,
@@ -325,9 +284,10 @@ const requestOf = (worker: WorkerFigures, request: OpenRequest): Readonly<Record
 
 type Row = Readonly<Record<string, string | number>>
 
-const processesOf = (status: Status): ReadonlyArray<Row> => status.workers.map((worker) => processOf(status, worker))
+const processesOf = (status: Status): ReadonlyArray<ProcessRow> =>
+  status.workers.map((worker) => processOf(status, worker))
 
-const requestsOf = (status: Status): ReadonlyArray<Row> =>
+const requestsOf = (status: Status): ReadonlyArray<RequestRow> =>
   status.workers.flatMap((worker) => worker.open.map((request) => requestOf(worker, request)))
 
 const shown = (name: string, value: string | number, isTime = name === "start time"): string =>
@@ -342,7 +302,7 @@ const text = (status: Status, full: boolean): string => {
   if (full) {
     for (const row of [...processesOf(status), ...requestsOf(status)]) {
       text += "\n************************\n"
-      for (const name of Object.keys(row)) text += line(name, shown(name, row[name]))
+      for (const [name, value] of Object.entries<string | number>(row)) text += line(name, shown(name, value))
     }
   }
   return text
