@@ -19,7 +19,7 @@ import { createServer } from "node:http"
 import { fileURLToPath } from "node:url"
 
 const usage =
-  "node examples/php/main.ts [SOCKET [PORT]]: a PHP site and a route of Effect on http://127.0.0.1:PORT/\n" +
+  "node examples/php/main.ts [SOCKET [PORT]]: a PHP site and two routes of Effect on http://127.0.0.1:PORT/\n" +
   "SOCKET is php-fpm's, by default /run/php/php-fpm.sock; PORT is 8080 by default; --help says this"
 
 const [socket = "/run/php/php-fpm.sock", port = "8080"] = process.argv.slice(2)
@@ -28,14 +28,18 @@ const root = fileURLToPath(new URL("site", import.meta.url))
 
 const Session = Schema.Struct({ name: Schema.NullOr(Schema.String) })
 
+/** Calls a script of the site's own with the visitor's cookies. */
+const internal = (script: string) =>
+  Effect.flatMap(
+    HttpServerRequest.HttpServerRequest,
+    ({ headers }) =>
+      HttpClient.get(`http://localhost/internal/${script}`, {
+        headers: headers.cookie === undefined ? {} : { cookie: headers.cookie }
+      })
+  )
+
 /** Who the visitor is, from the session that PHP keeps. */
-const session = Effect.gen(function*() {
-  const { headers } = yield* HttpServerRequest.HttpServerRequest
-  const response = yield* HttpClient.get("http://localhost/internal/session.php", {
-    headers: headers.cookie === undefined ? {} : { cookie: headers.cookie }
-  })
-  return yield* HttpClientResponse.schemaBodyJson(Session)(response)
-})
+const session = Effect.flatMap(internal("session.php"), HttpClientResponse.schemaBodyJson(Session))
 
 const Account = HttpRouter.add(
   "GET",
@@ -44,6 +48,15 @@ const Account = HttpRouter.add(
     name === null
       ? HttpServerResponse.redirect("/", { status: 303 })
       : HttpServerResponse.text(`You are ${name}, says PHP. Effect made this page.\n`)).pipe(Effect.orDie)
+)
+
+// PHP writes its session, and the visitor gets the cookie that PHP sets.
+const Logout = HttpRouter.add(
+  "POST",
+  "/logout",
+  Effect.map(internal("logout.php"), ({ cookies }) => HttpServerResponse.redirect("/", { status: 303, cookies })).pipe(
+    Effect.orDie
+  )
 )
 
 const Site = FastCgiGateway.layerPhpFromPool({ root, frontController: "/index.php", deny: ["/internal"] })
@@ -59,7 +72,7 @@ const Php = FastCgiHttpClient.layerFromPool({ documentRoot: root }).pipe(
 
 if (socket === "--help") console.log(usage)
 else {
-  HttpRouter.serve(Layer.mergeAll(Account, Site)).pipe(
+  HttpRouter.serve(Layer.mergeAll(Account, Logout, Site)).pipe(
     Layer.provide(Php),
     Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: Number(port) })),
     Layer.launch,

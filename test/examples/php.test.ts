@@ -1,6 +1,6 @@
 /**
- * The PHP site of examples/php, with a real php-fpm: a visitor logs in where PHP answers, and is known where Effect does. And
- * docs/php.md has the program as it is.
+ * The PHP site of examples/php, with a real php-fpm: a visitor logs in where PHP answers, is known where Effect does, and logs out
+ * there. And docs/php.md has the program and its scripts as they are.
  */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -14,16 +14,18 @@ import * as WebServers from "../support/webServers.ts"
 
 const file = Path.join(projectRoot, "examples/php/main.ts")
 
-it("docs/php.md has the program as it runs", () => {
+it("docs/php.md has the program as it runs, and its scripts", () => {
+  const page = Fs.readFileSync(Path.join(projectRoot, "docs/php.md"), "utf8")
   const program = Fs.readFileSync(file, "utf8")
-  assert.include(
-    Fs.readFileSync(Path.join(projectRoot, "docs/php.md"), "utf8"),
-    program.slice(program.indexOf("const Session"))
-  )
+  assert.include(page, program.slice(program.indexOf("const Session")))
+  for (const script of ["session.php", "logout.php"]) {
+    const text = Fs.readFileSync(Path.join(projectRoot, "examples/php/site/internal", script), "utf8")
+    assert.include(page, text.trimEnd().split("\n").map((line) => `   ${line}\n`).join(""), script)
+  }
 })
 
 describeWith(["php-fpm8.2"], "the PHP example", (command) => {
-  it.live("logs in with PHP, and knows who it is with Effect", () =>
+  it.live("logs in with PHP, knows who it is with Effect, and logs out with Effect", () =>
     Effect.gen(function*() {
       const fpm = yield* PhpFpm.start(command, { systemIni: true })
       const port = yield* WebServers.freePort
@@ -54,8 +56,14 @@ describeWith(["php-fpm8.2"], "the PHP example", (command) => {
       assert.include((yield* ask("/", { headers: { cookie } })).text, "<h1>Hello, Ann &lt;3</h1>")
       const account = yield* ask("/account", { headers: { cookie } })
       assert.strictEqual(account.text, "You are Ann <3, says PHP. Effect made this page.\n")
+      const logout = yield* ask("/logout", { method: "POST", headers: { cookie } })
+      assert.strictEqual(logout.status, 303)
+      assert.match(logout.headers.getSetCookie().join(), /^PHPSESSID=[^;]*;.*expires=Thu, 01 Jan 1970/i)
+      // Whoever keeps the cookie has no session by it.
+      assert.include((yield* ask("/", { headers: { cookie } })).text, "Log in")
+      assert.strictEqual((yield* ask("/account", { headers: { cookie } })).status, 303)
       assert.match((yield* ask("/style.css")).headers.get("content-type")!, /^text\/css/)
-      for (const path of ["/internal/session.php", "/internal/", "/.git/config"]) {
+      for (const path of ["/internal/session.php", "/internal/logout.php", "/internal/", "/.git/config"]) {
         assert.strictEqual((yield* ask(path, { headers: { cookie } })).status, 404, path)
       }
       assert.include((yield* ask("/no/such/page")).text, "Not here")

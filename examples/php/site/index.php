@@ -21,6 +21,7 @@ if ($path !== "/") http_response_code(404);
 <?php elseif (isset($_SESSION["name"]) && $_SESSION["name"] !== ""): ?>
 <h1>Hello, <?= htmlspecialchars($_SESSION["name"]) ?></h1>
 <p>PHP made this page. <a href="/account">Your account</a> is made by Effect, which asks PHP who you are.</p>
+<form method="post" action="/logout"><button>Log out</button></form>
 <?php else: ?>
 <h1>Hello</h1>
 <form method="post" action="/login">
