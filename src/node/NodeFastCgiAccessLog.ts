@@ -7,8 +7,10 @@ import * as Config from "effect/Config"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import * as FastCgiAccessLog from "../server/FastCgiAccessLog.ts"
 import * as Settings from "../settings/settings.ts"
+import { errorCode, errorText } from "./internal/listenerError.ts"
 import { LogFile } from "./internal/logFile.ts"
 import { isOutputLost } from "./internal/stdio.ts"
 
@@ -102,9 +104,7 @@ export const layer = (
           }),
         catch: (cause) =>
           new NodeFastCgiAccessLogError({
-            message: `the access log ${name} cannot be opened: ${
-              cause instanceof Error ? cause.message : String(cause)
-            }`,
+            message: `the access log ${name} cannot be opened: ${whyNotOpened(cause)}`,
             cause
           })
       }),
@@ -131,7 +131,11 @@ export const layer = (
 export const config: Config.Config<NodeFastCgiAccessLogOptions | undefined> = Config.map(
   Config.all({
     to: Settings.text("FASTCGI_ACCESS_LOG"),
-    format: Settings.text("FASTCGI_ACCESS_FORMAT"),
+    format: Settings.checked(
+      "FASTCGI_ACCESS_FORMAT",
+      "common, combined, json, php-fpm, or a format of Apache or php-fpm",
+      (format) => Result.map(FastCgiAccessLog.check(format), () => format)
+    ),
     pool: Settings.text("FASTCGI_POOL")
   }),
   ({ to, ...others }) => to === undefined ? undefined : { ...others, to }
@@ -151,6 +155,23 @@ export const layerConfig: Layer.Layer<
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const whyNotOpened = (cause: unknown): string => {
+  switch (errorCode(cause)) {
+    case "ENOENT":
+      return "its folder does not exist. Create the folder, owned by the user that runs this program."
+    case "ENOTDIR":
+      return "a part of the path is a file, not a folder. Choose another path."
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return "this program's user may not write there. Give the user a folder of its own, or choose another path."
+    case "EISDIR":
+      return "it is a folder. Name a file in the folder."
+    default:
+      return errorText(cause)
+  }
+}
 
 // How long a slow pipe or disk may hold up the end, in milliseconds.
 const closeTimeout = 2000

@@ -12,11 +12,10 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import * as CgiProgram from "../server/CgiProgram.ts"
-import * as FastCgiAccess from "../server/FastCgiAccess.ts"
 import * as FastCgiLimits from "../server/FastCgiLimits.ts"
 import { FastCgiListener, type FastCgiListenerError } from "../server/FastCgiListener.ts"
-import { isSetToNothing, limits, warnOfUnknown } from "../server/internal/settings.ts"
-import { setting, settingError } from "../settings/settings.ts"
+import { accessList, isSetToNothing, limits, warnOfUnknown } from "../server/internal/settings.ts"
+import { checked, setting, settingError } from "../settings/settings.ts"
 import { acceptor, type AcceptorOptions } from "./internal/acceptor.ts"
 import { asAccountName } from "./internal/accounts.ts"
 import { listenForms, parseListenAddress } from "./internal/address.ts"
@@ -234,9 +233,15 @@ export const layerSystemd = (
  */
 export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = Config.mapEffect(
   Config.all({
-    listen: setting("FASTCGI_LISTEN", listenForms, (text) => {
-      const all = text.split(",").map((one) => parseListenAddress(one.trim()))
-      return all.every((one) => one !== undefined) ? all : undefined
+    listen: checked("FASTCGI_LISTEN", listenForms, (text) => {
+      const addresses = text.split(",").map((one) => one.trim())
+      const twice = addresses.find((one, at) => addresses.indexOf(one) !== at)
+      if (twice !== undefined) return Result.fail({ message: `${JSON.stringify(twice)} is there twice` })
+      return Result.all(
+        addresses.map((one) =>
+          Result.fromNullishOr(parseListenAddress(one), () => ({ message: `${JSON.stringify(one)} is none of them` }))
+        )
+      )
     }),
     mode: setting(
       "FASTCGI_SOCKET_MODE",
@@ -246,18 +251,10 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
     user: setting("FASTCGI_SOCKET_USER", "a user's name or id", asAccountName),
     group: setting("FASTCGI_SOCKET_GROUP", "a group's name or id", asAccountName),
     limits: limits(FastCgiLimits.listener),
-    allow: setting("FASTCGI_ALLOW", "addresses and networks, with commas between", (text) => {
-      const list = text.split(",").map((entry) => entry.trim())
-      return Result.isSuccess(FastCgiAccess.fromEntries(list)) ? list : undefined
-    }),
-    proxyProtocol: setting(
-      "FASTCGI_PROXY_PROTOCOL",
-      "addresses and networks, with commas between, or yes",
-      (text): true | ReadonlyArray<string> | undefined => {
-        if (text === "yes") return true
-        const list = text.split(",").map((entry) => entry.trim())
-        return Result.isSuccess(FastCgiAccess.fromEntries(list)) ? list : undefined
-      }
+    allow: accessList("FASTCGI_ALLOW"),
+    proxyProtocol: Config.map(
+      accessList("FASTCGI_PROXY_PROTOCOL", "addresses and networks, with commas between, or yes", ["yes"]),
+      (list): true | ReadonlyArray<string> | undefined => list?.[0] === "yes" ? true : list
     ),
     tls: tlsFiles("FASTCGI_TLS"),
     renewals: tlsRenewals("FASTCGI_TLS")

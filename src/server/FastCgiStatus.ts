@@ -23,6 +23,7 @@ import * as FastCgiMetrics from "./FastCgiMetrics.ts"
 import * as FastCgiResponse from "./FastCgiResponse.ts"
 import * as FastCgiWorkers from "./FastCgiWorkers.ts"
 import type { Observation } from "./internal/observation.ts"
+import { accessList, aPagePath, isPagePath, pagePath as pagePathSetting } from "./internal/settings.ts"
 import { type OpenRequest, WorkerFigures } from "./internal/statusFigures.ts"
 import * as StatusPage from "./internal/statusPage.ts"
 import * as Watch from "./internal/watch.ts"
@@ -143,7 +144,7 @@ export const layer = (
     if (path !== undefined && path === pingPath) {
       return yield* new FastCgiStatusError({
         reason: { _tag: "SamePath" },
-        message: `the status page and the ping have the same path, ${path}`
+        message: `the status page and the ping have the same path, ${path}. Give one of them another path.`
       })
     }
     const board = yield* makeBoard(options.pool ?? "www")
@@ -181,10 +182,10 @@ export class FastCgiStatus extends Context.Service<FastCgiStatus, {
  * @since 0.1.0
  */
 export const config: Config.Config<FastCgiStatusOptions> = Config.all({
-  path: Settings.text("FASTCGI_STATUS_PATH"),
-  pingPath: Settings.text("FASTCGI_PING_PATH"),
+  path: pagePathSetting("FASTCGI_STATUS_PATH"),
+  pingPath: pagePathSetting("FASTCGI_PING_PATH"),
   pingResponse: Settings.text("FASTCGI_PING_RESPONSE"),
-  allow: Config.map(Settings.text("FASTCGI_STATUS_ALLOW"), (list) => list?.split(",")),
+  allow: accessList("FASTCGI_STATUS_ALLOW"),
   pool: Settings.text("FASTCGI_POOL")
 })
 
@@ -210,14 +211,11 @@ const uncached = {
   "Cache-Control": "no-cache, no-store, must-revalidate, max-age=0"
 }
 
-// php-fpm takes no other characters.
 const checkPath = (option: string, path: string): Effect.Effect<void, FastCgiStatusError> =>
-  /^\/[A-Za-z0-9/_.~-]+$/.test(path) ? Effect.void : Effect.fail(
+  isPagePath(path) ? Effect.void : Effect.fail(
     new FastCgiStatusError({
       reason: { _tag: "InvalidPath" },
-      message: `${option} ${
-        JSON.stringify(path)
-      }: expected "/" and letters, digits, "/", "-", "_", "." or "~" behind it`
+      message: `${option} ${JSON.stringify(path)}: expected ${aPagePath}`
     })
   )
 

@@ -8,6 +8,7 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 
 /** A setting that `parse` makes something of, or undefined. `expected` says what it has to be. */
 export const setting = <A>(
@@ -22,6 +23,20 @@ export const setting = <A>(
       ? Effect.fail(settingError(`${name}=${JSON.stringify(text.value)}: expected ${expected}`))
       : Effect.succeed(value)
   })
+
+/** A setting whose `parse` says what is wrong with the text. */
+export const checked = <A>(
+  name: string,
+  expected: string,
+  parse: (text: string) => Result.Result<A, { readonly message: string }>
+): Config.Config<A | undefined> =>
+  Config.mapEffect(Config.option(Config.String(name)), (text) =>
+    Option.isNone(text)
+      ? Effect.succeed(undefined)
+      : Effect.mapError(
+        Effect.fromResult(parse(text.value)),
+        ({ message }) => settingError(`${name}=${JSON.stringify(text.value)}: expected ${expected}; ${message}`)
+      ))
 
 /** A setting that has to be there. */
 export const required = <A>(

@@ -16,6 +16,9 @@ import * as Path from "node:path"
 import { LogFile } from "../../src/node/internal/logFile.ts"
 import { LineWriter, Literal } from "../../src/server/internal/lineWriter.ts"
 import { ParamsPicker } from "../../src/server/internal/pickParams.ts"
+import * as Pages from "../support/pages.ts"
+import { describeWith } from "../support/requirement.ts"
+import * as WebServers from "../support/webServers.ts"
 import { eventually, temporaryDirectory, turns } from "./sockets.ts"
 
 /** A log, what it has said, and its lines. */
@@ -180,6 +183,36 @@ describe("the access log on Node", () => {
       assert.strictEqual(process.listenerCount("SIGHUP"), 0)
     }))
 
+  describeWith(["logrotate"], "rotated as docs/monitoring.md says", (logrotate) => {
+    it.live("goes on in a new file", () =>
+      Effect.gen(function*() {
+        const folder = yield* temporaryDirectory
+        const to = Path.join(folder, "access.log")
+        const path = Path.join(folder, "app.sock")
+        const rules = Path.join(folder, "rules")
+        Fs.writeFileSync(
+          rules,
+          WebServers.fill(
+            WebServers.documented(Pages.read("docs/monitoring.md"), "conf", "logrotate moves the file away"),
+            [
+              ["/var/log/app/access.log", to],
+              ["systemctl kill --signal=HUP --kill-whom=main app.service", `kill -HUP ${process.pid}`]
+            ]
+          )
+        )
+        yield* Layer.build(app({ to, format: "%U" }, path))
+        const client = yield* FastCgiHttpClient.make({ connect: NodeFastCgiConnector.connect({ path }) })
+        yield* client.get("http://localhost/first")
+        // Lines are written in batches.
+        yield* eventually(() => linesOf(to).length === 1, "the first line")
+        ChildProcess.execFileSync(logrotate!, ["--force", "--state", Path.join(folder, "state"), rules])
+        yield* eventually(() => Fs.existsSync(to), "the file is there again")
+        yield* client.get("http://localhost/second")
+        yield* eventually(() => linesOf(to).length === 1, "the second line")
+        assert.deepStrictEqual(linesOf(`${to}.1`, to), ["/first", "/second"])
+      }).pipe(Effect.scoped))
+  })
+
   const failure = (options: NodeFastCgiAccessLog.NodeFastCgiAccessLogOptions) =>
     Effect.map(Effect.flip(Effect.scoped(Layer.build(NodeFastCgiAccessLog.layer(options)))), ({ message }) => message)
 
@@ -187,7 +220,8 @@ describe("the access log on Node", () => {
     Effect.gen(function*() {
       assert.strictEqual(
         yield* failure({ to: "/none/access.log" }),
-        "the access log \"/none/access.log\" cannot be opened: ENOENT: no such file or directory, open '/none/access.log'"
+        "the access log \"/none/access.log\" cannot be opened: its folder does not exist. Create the folder, owned by the user that " +
+          "runs this program."
       )
       assert.include(yield* failure({ to: "/none/access.log", format: "%y" }), "\"%y\" at 1 is no directive")
     }))

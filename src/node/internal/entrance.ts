@@ -18,7 +18,7 @@ import { errorCode, errorText, listenerError } from "./listenerError.ts"
 import type { TlsCertificates, TlsOptions } from "./listenerOptions.ts"
 import { beginsProxyHeader, parseProxyHeader, type ProxySource } from "./proxyHeader.ts"
 import { fromDuplex, fromSocket } from "./socketTransport.ts"
-import { pem } from "./tlsFiles.ts"
+import { certificateProblem, pem } from "./tlsFiles.ts"
 
 /** The layers in front of FastCGI. */
 export interface EntranceOptions {
@@ -239,6 +239,8 @@ const renew = (
       if (isMutual !== (certificates.ca !== undefined)) {
         throw new Error(isMutual ? "it has no authorities" : "it has authorities, and the one before has none")
       }
+      const problem = certificateProblem(certificates)
+      if (problem !== undefined) throw new Error(problem)
       const options = secureOptions(certificates)
       // Fails before anything of the server has changed.
       Tls.createSecureContext(options)
@@ -253,18 +255,16 @@ const renew = (
 
 const makeTls = (name: string, options: TlsOptions): Effect.Effect<Tls.Server, FastCgiListenerError> =>
   Effect.try({
-    try: () =>
-      new Tls.Server({
+    try: () => {
+      const problem = certificateProblem(options)
+      if (problem !== undefined) throw new Error(problem)
+      return new Tls.Server({
         ...secureOptions(options),
         ...options.ca === undefined ? undefined : { requestCert: true, rejectUnauthorized: true },
         // The entrance has a timeout of its own.
         handshakeTimeout: 2 ** 31 - 1
-      }),
+      })
+    },
     catch: (cause) =>
-      listenerError(
-        "InvalidCertificate",
-        `Cannot listen on ${name}: the certificate, its key or the authorities cannot be used: ${errorText(cause)}. ` +
-          "All of them are PEM, the key without a passphrase and of the first certificate.",
-        cause
-      )
+      listenerError("InvalidCertificate", `Cannot listen on ${name} with TLS: ${errorText(cause)}`, cause)
   })

@@ -5,7 +5,9 @@ import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { expectations, parsers, setting, upstreamSettings } from "../../settings/settings.ts"
+import * as Result from "effect/Result"
+import { checked, expectations, parsers, setting, upstreamSettings } from "../../settings/settings.ts"
+import * as FastCgiAccess from "../FastCgiAccess.ts"
 import * as FastCgiLimits from "../FastCgiLimits.ts"
 
 /** Every setting there is. A variable that begins like them and is none of them is a typing error. */
@@ -99,6 +101,28 @@ export const limits = <List extends Readonly<Record<string, FastCgiLimits.FastCg
   // The parsed value has the type of the limit's definition.
   return Config.all(options) as Config.Config<unknown> as Config.Config<FastCgiLimits.OptionsOf<List>>
 }
+
+/** Addresses and networks, or one of the words in their place. */
+export const accessList = (
+  name: string,
+  expected = "addresses and networks, with commas between",
+  words: ReadonlyArray<string> = []
+): Config.Config<ReadonlyArray<string> | undefined> =>
+  checked(name, expected, (text) => {
+    if (words.includes(text)) return Result.succeed([text])
+    const list = text.split(",").map((entry) => entry.trim())
+    return Result.map(FastCgiAccess.fromEntries(list, { name: "the list" }), () => list)
+  })
+
+/** Whether a page of `FastCgiStatus` may have the path. php-fpm takes no other characters. */
+export const isPagePath = (path: string): boolean => /^\/[A-Za-z0-9/_.~-]+$/.test(path)
+
+/** What `isPagePath` holds for, in words. */
+export const aPagePath = "\"/\" and letters, digits, \"/\", \"-\", \"_\", \".\" or \"~\" behind it"
+
+/** The path of a page of `FastCgiStatus`. */
+export const pagePath = (name: string): Config.Config<string | undefined> =>
+  setting(name, aPagePath, (text) => isPagePath(text) ? text : undefined)
 
 /** Whether the environment has the variable, with nothing in it. A `ConfigProvider` takes that for not set. */
 export const isSetToNothing = (name: string): Effect.Effect<boolean, Config.ConfigError> =>
