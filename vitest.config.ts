@@ -20,6 +20,7 @@ const withPrograms = [
   "test/cli/health.test.ts",
   "test/cli/capture.test.ts",
   "test/cli/docs.test.ts",
+  "test/cli/terminal.test.ts",
   "test/cli/serving.test.ts",
   "test/site/**/*.test.ts"
 ]

@@ -42,6 +42,7 @@ export const withSockets: ReadonlyMap<string, string> = new Map([
   ["cli/request.test.ts", "runs the command"],
   ["cli/health.test.ts", "runs the command"],
   ["cli/docs.test.ts", "runs the command"],
+  ["cli/terminal.test.ts", "runs the command"],
   ["cli/capture.test.ts", "runs the command"],
   ["cli/serving.test.ts", "runs the command"],
   ["cli/support/app.ts", "listens on a socket"],

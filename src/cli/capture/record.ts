@@ -47,7 +47,13 @@ export const run = (options: RecordOptions): Effect.Effect<void, CommandFailure>
       Effect.mapError(({ message }) => new CommandFailure({ code: ExitCode.Unreachable, message })),
       Effect.raceFirst(Deferred.await(unwritten)),
       Effect.ensuring(
-        Effect.suspend(() => Output.note(`${tally.connections} connections, ${Output.bytes(tally.bytes)}.`))
+        Effect.suspend(() =>
+          Output.note(
+            `${tally.connections} ${tally.connections === 1 ? "connection" : "connections"}, ${
+              Output.bytes(tally.bytes)
+            }.`
+          )
+        )
       )
     )
   }))

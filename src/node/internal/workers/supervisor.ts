@@ -344,7 +344,7 @@ export class Supervisor {
           )
         ),
         (reload) =>
-          Effect.logInfo(`reloading ${this.places.length} workers`).pipe(
+          Effect.logInfo(`reloading ${this.places.length} ${this.places.length === 1 ? "worker" : "workers"}`).pipe(
             Effect.andThen(this.notices.reloading),
             Effect.andThen(reload),
             Effect.andThen(this.notices.reloaded)
