@@ -2,9 +2,13 @@
  * Workers of node:cluster, which have no supervisor of ours.
  */
 import { assert, describe, it } from "@effect/vitest"
+import { FastCgiLimits } from "effect-fastcgi"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
+import * as Module from "node:module"
 import * as Path from "node:path"
+import * as Pages from "../support/pages.ts"
 import { programFile } from "../support/programFile.ts"
 import * as WebServers from "../support/webServers.ts"
 import { answering, gone, refusal } from "../support/workers.ts"
@@ -37,7 +41,8 @@ describe("three workers of node:cluster", () => {
         process.kill(pids[0]!, "SIGTERM")
         yield* cluster.says(`worker ${pids[0]} exit 0`)
         yield* answering({ path }, 2, [pids[0]!])
-        process.kill(pids[1]!, "SIGTERM")
+        // As pm2 stops a worker.
+        process.kill(pids[1]!, "SIGINT")
         yield* cluster.says(`worker ${pids[1]} exit 0`)
         assert.deepStrictEqual([...yield* answering({ path }, 1)], [pids[2]])
         assert.deepStrictEqual(yield* cluster.stop(), { code: 0, signal: null })
@@ -46,6 +51,25 @@ describe("three workers of node:cluster", () => {
         assert.notMatch(cluster.log(), /Cannot|exit 1/)
       }).pipe(Effect.scoped)
   )
+
+  it.live("are what the file for pm2 on docs/workers.md asks for, and have time to stop and to start", () =>
+    Effect.gen(function*() {
+      const file = Path.join(yield* WebServers.temporaryDirectory, "ecosystem.config.cjs")
+      Fs.writeFileSync(
+        file,
+        WebServers.documented(Pages.read("docs/workers.md"), "js", "ecosystem.config.cjs, for pm2")
+      )
+      // As pm2 reads it.
+      const { apps } = Module.createRequire(file)(file) as { readonly apps: ReadonlyArray<Record<string, unknown>> }
+      const [{ kill_timeout, listen_timeout, name, script, ...mode }] = apps as [Record<string, unknown>]
+      // With this mode pm2 forks the script by node:cluster. Every other name would be one that pm2 does not know.
+      assert.deepStrictEqual(mode, { exec_mode: "cluster", instances: 4 })
+      assert.deepStrictEqual([name, script], ["app", "main.js"])
+      // Milliseconds. What runs may take as long, and output that nobody takes a second more.
+      const stops = Duration.toMillis(FastCgiLimits.server.gracefulShutdownTimeout.default) + 1000
+      assert.isAbove(Number(kill_timeout), stops)
+      assert.isAtLeast(Number(listen_timeout), Duration.toMillis(FastCgiLimits.workers.startTimeout.default))
+    }).pipe(Effect.scoped))
 
   it.live("share a port", () =>
     Effect.gen(function*() {

@@ -82,13 +82,16 @@ describeWith(["haproxy"], "HAProxy on another host", (haproxy) => {
         )
       )
       const line = (to: number, certificate = "client.pem") =>
-        WebServers.fill(WebServers.documented(page, "haproxy", "by TLS").split("\n").slice(1).join("\n"), [
-          ["10.1.0.5:9000", `127.0.0.1:${to}`],
-          ["/etc/haproxy/app-ca.crt", Path.join(certificates, "authority.crt")],
-          ["/etc/haproxy/client.pem", Path.join(folder, certificate)],
-          ["str(app.example)", "str(localhost)"],
-          ["verifyhost app.example", "verifyhost localhost"]
-        ])
+        WebServers.fill(
+          WebServers.documented(page, "haproxy", "by TLS, in the backend").split("\n").slice(1).join("\n"),
+          [
+            ["10.1.0.5:9000", `127.0.0.1:${to}`],
+            ["/etc/haproxy/app-ca.crt", Path.join(certificates, "authority.crt")],
+            ["/etc/haproxy/client.pem", Path.join(folder, certificate)],
+            ["str(app.example)", "str(localhost)"],
+            ["verifyhost app.example", "verifyhost localhost"]
+          ]
+        )
       yield* HAProxy.start(haproxy!, folder, [
         sections(port, line(appPort)),
         sections(forged, line(appPort, "forged.pem")),
