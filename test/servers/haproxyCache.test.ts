@@ -5,18 +5,17 @@ import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Latch from "effect/Latch"
-import * as Layer from "effect/Layer"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import {
   Application,
   breakingOff,
   Cache,
+  cacheLayer,
   counting,
   forAMinute,
   forASecond,
   isKept,
-  page,
   twice,
   until
 } from "./support/caching.ts"
@@ -25,41 +24,30 @@ import * as Http from "./support/http.ts"
 
 const conditions = "if { res.hdr(Cache-Control) -m found } !{ res.hdr(Set-Cookie) -m found }"
 
+const title = "a cache in front of the application"
+
 /** One HAProxy, with a frontend and a cache for each configuration. */
 const haproxyLayer = (haproxy: string) =>
-  Layer.effect(
-    Cache,
-    Effect.gen(function*() {
-      const application = yield* Application
-      const folder = yield* WebServers.temporaryDirectory
-      const ports = new Map<string, number>()
-      const sections: Array<string> = []
-      const add = Effect.fnUntraced(function*(name: string, changes: ReadonlyArray<readonly [string, string]> = []) {
-        const port = yield* WebServers.freePort
-        const number = ports.size
-        ports.set(name, port)
-        sections.push(
-          WebServers.fill(WebServers.documented(page, "haproxy", "a cache in front of the application"), [
-            ...changes,
-            ["bind :80", `bind 127.0.0.1:${port}`],
-            ["unix@/run/app/app.sock", `127.0.0.1:${application.port}`],
-            ["cache pages\n", `cache pages${number}\n`],
-            ["cache-use pages ", `cache-use pages${number} `],
-            ["cache-store pages", `cache-store pages${number}`],
-            ["fcgi-app app\n", `fcgi-app app${number}\n`],
-            ["frontend web\n", `frontend web${number}\n`],
-            ["backend app\n", `backend app${number}\n`]
-          ])
-        )
-      })
-      yield* add("documented")
-      yield* add("Status stays", [["http-response del-header Status ", "# "]])
-      yield* add("everything", [[conditions, ""]])
-      yield* add("no Vary", [["process-vary on", "process-vary off"]])
-      const program = yield* HAProxy.start(haproxy, folder, sections, [...ports.values()])
-      return Cache.of({ program, port: (configuration) => ports.get(configuration)! })
-    })
-  ).pipe(Layer.provideMerge(Application.layer))
+  cacheLayer({
+    language: "haproxy",
+    configurations: [
+      ["documented", title],
+      ["Status stays", title, [["http-response del-header Status ", "# "]]],
+      ["everything", title, [[conditions, ""]]],
+      ["no Vary", title, [["process-vary on", "process-vary off"]]]
+    ],
+    places: ({ application, number, port }) => [
+      ["bind :80", `bind 127.0.0.1:${port}`],
+      ["unix@/run/app/app.sock", application],
+      ["cache pages\n", `cache pages${number}\n`],
+      ["cache-use pages ", `cache-use pages${number} `],
+      ["cache-store pages", `cache-store pages${number}`],
+      ["fcgi-app app\n", `fcgi-app app${number}\n`],
+      ["frontend web\n", `frontend web${number}\n`],
+      ["backend app\n", `backend app${number}\n`]
+    ],
+    start: (folder, sections, ports) => HAProxy.start(haproxy, folder, sections, ports)
+  })
 
 describeWith(["haproxy"], "HAProxy's cache", (haproxy) => {
   layer(haproxyLayer(haproxy!), { excludeTestServices: true })((it) => {

@@ -5,7 +5,6 @@ import { assert, describe, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Latch from "effect/Latch"
-import * as Layer from "effect/Layer"
 import * as Path from "node:path"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
@@ -13,73 +12,59 @@ import {
   Application,
   breakingOff,
   Cache,
+  cacheLayer,
   counting,
   forAMinute,
   forASecond,
   isKept,
-  page,
   twice,
   until
 } from "./support/caching.ts"
 import * as Http from "./support/http.ts"
 import * as Nginx from "./support/nginx.ts"
 
+const title = "a cache in front of the application"
+
 /** One nginx, with a server block and a cache for each configuration. */
 const nginxLayer = (nginx: string) =>
-  Layer.effect(
-    Cache,
-    Effect.gen(function*() {
-      const application = yield* Application
-      const folder = yield* WebServers.temporaryDirectory
-      const ports = new Map<string, number>()
-      const blocks: Array<string> = []
-      const add = Effect.fnUntraced(
-        function*(name: string, title: string, changes: ReadonlyArray<readonly [string, string]> = []) {
-          const port = yield* WebServers.freePort
-          const number = ports.size
-          ports.set(name, port)
-          blocks.push(
-            WebServers.fill(WebServers.documented(page, "nginx", title), [
-              ...changes,
-              ["listen 80;", `listen 127.0.0.1:${port};`],
-              ["/var/cache/nginx/app", Path.join(folder, `cache${number}`)],
-              ["unix:/run/app/app.sock", `127.0.0.1:${application.port}`],
-              ["keys_zone=app:", `keys_zone=app${number}:`],
-              ["fastcgi_cache app;", `fastcgi_cache app${number};`],
-              ["upstream app ", `upstream app${number} `],
-              ["fastcgi_pass app;", `fastcgi_pass app${number};`],
-              ["include fastcgi_params;", "include /etc/nginx/fastcgi_params;"]
-            ])
-          )
-        }
-      )
-      const title = "a cache in front of the application"
-      yield* add("documented", title)
-      yield* add("HEAD as GET", "HEAD fills the cache for GET")
-      yield* add("slices", "files in slices")
-      yield* add("key without method", title, [["$scheme$request_method$host", "$scheme$host"]])
-      yield* add("no key", title, [["fastcgi_cache_key ", "# "]])
-      yield* add("no lock", title, [["fastcgi_cache_lock on;", ""]])
-      yield* add("impatient lock", title, [[
+  cacheLayer({
+    language: "nginx",
+    configurations: [
+      ["documented", title],
+      ["HEAD as GET", "HEAD fills the cache for GET"],
+      ["slices", "files in slices"],
+      ["key without method", title, [["$scheme$request_method$host", "$scheme$host"]]],
+      ["no key", title, [["fastcgi_cache_key ", "# "]]],
+      ["no lock", title, [["fastcgi_cache_lock on;", ""]]],
+      ["impatient lock", title, [[
         "fastcgi_cache_lock on;",
         "fastcgi_cache_lock on; fastcgi_cache_lock_timeout 100ms;"
-      ]])
-      yield* add("no bypass", title, [["fastcgi_cache_bypass", "# "], ["fastcgi_no_cache", "# "]])
-      yield* add("cookies ignored", title, [[
+      ]]],
+      ["no bypass", title, [["fastcgi_cache_bypass", "# "], ["fastcgi_no_cache", "# "]]],
+      ["cookies ignored", title, [[
         "fastcgi_cache app;",
         "fastcgi_cache app; fastcgi_ignore_headers Set-Cookie;"
-      ]])
-      yield* add("no revalidation", title, [
+      ]]],
+      ["no revalidation", title, [
         ["fastcgi_cache_revalidate on;", ""],
         ["fastcgi_cache_background_update on;", ""],
         ["fastcgi_cache_use_stale updating error timeout http_500 http_503;", ""]
-      ])
-      yield* add("unbuffered", title, [["fastcgi_cache app;", "fastcgi_cache app; fastcgi_buffering off;"]])
-      yield* add("valid", title, [["fastcgi_cache app;", "fastcgi_cache app; fastcgi_cache_valid 200 1m;"]])
-      const program = yield* Nginx.start(nginx, folder, blocks, [...ports.values()])
-      return Cache.of({ program, port: (configuration) => ports.get(configuration)! })
-    })
-  ).pipe(Layer.provideMerge(Application.layer))
+      ]],
+      ["unbuffered", title, [["fastcgi_cache app;", "fastcgi_cache app; fastcgi_buffering off;"]]],
+      ["valid", title, [["fastcgi_cache app;", "fastcgi_cache app; fastcgi_cache_valid 200 1m;"]]]
+    ],
+    places: ({ application, folder, number, port }) => [
+      ["listen 80;", `listen 127.0.0.1:${port};`],
+      ["/var/cache/nginx/app", Path.join(folder, `cache${number}`)],
+      ["unix:/run/app/app.sock", application],
+      ["keys_zone=app:", `keys_zone=app${number}:`],
+      ["fastcgi_cache app;", `fastcgi_cache app${number};`],
+      ["upstream app ", `upstream app${number} `],
+      ["fastcgi_pass app;", `fastcgi_pass app${number};`],
+      ["include fastcgi_params;", "include /etc/nginx/fastcgi_params;"]
+    ],
+    start: (folder, sections, ports) => Nginx.start(nginx, folder, sections, ports)
+  })
 
 describeWith(["nginx"], "nginx's cache", (nginx) => {
   layer(nginxLayer(nginx!), { excludeTestServices: true })((it) => {

@@ -9,6 +9,7 @@ import * as HttpServer from "effect/http/HttpServer"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
@@ -67,6 +68,57 @@ export class Cache extends Context.Service<Cache, {
   readonly program: WebServers.Program
   readonly port: (configuration: string) => number
 }>()("test/servers/support/caching/Cache") {}
+
+/** A configuration of docs/caching.md under a name, changed. */
+export type Configuration = readonly [
+  name: string,
+  title: string,
+  changes?: ReadonlyArray<readonly [documented: string, changed: string]>
+]
+
+/** What a web server with a cache needs: where its configurations are filled in, and how it is started. */
+export interface CacheOptions {
+  /** The language of the blocks on the page. */
+  readonly language: string
+  readonly configurations: ReadonlyArray<Configuration>
+  /** The places of one configuration, and its names, of which each has its own by `number`. */
+  readonly places: (at: {
+    readonly port: number
+    readonly number: number
+    readonly folder: string
+    /** The application's address. */
+    readonly application: string
+  }) => ReadonlyArray<readonly [documented: string, place: string]>
+  readonly start: (
+    folder: string,
+    sections: ReadonlyArray<string>,
+    ports: ReadonlyArray<number>
+  ) => Effect.Effect<WebServers.Program, WebServers.ProgramError, Scope.Scope>
+}
+
+/** One web server, with a port and a cache for each configuration. */
+export const cacheLayer = ({ configurations, language, places, start }: CacheOptions) =>
+  Layer.effect(
+    Cache,
+    Effect.gen(function*() {
+      const application = yield* Application
+      const folder = yield* WebServers.temporaryDirectory
+      const ports = new Map<string, number>()
+      const sections: Array<string> = []
+      for (const [number, [name, title, changes = []]] of configurations.entries()) {
+        const port = yield* WebServers.freePort
+        ports.set(name, port)
+        sections.push(
+          WebServers.fill(WebServers.documented(page, language, title), [
+            ...changes,
+            ...places({ port, number, folder, application: `127.0.0.1:${application.port}` })
+          ])
+        )
+      }
+      const program = yield* start(folder, sections, [...ports.values()])
+      return Cache.of({ program, port: (configuration) => ports.get(configuration)! })
+    })
+  ).pipe(Layer.provideMerge(Application.layer))
 
 /** A page that says how often the application was asked for it, with these headers. */
 export const counting =
