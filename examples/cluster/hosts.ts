@@ -7,11 +7,9 @@
  *
  * It needs nginx and PostgreSQL (apt-get install nginx postgresql). What it starts is in a temporary folder, and ends with it.
  */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { FastCgiHttpClient } from "effect-fastcgi/client"
 import { NodeFastCgiConnector } from "effect-fastcgi/node"
-import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
@@ -22,8 +20,7 @@ import * as ChildProcess from "effect/process/ChildProcess"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { randomUUID } from "node:crypto"
-import { type AddressInfo, createServer } from "node:net"
-import { parseArgs } from "node:util"
+import * as Program from "./Program.ts"
 
 /** Something that this program needs is not there, or has not done what it was started for. */
 class HostsError extends Data.TaggedError("HostsError")<{ readonly message: string }> {}
@@ -50,7 +47,7 @@ const everything = Effect.fnUntraced(
     const ready: Array<Effect.Effect<void, HostsError>> = []
     for (const [index, host] of hosts.entries()) {
       for (let number = 1; number <= workersOfAHost; number++) {
-        const listen = { host, port: yield* freePort(host) }
+        const listen = { host, port: yield* Program.freePort(host) }
         places.push([`10.0.0.1${index + 1}:900${number}`, `${host}:${listen.port}`])
         const serves = yield* Deferred.make<void, HostsError>()
         ready.push(Deferred.await(serves))
@@ -67,7 +64,7 @@ const everything = Effect.fnUntraced(
     }
     yield* inTime(Effect.all(ready, { concurrency: "unbounded", discard: true }))
 
-    const port = options.port === 0 ? yield* freePort(front) : options.port
+    const port = options.port === 0 ? yield* Program.freePort(front) : options.port
     yield* nginx(folder, port, places)
     const url = `http://${front}:${port}/counters/visits`
     yield* Console.log(`
@@ -111,7 +108,7 @@ const postgres = Effect.fnUntraced(function*(folder: string) {
     ...asUser(path.join(bin, "initdb"), "--pgdata", data, ...auth, "--no-sync", "--no-locale", "--encoding=UTF8")
   )
   yield* fs.remove(passwordFile)
-  const port = yield* freePort(front)
+  const port = yield* Program.freePort(front)
   const server = yield* start(
     "postgres",
     asUser(path.join(bin, "postgres"), "-D", data, "-h", front, "-p", String(port), "-k", folder),
@@ -132,7 +129,7 @@ const worker = Effect.fnUntraced(
       path.join(import.meta.dirname, "main.ts"),
       "worker",
       ...["--listen", `${listen.host}:${listen.port}`, "--allow", front],
-      ...["--address", `${listen.host}:${yield* freePort(listen.host)}`]
+      ...["--address", `${listen.host}:${yield* Program.freePort(listen.host)}`]
     ], { env: { DATABASE_URL: database }, extendEnv: true })
     const client = yield* FastCgiHttpClient.make({ connect: NodeFastCgiConnector.connect(listen) })
     yield* client.get("http://localhost/counters/ready").pipe(
@@ -257,15 +254,6 @@ const debianPostgres = Effect.gen(function*() {
   return versions.map((version) => `${folder}/${version}/bin`)
 })
 
-/** A port that nobody listens on at this moment. */
-const freePort = (host: string) =>
-  Effect.callback<number>((resume) => {
-    const server = createServer().listen(0, host, () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resume(Effect.succeed(port)))
-    })
-  })
-
 // -----------------------------------------------------------------------------
 // The command line
 // -----------------------------------------------------------------------------
@@ -279,42 +267,26 @@ Options
 `
 
 const program = () => {
-  let parsed
-  try {
-    parsed = parseArgs({
-      options: {
-        port: { type: "string", default: "8080" },
-        "back-after": { type: "string", default: "10" },
-        help: { type: "boolean", short: "h" }
-      }
-    })
-  } catch (error) {
-    return error instanceof Error ? error.message.replace(/\.? To specify.*$/s, "") : String(error)
-  }
+  const parsed = Program.parse({
+    options: {
+      port: { type: "string", default: "8080" },
+      "back-after": { type: "string", default: "10" },
+      help: { type: "boolean", short: "h" }
+    }
+  })
+  if (typeof parsed === "string") return parsed
   const { "back-after": backAfter, help, port } = parsed.values
   if (help === true) return undefined
-  if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) return `--port takes a number from 0 to 65535, not "${port}"`
+  const mistake = Program.portMistake(port)
+  if (mistake !== undefined) return mistake
   if (!/^\d{1,4}$/.test(backAfter)) return `--back-after takes a number of seconds, not "${backAfter}"`
-  return everything({ port: Number(port), backAfter: Number(backAfter) })
-}
-
-const main = program()
-if (main === undefined) {
-  process.stdout.write(usage)
-} else if (typeof main === "string") {
-  process.stderr.write(`hosts: ${main}\n\n${usage}`)
-  process.exitCode = 2
-} else {
-  main.pipe(
+  return everything({ port: Number(port), backAfter: Number(backAfter) }).pipe(
     Effect.catchTag(
       "HostsError",
       ({ message }) => Effect.andThen(Console.error(`hosts: ${message}`), Effect.interrupt)
     ),
-    Effect.provide(NodeServices.layer),
-    NodeRuntime.runMain({
-      disableErrorReporting: true,
-      // A signal is the way to stop it, so it is a success.
-      teardown: (exit, onExit) => onExit(exit._tag === "Success" || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
-    })
+    Effect.provide(NodeServices.layer)
   )
 }
+
+Program.run("hosts", usage, program(), { disableErrorReporting: true })

@@ -11,11 +11,9 @@
  * only workers are started, each with places of its own; docs/scale-out.md says more. Two hosts, to be tried on one: hosts.ts.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { FastCgiGateway } from "effect-fastcgi/client"
 import { NodeFastCgiConnector } from "effect-fastcgi/node"
-import * as Cause from "effect/Cause"
 import * as RunnerAddress from "effect/cluster/RunnerAddress"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -29,8 +27,7 @@ import * as ChildProcess from "effect/process/ChildProcess"
 import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import { createServer } from "node:http"
-import { type AddressInfo, createServer as createNetServer } from "node:net"
-import { parseArgs } from "node:util"
+import * as Program from "./Program.ts"
 import * as Worker from "./Worker.ts"
 
 // -----------------------------------------------------------------------------
@@ -48,7 +45,7 @@ const everything = Effect.fnUntraced(function*(options: { readonly workers: numb
   const sockets: Array<string> = []
   for (let i = 1; i <= options.workers; i++) {
     const socket = path.join(folder, `${i}.sock`)
-    const address = `${host}:${yield* freePort}`
+    const address = `${host}:${yield* Program.freePort(host)}`
     const child = yield* ChildProcess.make(
       process.execPath,
       [
@@ -94,14 +91,6 @@ const everything = Effect.fnUntraced(function*(options: { readonly workers: numb
   return yield* Effect.never
 }, Effect.scoped)
 
-/** A port that nobody listens on at this moment. */
-const freePort = Effect.callback<number>((resume) => {
-  const server = createNetServer().listen(0, host, () => {
-    const { port } = server.address() as AddressInfo
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
-
 // Only what went wrong is logged.
 const logger = Layer.mergeAll(
   Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)]),
@@ -131,8 +120,9 @@ Options of a worker
                         better given as DATABASE_URL in the environment, where not everybody sees its password
 `
 
-const readArguments = () =>
-  parseArgs({
+/** What to run, or a sentence that says what is wrong with the options; `undefined` when help was asked for. */
+const program = (): Effect.Effect<never, unknown, NodeServices.NodeServices> | string | undefined => {
+  const parsed = Program.parse({
     allowPositionals: true,
     options: {
       path: { type: "string" },
@@ -145,15 +135,7 @@ const readArguments = () =>
       help: { type: "boolean", short: "h" }
     }
   })
-
-/** What to run, or a sentence that says what is wrong with the options; `undefined` when help was asked for. */
-const program = (): Effect.Effect<never, unknown, NodeServices.NodeServices> | string | undefined => {
-  let parsed
-  try {
-    parsed = readArguments()
-  } catch (error) {
-    return error instanceof Error ? error.message.replace(/\.? To specify.*$/s, "") : String(error)
-  }
+  if (typeof parsed === "string") return parsed
   const { positionals: [command, ...others], values: { address, allow, database, help, listen, path, port, workers } } =
     parsed
   if (help === true) return undefined
@@ -162,7 +144,8 @@ const program = (): Effect.Effect<never, unknown, NodeServices.NodeServices> | s
   }
   if (command === undefined) {
     if (!/^[1-9]\d?$/.test(workers)) return `--workers takes a number from 1 to 99, not "${workers}"`
-    if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) return `--port takes a number from 0 to 65535, not "${port}"`
+    const mistake = Program.portMistake(port)
+    if (mistake !== undefined) return mistake
     return everything({ workers: Number(workers), port: Number(port) })
   }
   const place = database ?? process.env["DATABASE_URL"]
@@ -184,18 +167,8 @@ const readAddress = (text: string): { readonly host: string; readonly port: numb
 }
 
 const main = program()
-if (main === undefined) {
-  process.stdout.write(usage)
-} else if (typeof main === "string") {
-  process.stderr.write(`cluster: ${main}\n\n${usage}`)
-  process.exitCode = 2
-} else {
-  main.pipe(
-    Effect.provide(NodeServices.layer),
-    Effect.provide(logger),
-    NodeRuntime.runMain({
-      // A signal is the way to stop it, so it is a success.
-      teardown: (exit, onExit) => onExit(exit._tag === "Success" || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
-    })
-  )
-}
+Program.run(
+  "cluster",
+  usage,
+  Effect.isEffect(main) ? main.pipe(Effect.provide(NodeServices.layer), Effect.provide(logger)) : main
+)
