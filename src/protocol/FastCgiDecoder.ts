@@ -1,9 +1,10 @@
 /**
- * The incremental decoder: bytes as they arrive to typed records, for any fragmentation of the same bytes (SPEC 3.3).
+ * The incremental decoder makes typed records of bytes as they arrive. The same bytes give the same records, however they
+ * are cut (SPEC 3.3).
  *
- * It is synchronous, keeps at most one header and one discrete content between two chunks, and allocates nothing on
- * behalf of a declared length before that length has been checked. Stream content is never gathered: what has arrived
- * of a record is passed on as a view into the pushed chunk.
+ * The decoder is synchronous. Between two chunks it keeps at most one header and one discrete content. It checks a declared
+ * length before it allocates memory for that length. It never gathers stream content: it passes on each part of a record
+ * as a view into the chunk that brought the part.
  *
  * @since 0.1.0
  */
@@ -11,12 +12,12 @@ import * as Data from "effect/Data"
 import { type FastCgiRecord, headerLength, RecordType, version } from "./FastCgiRecord.ts"
 
 /**
- * What is wrong with the bytes:
+ * Why bytes are no FastCGI records:
  *
  * - `UnsupportedVersion`: a header's first byte is not 1 (SPEC 3.3); usually the peer speaks HTTP or TLS
- * - `NullRequestId`: BEGIN_REQUEST for id 0, which belongs to management records (SPEC 3.3)
- * - `ContentLength`: a record of fixed layout whose content is not 8 bytes (SPEC 4.2, 5.1, 5.5)
- * - `ContentTooLong`: GET_VALUES or GET_VALUES_RESULT longer than `maxDiscreteContent`
+ * - `NullRequestId`: BEGIN_REQUEST has id 0, which belongs to management records (SPEC 3.3)
+ * - `ContentLength`: a record of fixed layout has content of another length than 8 bytes (SPEC 4.2, 5.1, 5.5)
+ * - `ContentTooLong`: GET_VALUES or GET_VALUES_RESULT is longer than `maxDiscreteContent`
  * - `TruncatedRecord`: the bytes end inside a record
  *
  * @category errors
@@ -30,8 +31,8 @@ export type FastCgiDecodeErrorReason =
   | { readonly _tag: "TruncatedRecord" }
 
 /**
- * Bytes that are not FastCGI records. The decoder that returned it is dead: where the next record begins is not known
- * any more, so the connection has to be closed.
+ * The bytes are not FastCGI records. The decoder that returned this error ignores all further bytes, because nobody can tell
+ * where the next record begins. Close the connection.
  *
  * @category errors
  * @since 0.1.0
@@ -53,18 +54,18 @@ export interface FastCgiDecoderOptions {
 }
 
 /**
- * An incremental decoder of records. One per direction of a connection.
+ * An incremental decoder of records. Each direction of a connection has its own.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FastCgiDecoder {
   /**
-   * Decodes the next bytes and appends what is complete to `records`. Returns the error that ends the decoding, after
-   * everything that was good before it has been appended; after an error all further bytes are ignored.
+   * Decodes the next bytes, and appends records and fragments of records to `records`. Returns the error that ends the
+   * decoding, after it has appended all records before the error. After an error the decoder ignores all further bytes.
    */
   readonly push: (chunk: Uint8Array, records: Array<FastCgiRecord>) => FastCgiDecodeError | undefined
-  /** Says that no more bytes come. Returns an error when they end inside a record. */
+  /** Tells the decoder that no more bytes come. Returns an error when the bytes end inside a record. */
   readonly end: () => FastCgiDecodeError | undefined
 }
 
@@ -73,10 +74,10 @@ export interface FastCgiDecoder {
  *
  * **Details**
  *
- * Stream content is passed on in fragments as it arrives (SPEC 3.3); an empty fragment is the record that ends the
- * stream. Records of fixed layout and GET_VALUES are passed whole. The content of ABORT_REQUEST and of unknown types is
- * skipped. Contents are views into the pushed chunk and stay valid while held, which keeps the whole chunk in memory:
- * copy what is kept for long.
+ * The decoder passes stream content on in fragments as it arrives (SPEC 3.3). An empty fragment is the record that ends the
+ * stream. The decoder passes records of fixed layout and GET_VALUES on whole. It skips the content of ABORT_REQUEST and of
+ * unknown types. Contents are views into the pushed chunk. A view stays valid while it is held, and keeps the whole chunk in
+ * memory: copy contents that are kept for long.
  *
  * **Example** (Decoding a record that arrives in two reads)
  *

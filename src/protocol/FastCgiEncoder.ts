@@ -1,9 +1,9 @@
 /**
- * The encoder: typed records to bytes (SPEC 3.3).
+ * The encoder makes bytes of typed records (SPEC 3.3).
  *
- * Contents of streams are split at 65535 bytes and padded to 8-byte boundaries. BEGIN_REQUEST and empty records are
- * never padded: libfcgi loses the parameters, php-fpm the body of a request whose BEGIN_REQUEST or empty PARAMS is.
- * Padding and reserved bytes are zero.
+ * The encoder splits the contents of streams at 65535 bytes, and pads records to 8-byte boundaries. It pads neither
+ * BEGIN_REQUEST nor empty records: libfcgi then loses the params of the request, and php-fpm its body. Padding and reserved
+ * bytes are zero.
  *
  * @since 0.1.0
  */
@@ -16,14 +16,15 @@ import { type FastCgiRecord, headerLength, maxContentLength, RecordType, version
  * @since 0.1.0
  */
 export interface FastCgiEncoderOptions {
-  /** Record boundaries are multiples of this many bytes, where padding is allowed (SPEC 3.3). Default 8. */
+  /** The length of each padded record is a multiple of this many bytes (SPEC 3.3). Default 8. */
   readonly alignment?: 1 | 8 | undefined
 }
 
 /**
- * Encodes a record. The content of a stream record may have any length: beyond 65535 bytes it becomes several records.
+ * Encodes a record. The content of a stream record may have any length. Content of more than 65535 bytes becomes several
+ * records.
  *
- * Throws a `RangeError` for what no record can hold: an id above 65535, GET_VALUES content above 65535 bytes.
+ * Throws a `RangeError` for an id above 65535, and for GET_VALUES content of more than 65535 bytes: no record can hold them.
  *
  * **Example** (Encoding the end of a request)
  *
@@ -99,7 +100,7 @@ export const encode = (record: FastCgiRecord, options?: FastCgiEncoderOptions): 
 export const endRequestLength = 2 * headerLength
 
 /**
- * How many bytes of padding bring `length` to the next multiple of 8.
+ * The number of padding bytes between `length` and the next multiple of 8.
  *
  * @category encoding
  * @since 0.1.0

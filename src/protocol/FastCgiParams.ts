@@ -1,8 +1,8 @@
 /**
- * Name-value pairs (SPEC 3.4): the params of a request, kept as the bytes that came and read when somebody asks, and the
- * decoder that puts them together whatever the records cut.
+ * Name-value pairs (SPEC 3.4), which are the params of a request, and the decoder that puts them together from records.
  *
- * No dictionary is built per request: a lookup walks the pairs (25 of them from nginx) and makes one string.
+ * Params stay encoded until a name is looked up. A lookup walks the pairs (nginx sends 25) and makes one string. No request
+ * gets a dictionary.
  *
  * @since 0.1.0
  */
@@ -10,9 +10,9 @@ import * as Data from "effect/Data"
 import { decodeUtf8, isAscii, latin1, latin1Bytes, utf8ToLatin1, writeLatin1 } from "./internal/text.ts"
 
 /**
- * What is wrong with encoded name-value pairs:
+ * Why bytes are no params:
  *
- * - `TooLarge`: the pairs, counting the lengths that they declare, exceed `maxParamsSize`
+ * - `TooLarge`: the pairs take more than `maxParamsSize` bytes, declared lengths included
  * - `TooMany`: there are more pairs than `maxParamsCount`
  * - `Truncated`: the stream ends inside a pair
  *
@@ -25,7 +25,7 @@ export type FastCgiParamsErrorReason =
   | { readonly _tag: "Truncated" }
 
 /**
- * Bytes that are not the params of a request. The decoder that returned it takes no more.
+ * The bytes are not the params of a request. The decoder that returned this error takes no more bytes.
  *
  * @category errors
  * @since 0.1.0
@@ -42,9 +42,9 @@ export class FastCgiParamsError extends Data.TaggedError("FastCgiParamsError")<{
  * @since 0.1.0
  */
 export interface FastCgiParamsLimits {
-  /** The most that all pairs with their lengths may take, in bytes. Default 1 MiB. */
+  /** The largest size of all pairs with their lengths, in bytes. Default 1 MiB. */
   readonly maxParamsSize?: number | undefined
-  /** The most pairs. Default 10,000. */
+  /** The largest number of pairs. Default 10,000. */
   readonly maxParamsCount?: number | undefined
 }
 
@@ -53,8 +53,8 @@ export interface FastCgiParamsLimits {
  *
  * **Details**
  *
- * Values are bytes. As text they are UTF-8, or Latin-1 where they are not valid UTF-8. A name may occur more than once
- * (nginx and HAProxy send one `HTTP_COOKIE` per header line): `get` takes the last, `getAll` all of them.
+ * Values are bytes. `get` reads them as UTF-8, or as Latin-1 where they are not valid UTF-8. A name may occur more than once:
+ * nginx and HAProxy send an `HTTP_COOKIE` for each header line. `get` returns the last value, `getAll` all of them.
  *
  * **Example** (Reading params)
  *
@@ -74,42 +74,42 @@ export interface FastCgiParamsLimits {
 export interface FastCgiParams extends Iterable<readonly [name: string, value: string]> {
   /** The pairs as encoded on the wire. */
   readonly bytes: Uint8Array
-  /** How many bytes the pairs have on the wire. */
+  /** The number of bytes that the pairs take on the wire. */
   readonly size: number
-  /** The value of a name as text; the last one where the name occurs more than once. */
+  /** The value of a name as text. The last value where the name occurs more than once. */
   readonly get: (name: string) => string | undefined
-  /** The value of a name as one character per byte: what HTTP header values are in JavaScript. */
+  /** The value of a name as text with a character for each byte, as JavaScript has the values of HTTP headers. */
   readonly getLatin1: (name: string) => string | undefined
-  /** The value of a name as bytes; the last one where the name occurs more than once. */
+  /** The value of a name as bytes. The last value where the name occurs more than once. */
   readonly getBytes: (name: string) => Uint8Array | undefined
   /** All values of a name as text, in the order they came. */
   readonly getAll: (name: string) => ReadonlyArray<string>
   /** Whether there is a pair of this name. */
   readonly has: (name: string) => boolean
   /**
-   * Calls `f` for every pair in order, with name and value as one character per byte.
+   * Calls `f` for every pair in order, with name and value as text that has a character for each byte.
    */
   readonly forEachLatin1: (f: (name: string, value: string) => void) => void
   /**
-   * Calls `f` for every pair in order, with a text that has one character per byte, and where in it the name begins, the
-   * value begins (which is where the name ends) and the value ends. For who looks at all pairs and needs few: no string
-   * is made.
+   * Calls `f` for every pair in order, with one text that has a character for each byte, and with three places in that text:
+   * where the name begins, where the value begins (the name ends there) and where the value ends. It makes no string, so it
+   * suits a caller that looks at all pairs and needs few.
    */
   readonly scanLatin1: (f: (text: string, nameStart: number, valueStart: number, valueEnd: number) => void) => void
   /**
-   * Writes the pairs as encoded on the wire into `memory`, which has room for `size` bytes, and calls `f` for every pair in
-   * order, with where in it the name begins, the value begins (which is where the name ends) and the value ends. For who
-   * writes values on as bytes.
+   * Writes the encoded pairs into `memory`, which has room for `size` bytes. Then it calls `f` for every pair in order, with
+   * three places in `memory`: where the name begins, where the value begins (the name ends there) and where the value ends. It
+   * suits a caller that passes values on as bytes.
    */
   readonly scanBytes: (
     memory: Uint8Array,
     f: (nameStart: number, valueStart: number, valueEnd: number) => void
   ) => void
-  /** All pairs as text, as an object without prototype; the last value where a name occurs more than once. */
+  /** All pairs as text, in an object without prototype. It has the last value of a name that occurs more than once. */
   readonly toRecord: () => Readonly<Record<string, string>>
   /**
-   * What logs and inspection show: the pairs by name, the last value where a name occurs more than once. Passwords and what
-   * stands for one, REMOTE_PASSWD, the client's Authorization and its cookies, are `"<redacted>"`.
+   * The pairs by name, as logs and inspection show them. REMOTE_PASSWD, the client's Authorization and its cookies are
+   * `"<redacted>"`, because they are passwords or stand for one.
    */
   readonly toJSON: () => Readonly<Record<string, string>>
 }
@@ -125,7 +125,7 @@ export const fromEntries = (
 ): FastCgiParams => new Params(pairsText(entries))
 
 /**
- * Decodes pairs that are there in one piece, such as the content of GET_VALUES_RESULT. No limit applies.
+ * Decodes pairs from one piece of bytes, such as the content of GET_VALUES_RESULT. No limit applies.
  *
  * @category constructors
  * @since 0.1.0
@@ -137,7 +137,7 @@ export const fromBytes = (bytes: Uint8Array): FastCgiParams | FastCgiParamsError
 }
 
 /**
- * Encodes pairs to bytes: lengths up to 127 take one byte, longer ones four (SPEC 3.4). Strings become UTF-8.
+ * Encodes pairs to bytes. A length up to 127 takes one byte, a greater one four bytes (SPEC 3.4). Strings become UTF-8.
  *
  * @category encoding
  * @since 0.1.0
@@ -153,14 +153,14 @@ export const encodePairs = (
  * @since 0.1.0
  */
 export interface FastCgiParamsDecoder {
-  /** Takes the next fragment. Lengths are checked when they are declared, before anything is kept for them. */
+  /** Takes the next fragment. The decoder checks a declared length before it keeps memory for it. */
   readonly push: (content: Uint8Array) => FastCgiParamsError | undefined
-  /** Says that the stream has ended. */
+  /** Tells the decoder that the stream has ended. */
   readonly end: () => FastCgiParams | FastCgiParamsError
 }
 
 /**
- * Creates a decoder for the PARAMS of one request. Pairs may straddle fragments, even inside a length (SPEC 3.3).
+ * Creates a decoder for the PARAMS of one request. A pair may be cut at any byte, even inside a length (SPEC 3.3).
  *
  * @category constructors
  * @since 0.1.0

@@ -1,18 +1,17 @@
 /**
- * The records of FastCGI/1.0 as typed values: what crosses the wire, after the eight header bytes have been read and
- * before anything has been decided about it (SPEC 3.3, 4, 5 and 8).
+ * The records of FastCGI/1.0 as typed values (SPEC 3.3, 4, 5 and 8).
  *
- * Stream records (Params, Stdin, Data, Stdout, Stderr) carry a fragment of content: a record that arrives in several
- * reads is passed on in several values. An empty `content` is the empty record that ends the stream.
+ * A value of a stream record (Params, Stdin, Data, Stdout, Stderr) has a fragment of the content. A record that arrives in
+ * several reads becomes several values. An empty `content` is the empty record that ends the stream.
  *
- * Nothing here checks order, ids in use or limits; the connection does. Roles and protocol statuses stay plain numbers,
- * because an unknown role is something to answer, not something to fail on.
+ * This module checks no order, no ids in use and no limits: the connection does. Roles and protocol statuses stay plain
+ * numbers, because an application answers an unknown role and does not fail on it.
  *
  * @since 0.1.0
  */
 
 /**
- * The only protocol version there is: FCGI_VERSION_1 (SPEC 8).
+ * The one version of the protocol: FCGI_VERSION_1 (SPEC 8).
  *
  * @category constants
  * @since 0.1.0
@@ -92,8 +91,8 @@ export const Role = {
 export type Role = typeof Role[keyof typeof Role]
 
 /**
- * The input streams that a request of the role has, in the order in which they come (SPEC 6.2, 6.3, 6.4). None for a role
- * that the specification does not have.
+ * The input streams of a request of the role, in their order (SPEC 6.2, 6.3, 6.4). A role that the specification does not have
+ * has none.
  *
  * @category accessors
  * @since 0.1.0
@@ -116,7 +115,7 @@ export const ProtocolStatus = {
   RequestComplete: 0,
   /** The application does not multiplex and this connection already carries a request. */
   CantMpxConn: 1,
-  /** The application is out of some resource. */
+  /** The application has run out of some resource. */
   Overloaded: 2,
   /** The application has no handler for the role. */
   UnknownRole: 3
@@ -143,8 +142,8 @@ export const ValueName = {
 } as const
 
 /**
- * Starts a request (SPEC 5.1). `role` is whatever number came; `flags` holds all eight bits, of which only
- * KEEP_CONN is defined.
+ * Starts a request (SPEC 5.1). `role` is any number that a peer has sent. `flags` has all eight bits; the specification defines
+ * only KEEP_CONN.
  *
  * @category models
  * @since 0.1.0
@@ -168,7 +167,7 @@ export interface AbortRequest {
 }
 
 /**
- * Ends a request (SPEC 5.5). `appStatus` is an unsigned 32-bit number, `protocolStatus` whatever number came.
+ * Ends a request (SPEC 5.5). `appStatus` is an unsigned 32-bit number. `protocolStatus` is any number that a peer has sent.
  *
  * @category models
  * @since 0.1.0
@@ -189,12 +188,12 @@ export interface EndRequest {
 export interface StreamRecord<Tag extends string> {
   readonly _tag: Tag
   readonly requestId: number
-  /** A view into the bytes that were read; valid for as long as it is held. */
+  /** A view into the bytes that were read. It stays valid while it is held. */
   readonly content: Uint8Array
 }
 
 /**
- * A fragment of the request's name-value pairs (SPEC 5.2). A pair may straddle fragments and records.
+ * A fragment of the request's name-value pairs (SPEC 5.2). A pair may begin in one fragment or record and end in another.
  *
  * @category models
  * @since 0.1.0
@@ -210,7 +209,7 @@ export interface Params extends StreamRecord<"Params"> {}
 export interface Stdin extends StreamRecord<"Stdin"> {}
 
 /**
- * A fragment of the file a Filter works on (SPEC 5.3, 6.4).
+ * A fragment of the file that a Filter works on (SPEC 5.3, 6.4).
  *
  * @category models
  * @since 0.1.0
@@ -226,7 +225,7 @@ export interface Data extends StreamRecord<"Data"> {}
 export interface Stdout extends StreamRecord<"Stdout"> {}
 
 /**
- * A fragment of what the application reports to the web server's log (SPEC 5.3).
+ * A fragment of the text that the application writes to the web server's log (SPEC 5.3).
  *
  * @category models
  * @since 0.1.0
@@ -267,12 +266,12 @@ export interface GetValuesResult {
 export interface UnknownType {
   readonly _tag: "UnknownType"
   readonly requestId: number
-  /** The type that was not known. */
+  /** The type that the application does not know. */
   readonly type: number
 }
 
 /**
- * A record of a type that SPEC 8 does not name. Its content has been skipped.
+ * A record of a type that SPEC 8 does not name. The decoder has skipped its content.
  *
  * @category models
  * @since 0.1.0
@@ -354,7 +353,7 @@ export const endRequest = (
 ): EndRequest => ({ _tag: "EndRequest", requestId, appStatus: appStatus >>> 0, protocolStatus })
 
 /**
- * Creates a fragment of PARAMS (SPEC 5.2); without content, its end.
+ * Creates a fragment of PARAMS (SPEC 5.2). Without content, it creates the end of PARAMS.
  *
  * @category constructors
  * @since 0.1.0
@@ -362,7 +361,7 @@ export const endRequest = (
 export const params = (requestId: number, content = noContent): Params => ({ _tag: "Params", requestId, content })
 
 /**
- * Creates a fragment of STDIN (SPEC 5.3); without content, its end.
+ * Creates a fragment of STDIN (SPEC 5.3). Without content, it creates the end of STDIN.
  *
  * @category constructors
  * @since 0.1.0
@@ -370,7 +369,7 @@ export const params = (requestId: number, content = noContent): Params => ({ _ta
 export const stdin = (requestId: number, content = noContent): Stdin => ({ _tag: "Stdin", requestId, content })
 
 /**
- * Creates a fragment of DATA (SPEC 5.3); without content, its end.
+ * Creates a fragment of DATA (SPEC 5.3). Without content, it creates the end of DATA.
  *
  * @category constructors
  * @since 0.1.0
@@ -378,7 +377,7 @@ export const stdin = (requestId: number, content = noContent): Stdin => ({ _tag:
 export const data = (requestId: number, content = noContent): Data => ({ _tag: "Data", requestId, content })
 
 /**
- * Creates a fragment of STDOUT (SPEC 5.3); without content, its end.
+ * Creates a fragment of STDOUT (SPEC 5.3). Without content, it creates the end of STDOUT.
  *
  * @category constructors
  * @since 0.1.0
@@ -386,7 +385,7 @@ export const data = (requestId: number, content = noContent): Data => ({ _tag: "
 export const stdout = (requestId: number, content = noContent): Stdout => ({ _tag: "Stdout", requestId, content })
 
 /**
- * Creates a fragment of STDERR (SPEC 5.3); without content, its end.
+ * Creates a fragment of STDERR (SPEC 5.3). Without content, it creates the end of STDERR.
  *
  * @category constructors
  * @since 0.1.0
