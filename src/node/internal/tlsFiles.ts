@@ -52,11 +52,13 @@ export const certificateProblem = ({ ca, cert, key }: TlsCertificates): string |
     return "the key is not that of the certificate. The file of the certificate begins with the listener's own one."
   }
   if (ca === undefined) return undefined
-  const authorities = pem(ca).toString("latin1").match(
-    /-----BEGIN [\w ]*CERTIFICATE-----[^]*?-----END [\w ]*CERTIFICATE-----/g
+  const authorities = pem(ca).toString("latin1").split("-----BEGIN ").filter((text) =>
+    /^(?:X509 |TRUSTED )?CERTIFICATE-----/.test(text)
   )
-  if (authorities === null) return "the authorities are no certificates in PEM."
-  const wrong = authorities.map((text) => attempt(() => new Crypto.X509Certificate(text))).find(Result.isFailure)
+  if (authorities.length === 0) return "the authorities are no certificates in PEM."
+  const wrong = authorities.map((text) => attempt(() => new Crypto.X509Certificate(`-----BEGIN ${text}`))).find(
+    Result.isFailure
+  )
   return wrong === undefined ? undefined : `an authority is no certificate in PEM (${wrong.failure}).`
 }
 
