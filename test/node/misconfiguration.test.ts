@@ -18,6 +18,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as ChildProcess from "node:child_process"
+import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Path from "node:path"
@@ -189,10 +190,11 @@ const places = Effect.gen(function*() {
   Fs.mkdirSync(at("mine"), { mode: 0o755 })
   Fs.copyFileSync(tls("listener.key"), at("mine/app.key"))
   Fs.chmodSync(at("mine/app.key"), 0o600)
-  ChildProcess.execFileSync("openssl", [
-    ...["pkey", "-in", tls("listener.key"), "-out", at("locked.key")],
-    ...["-aes128", "-passout", "pass:secret"]
-  ])
+  const key = Crypto.createPrivateKey(Fs.readFileSync(tls("listener.key")))
+  Fs.writeFileSync(
+    at("locked.key"),
+    key.export({ type: "pkcs8", format: "pem", cipher: "aes-128-cbc", passphrase: "secret" })
+  )
   const listening = (...where: [string] | [number, string]) =>
     Effect.acquireRelease(
       Effect.gen(function*() {
