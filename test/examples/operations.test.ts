@@ -43,7 +43,8 @@ it.live("logs JSON with the ids of the front end, and answers on a port of its o
         FASTCGI_SLOW_TIMEOUT: "5 seconds",
         OPERATIONS_PORT: String(port)
       },
-      ready: ask("/health")
+      // NodeHttpServer answers no request that comes between its listen and its first handler.
+      ready: Effect.timeout(ask("/health"), "5 seconds")
     })
     const response = yield* client.get("http://localhost/", {
       headers: {

@@ -46,7 +46,8 @@ describeWith(["php-fpm8.2"], "the PHP example", (command) => {
           String(port)
         ],
         env: {},
-        ready: ask("/style.css")
+        // NodeHttpServer answers no request that comes between its listen and its first handler.
+        ready: Effect.timeout(ask("/style.css"), "5 seconds")
       })
       assert.include((yield* ask("/")).text, "Log in")
       assert.strictEqual((yield* ask("/account")).status, 303)
