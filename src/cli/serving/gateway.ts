@@ -2,6 +2,7 @@
  * Runs `gateway`.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { FileSystem } from "effect/FileSystem"
 import type { HttpPlatform } from "effect/http/HttpPlatform"
@@ -34,18 +35,18 @@ export const run = (options: GatewayOptions): Effect.Effect<void, CommandFailure
     const target = yield* Target.parse(options.address ?? `unix:${php!.socket}`)
     const server = NodeHttpServer.layer(Http.createServer, { host: options.host, port: options.port })
     const name = php === undefined ? target.name : "a php-fpm of its own"
-    const served = Layer.unwrap(Effect.gen(function*() {
-      const app = yield* makeApp(options, target)
-      const { address } = yield* HttpServer.HttpServer
-      const port = NetAddress.isInetAddress(address) ? address.port : options.port
-      yield* Output.note(
-        `http://${formatHost(options.host)}:${port}${options.prefix ?? "/"} answers for ` +
-          (options.php === undefined ? name : `${options.php}, with ${name}`) + ". Ctrl-C ends it."
-      )
-      return HttpServer.serve(options.quiet ? app : logged(app))
-    })).pipe(Layer.provide(server))
-    yield* Effect.catch(Layer.build(served), (error) => Effect.fail(unavailable(options, error)))
+    const served = Layer.unwrap(
+      Effect.map(makeApp(options, target), (app) => HttpServer.serve(options.quiet ? app : logged(app)))
+    ).pipe(Layer.provideMerge(server))
+    const context = yield* Effect.mapError(Layer.build(served), (error) => unavailable(options, error))
     yield* servesUntilStopped
+    const { address } = Context.get(context, HttpServer.HttpServer)
+    const port = NetAddress.isInetAddress(address) ? address.port : options.port
+    // Not before: Node answers no request that comes between its listen and the first handler.
+    yield* Output.note(
+      `http://${formatHost(options.host)}:${port}${options.prefix ?? "/"} answers for ` +
+        (options.php === undefined ? name : `${options.php}, with ${name}`) + ". Ctrl-C ends it."
+    )
     yield* php === undefined ? Effect.never : php.lost
   }))
 
