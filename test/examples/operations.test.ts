@@ -44,7 +44,7 @@ it.live("logs JSON with the ids of the front end, and answers on a port of its o
         OPERATIONS_PORT: String(port)
       },
       // NodeHttpServer answers no request that comes between its listen and its first handler.
-      ready: Effect.timeout(ask("/health"), "5 seconds")
+      ready: Effect.timeout(ask("/health"), "1 second")
     })
     const response = yield* client.get("http://localhost/", {
       headers: {

@@ -45,10 +45,10 @@ describeWith(["php-fpm8.2"], "the PHP example", (command) => {
           fpm.socket,
           String(port)
         ],
-        env: {},
-        // NodeHttpServer answers no request that comes between its listen and its first handler.
-        ready: Effect.timeout(ask("/style.css"), "5 seconds")
+        env: {}
       })
+      // NodeHttpServer answers no request that comes between its listen and its first handler.
+      yield* program.says("Listening on")
       assert.include((yield* ask("/")).text, "Log in")
       assert.strictEqual((yield* ask("/account")).status, 303)
       const login = yield* ask("/login", { method: "POST", body: new URLSearchParams({ name: "Ann <3" }) })

@@ -57,14 +57,17 @@ export interface Others {
 
 export const others = (to: To) => Effect.map(get(to, "/others"), (text) => JSON.parse(text) as Others)
 
-/** Waits until so many workers have answered, and none but those that `except` has not. */
+/**
+ * Waits until so many workers have answered, and none but those that `except` has not. Many ask at once: where the operating system
+ * chooses the worker, one after the other may all get the same.
+ */
 export const answering = (to: To, count: number, except: ReadonlyArray<number> = []) => {
   const seen = new Set<number>()
   return Effect.as(
     WebServers.eventually(
       `answers of ${count} workers`,
-      Effect.flatMap(pidOf(to), (pid) => {
-        if (!except.includes(pid)) seen.add(pid)
+      Effect.flatMap(Effect.all(Array.from({ length: 16 }, () => pidOf(to)), { concurrency: "unbounded" }), (pids) => {
+        for (const pid of pids) if (seen.size < count && !except.includes(pid)) seen.add(pid)
         return seen.size === count ? Effect.void : Effect.fail(`${seen.size} so far`)
       })
     ),
