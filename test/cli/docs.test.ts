@@ -40,7 +40,8 @@ const shapeOf = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
       .replace(/\b[\da-f]{8}\b/g, "#")
       .replace(/\d+([.,:+]\d+)*/g, "#")
       .replace(/\b(µs|ms|s|min|KiB|MiB|B)\b( # (s|ms))?/g, "UNIT")
-      .replace(/█+/g, "BAR")
+      // A row with next to nothing in it has no bar.
+      .replace(/█+/g, " ")
       .replace(/^# +(Idle|Running) .*$/, "a worker")
       .replace(/ +/g, " ")
       .trimEnd()

@@ -317,7 +317,7 @@ describe("the status page", () => {
       assert.include(yield* failure({ pingPath: "/" }), "pingPath \"/\": expected")
       assert.strictEqual(
         yield* failure({ path: "/a", pingPath: "/a" }),
-        "the status page and the ping have the same path, /a"
+        "the status page and the ping have the same path, /a. Give one of them another path."
       )
       assert.include(yield* failure({ path: "/a", allow: ["localhost"] }), "allow has \"localhost\"")
       assert.include(yield* failure({ path: "/a", allow: [] }), "allow")
