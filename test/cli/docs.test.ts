@@ -197,44 +197,52 @@ describeWith(["php-fpm8.2"], "docs/tools.md", (phpFpm) => {
       yield* ends("status", 2)
       yield* ends("bench")
 
-      yield* stays("record", [], (running) =>
-        Effect.gen(function*() {
-          yield* running.says(/Ctrl-C ends it/)
-          yield* run(["request", at("front.sock"), "/hello", "-d", "a=1"])
-          yield* run(["request", at("front.sock"), "/users?page=2"])
-        }))
-      yield* ends("dump")
-      yield* ends("replay")
+      const captures = Effect.gen(function*() {
+        yield* stays("record", [], (running) =>
+          Effect.gen(function*() {
+            yield* running.says(/Ctrl-C ends it/)
+            yield* run(["request", at("front.sock"), "/hello", "-d", "a=1"])
+            yield* run(["request", at("front.sock"), "/users?page=2"])
+          }))
+        yield* ends("dump")
+        yield* ends("replay")
+      })
 
-      const answered = (running: Running, path: string) =>
-        Effect.promise(async () => {
-          const [, url] = /^(http:\S+)\/ answers/m.exec(running.stderr())!
-          await (await fetch(url + path)).text()
-        })
-      yield* stays("gateway /run/app.sock", ["--port", "0"], (running) =>
-        Effect.gen(function*() {
-          yield* running.says(/Ctrl-C ends it/)
-          yield* answered(running, "/")
-          yield* answered(running, "/favicon.ico")
-          yield* running.says(/favicon/)
-        }))
-      Fs.mkdirSync(at("public"))
-      yield* stays("gateway --php", ["--port", "0"], (running) => running.says(/Ctrl-C ends it/))
+      const gateways = Effect.gen(function*() {
+        const answered = (running: Running, path: string) =>
+          Effect.promise(async () => {
+            const [, url] = /^(http:\S+)\/ answers/m.exec(running.stderr())!
+            await (await fetch(url + path)).text()
+          })
+        yield* stays("gateway /run/app.sock", ["--port", "0"], (running) =>
+          Effect.gen(function*() {
+            yield* running.says(/Ctrl-C ends it/)
+            yield* answered(running, "/")
+            yield* answered(running, "/favicon.ico")
+            yield* running.says(/favicon/)
+          }))
+        Fs.mkdirSync(at("public"))
+        yield* stays("gateway --php", ["--port", "0"], (running) => running.says(/Ctrl-C ends it/))
+      })
 
-      Fs.symlinkSync(Path.join(projectRoot, "node_modules"), at("node_modules"))
-      Fs.writeFileSync(at("package.json"), JSON.stringify({ type: "module" }))
-      Fs.writeFileSync(at("routes.ts"), "export const hello: string = \"hello\"\n")
-      Fs.writeFileSync(
-        at("app.ts"),
-        "import { hello } from \"./routes.ts\"\nexport default { fetch: () => new Response(hello) }\n"
-      )
-      yield* stays("serve app.ts --listen /run/app/app.sock", [], (running) => running.says(/1 worker serves/))
-      yield* stays("serve app.ts --listen 9000", [], (running) =>
-        Effect.gen(function*() {
-          yield* running.says(/1 worker serves/)
-          Fs.writeFileSync(at("routes.ts"), "syntax error here(\n")
-          yield* running.says(/serve on/)
-        }))
+      const serving = Effect.gen(function*() {
+        Fs.symlinkSync(Path.join(projectRoot, "node_modules"), at("node_modules"))
+        Fs.writeFileSync(at("package.json"), JSON.stringify({ type: "module" }))
+        Fs.writeFileSync(at("routes.ts"), "export const hello: string = \"hello\"\n")
+        Fs.writeFileSync(
+          at("app.ts"),
+          "import { hello } from \"./routes.ts\"\nexport default { fetch: () => new Response(hello) }\n"
+        )
+        yield* stays("serve app.ts --listen /run/app/app.sock", [], (running) => running.says(/1 worker serves/))
+        yield* stays("serve app.ts --listen 9000", [], (running) =>
+          Effect.gen(function*() {
+            yield* running.says(/1 worker serves/)
+            Fs.writeFileSync(at("routes.ts"), "syntax error here(\n")
+            yield* running.says(/serve on/)
+          }))
+      })
+
+      yield* Effect.all([serving, captures, gateways], { concurrency: 2 })
       assert.deepStrictEqual(page.left(), [])
     }))
 })
