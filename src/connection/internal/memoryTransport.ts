@@ -4,9 +4,9 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Scheduler from "effect/Scheduler"
 import {
   type FastCgiPullError,
@@ -266,9 +266,9 @@ class End implements MemoryTransport {
   }
 
   private hand(flow: FastCgiTransportReader, call: () => void): void {
-    const exit = Effect.runSyncExit(Effect.sync(call))
-    if (Exit.isSuccess(exit)) return
+    const called = Result.try(call)
+    if (Result.isSuccess(called)) return
     this.destroyUnsafe()
-    flow.onReadDefect(Cause.squash(exit.cause))
+    flow.onReadDefect(called.failure)
   }
 }

@@ -5,10 +5,10 @@
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
+import * as Result from "effect/Result"
 import type * as Scheduler from "effect/Scheduler"
 import * as Socket from "effect/socket/Socket"
 import type { Chunks } from "./inputStream.ts"
@@ -23,6 +23,10 @@ import {
 // Bytes that are read before anybody takes them, as in the buffer of a socket: so a peer that is lost is noticed while a request
 // holds its input back.
 const readAhead = 64 * 1024
+
+// Bytes that are handed over to be written at once. They count as written when all of them are, and by that a peer that takes little is
+// told from one that takes nothing.
+const maxBatch = 64 * 1024
 
 // How often what is told may lead to more within one turn.
 const maxRounds = 4
@@ -97,12 +101,16 @@ export class StreamTransport implements FastCgiTransport {
   /** What is written, to be written out: each pull takes it that the one before is done. */
   readonly output: Pull.Pull<Chunks> = Effect.suspend(() => {
     this.accept()
-    return this.takeOutput() ?? Effect.callback<Chunks, Cause.Done>((resume) => {
-      this.writer = resume
-      return Effect.sync(() => {
-        this.writer = undefined
-      })
-    })
+    return this.takeOutput() ?? this.untilOutput
+  })
+
+  private readonly noWriter = Effect.sync(() => {
+    this.writer = undefined
+  })
+
+  private readonly untilOutput: Pull.Pull<Chunks> = Effect.callback((resume) => {
+    this.writer = resume
+    return this.noWriter
   })
 
   /** The bytes cannot be read, or written, any more. */
@@ -200,14 +208,26 @@ export class StreamTransport implements FastCgiTransport {
   }
 
   private takeOutput(): Pull.Pull<Chunks> | undefined {
-    if (this.queued > 0) {
-      const chunks = this.outgoing as unknown as Chunks
-      this.outgoing = []
-      this.handedOver = this.queued
-      this.queued = 0
-      return Effect.succeed(chunks)
+    if (this.queued === 0) return this.outputEnded || this.closed ? Cause.done() : undefined
+    this.handedOver = Math.min(this.queued, maxBatch)
+    this.queued -= this.handedOver
+    if (this.queued > 0) return Effect.succeed(this.firstBatch())
+    const all = this.outgoing as unknown as Chunks
+    this.outgoing = []
+    return Effect.succeed(all)
+  }
+
+  private firstBatch(): Chunks {
+    const { outgoing } = this
+    let left = maxBatch
+    let count = 0
+    while (outgoing[count].length <= left) left -= outgoing[count++].length
+    const batch = outgoing.splice(0, count)
+    if (left > 0) {
+      batch.push(outgoing[0].subarray(0, left))
+      outgoing[0] = outgoing[0].subarray(left)
     }
-    return this.outputEnded || this.closed ? Cause.done() : undefined
+    return batch as unknown as Chunks
   }
 
   // What was handed over has been written out.
@@ -281,8 +301,11 @@ export class StreamTransport implements FastCgiTransport {
       reader(available)
     } else if (flow !== undefined && !this.paused && !this.closed) {
       const arrived = this.take()
-      if (arrived !== undefined) this.hand(flow, () => flow.onRead(arrived))
-      else if (this.inputEnded) {
+      if (arrived !== undefined) {
+        // The end that came with it is told behind it.
+        if (this.inputEnded) this.schedule()
+        this.hand(flow, () => flow.onRead(arrived))
+      } else if (this.inputEnded) {
         this.flow = undefined
         this.hand(flow, () => flow.onReadEnd())
       }
@@ -291,10 +314,10 @@ export class StreamTransport implements FastCgiTransport {
 
   // Thrown on, a defect of the reader would end the process.
   private hand(flow: FastCgiTransportReader, call: () => void): void {
-    const exit = Effect.runSyncExit(Effect.sync(call))
-    if (Exit.isSuccess(exit)) return
+    const called = Result.try(call)
+    if (Result.isSuccess(called)) return
     this.destroyUnsafe()
-    flow.onReadDefect(Cause.squash(exit.cause))
+    flow.onReadDefect(called.failure)
   }
 
   private tellWriter(): void {
