@@ -177,7 +177,10 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     this.output.resume()
     if (this.state.isOpen || this.isClosed) return
     this.writeOut()
-    if (!this.isClosed && this.output.pending === 0) this.watchClosing()
+    if (this.isClosed || this.output.pending > 0) return
+    // The time that the peer had to take the output is over, and the time for the rest of its input begins.
+    this.timers.stop("close")
+    this.watchClosing()
   }
 
   onClose(): void {
