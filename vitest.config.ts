@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { everyWay, wayNames } from "./test/support/everyWay.ts"
 import { inMemory, slow, withSockets } from "./test/support/inMemory.ts"
 import { LongestFirst } from "./test/support/longestFirst.ts"
 
@@ -45,6 +46,10 @@ const onSockets = [
 // The applications and servers that tests start, some hundreds, need half the time to start when what V8 has compiled is kept.
 process.env.NODE_COMPILE_CACHE ??= source("./node_modules/.cache/compiled")
 
+/** The tests of a server run over a bare channel as well, and with `FULL=1` over every way. */
+const isFull = process.env.FULL !== undefined
+const otherWays = isFull ? wayNames.filter((way) => way !== "over the transport") : ["as a bare channel" as const]
+
 const programs = "test/support/setupPrograms.ts"
 
 export default defineConfig(({ mode }) => ({
@@ -64,6 +69,7 @@ export default defineConfig(({ mode }) => ({
     isolate: false,
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
+    provide: { way: "over the transport" },
     env: mode === "quick" ? { FUZZ_CASES: String(inQuick.fuzzCases) } : {},
     projects: [
       {
@@ -75,6 +81,15 @@ export default defineConfig(({ mode }) => ({
           sequence: { groupOrder: 0 }
         }
       },
+      ...otherWays.map((way) => ({
+        extends: true,
+        test: {
+          name: way,
+          include: everyWay.filter((file) => isFull || !slow.has(file)).map((file) => `test/${file}`),
+          provide: { way },
+          sequence: { groupOrder: 0 }
+        }
+      } as const)),
       {
         extends: true,
         test: {

@@ -13,7 +13,7 @@ import {
   type Handlers,
   opening,
   page,
-  playEveryWay as play,
+  play,
   received,
   serve,
   settle,

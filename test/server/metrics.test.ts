@@ -44,6 +44,7 @@ play(
       const before = yield* read
       const peer = yield* connect
       const other = yield* connect
+      yield* settle
       assert.deepStrictEqual(yield* since(before), [2, 0, 0, 0, 0, 2, 0])
       yield* exchange(peer, ...opening(1), R.stdin(1), ...opening(2, { params: { REQUEST_URI: "/never" } }))
       assert.deepStrictEqual(yield* since(before), [2, 2, 0, 0, 0, 2, 1])

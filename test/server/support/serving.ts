@@ -21,6 +21,9 @@ import * as Pull from "effect/Pull"
 import { CurrentLogAnnotations } from "effect/References"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
+import { inject } from "vitest"
+import type { WayName } from "../../support/everyWay.ts"
+import { isLeftOut } from "../../support/everyWay.ts"
 import { carried, type Carry, overChannel, overSocket, serveChannels } from "../../support/ways.ts"
 import { withinMemory } from "../../support/within.ts"
 
@@ -42,37 +45,33 @@ export type Handlers = FastCgiServer.Handlers<
 >
 
 /** How a server gets its connections. */
-export interface Way {
-  readonly name: string
+interface Way {
   readonly serve: typeof FastCgiServer.serve
-  /** Fibers of a server without connections. */
+  /** Fibers of a server without connections: one accepts them. */
   readonly idleFibers: number
 }
 
-/** A fiber that accepts connections is all that a server without connections has. */
-export const idleFibers = 1
-
-const over = (name: string, carry: Carry): Way => ({
-  name,
+const over = (carry: Carry): Way => ({
   serve: (handlers, options) => FastCgiServer.serve(handlers, options).pipe(Layer.provide(carried(carry))),
-  idleFibers
+  idleFibers: 1
 })
 
-const overTransport: Way = { name: "", serve: FastCgiServer.serve, idleFibers }
+const ways: { readonly [Name in WayName]: Way } = {
+  "over the transport": { serve: FastCgiServer.serve, idleFibers: 1 },
+  "over a channel": over(overChannel),
+  "over an Effect socket": over(overSocket),
+  "as a bare channel": { serve: serveChannels, idleFibers: 2 }
+}
 
-/** The way of a play. */
-const CurrentWay = Context.Reference<Way>("effect-fastcgi/test/Way", { defaultValue: () => overTransport })
+// Every project of vitest.config.ts plays over one.
+const way = ways[inject("way")]
 
-/** The ways beside the transport itself. */
-const otherWays: ReadonlyArray<Way> = [
-  over(", over a channel", overChannel),
-  over(", over an Effect socket", overSocket),
-  { name: ", as a bare channel", serve: serveChannels, idleFibers: 2 }
-]
+/** Fibers of a server that has nothing to do. */
+export const idleFibers = way.idleFibers
 
 /** A server in memory. */
 export const serve = (handlers: Handlers, options?: ServeOptions) =>
-  Layer.unwrap(Effect.map(CurrentWay, (way) => way.serve(handlers, options))).pipe(
+  way.serve(handlers, options).pipe(
     Layer.provideMerge([FastCgiTest.layerMemory, FastCgiAdmission.layer(options?.admission)])
   )
 
@@ -138,7 +137,6 @@ export const observe = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A | O
  */
 export const fibersAtRest = Effect.gen(function*() {
   const { fibers } = yield* Observed
-  const { idleFibers } = yield* CurrentWay
   yield* settle
   if (fibers() > idleFibers) {
     yield* TestClock.adjust("1 second")
@@ -155,7 +153,7 @@ export const assertIdle = Effect.gen(function*() {
   assert.deepStrictEqual(observed.logs, [], "logged")
   assert.strictEqual(admission.requestsUnsafe(), 0, "open requests")
   assert.strictEqual(admission.connectionsUnsafe(), 0, "open connections")
-  assert.strictEqual(yield* fibersAtRest, (yield* CurrentWay).idleFibers, "fibers of the server")
+  assert.strictEqual(yield* fibersAtRest, idleFibers, "fibers of the server")
   assert.deepStrictEqual(observed.logs, [], "logged")
 })
 
@@ -168,20 +166,9 @@ export const play = <E>(
   name: string,
   server: Layer.Layer<FastCgiTest.FastCgiMemory | FastCgiAdmission.FastCgiAdmission>,
   body: () => Effect.Effect<unknown, E, PlayServices>
-): void => playOver(overTransport, name, server, body)
-
-/** The same, once more for every way that bytes may take to a server. */
-export const playEveryWay: typeof play = (name, server, body) => {
-  for (const way of [overTransport, ...otherWays]) playOver(way, name, server, body)
-}
-
-const playOver = <E>(
-  way: Way,
-  name: string,
-  server: Layer.Layer<FastCgiTest.FastCgiMemory | FastCgiAdmission.FastCgiAdmission>,
-  body: () => Effect.Effect<unknown, E, PlayServices>
-): void =>
-  it.effect(name + way.name, () =>
+): void => {
+  if (isLeftOut(name, inject("way"))) return it.skip(name, () => {})
+  it.effect(name, () =>
     Effect.gen(function*() {
       const memory = yield* FastCgiTest.FastCgiMemory
       const admission = yield* FastCgiAdmission.FastCgiAdmission
@@ -196,7 +183,8 @@ const playOver = <E>(
         withinMemory(state, 100, 6)
       )
       yield* assertIdle
-    }).pipe(Effect.provide(observe(server)), Effect.provideService(CurrentWay, way)), 110_000)
+    }).pipe(Effect.provide(observe(server))), 110_000)
+}
 
 /** The same with peers that do not wait for ever. */
 const limited = (memory: FastCgiTest.FastCgiMemory["Service"]): FastCgiTest.FastCgiMemory["Service"] => ({
