@@ -94,5 +94,5 @@ Machine.describeWith(programs, "a reader of docs/tutorial.md", () => {
       // The app that was started again answers, and plain HTTP leads to TLS.
       const home = yield* machine.run("curl -sL --cacert localhost.crt http://localhost/", { folder })
       assert.include(home, "multipart/form-data")
-    }))
+    }), 300_000)
 })
