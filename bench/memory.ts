@@ -22,6 +22,7 @@ import {
   type FastCgiTransport
 } from "effect-fastcgi"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
+import { NodeFastCgiApp } from "effect-fastcgi/node"
 import * as Channel from "effect/Channel"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -30,10 +31,12 @@ import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import { setImmediate } from "node:timers/promises"
 import { parseArgs } from "node:util"
 import { work } from "./harness/calibration.ts"
 import { nginxParams } from "./harness/nginxParams.ts"
 import { hello } from "./servers/content.ts"
+import { app as nodeApp } from "./servers/nodeApp.ts"
 import { serve } from "./servers/routes.ts"
 
 const { values: { json, only, requests, rounds } } = parseArgs({
@@ -104,8 +107,16 @@ const apps = {
   )
 }
 
+/** Apps whose requests are over in a later turn of the event loop only. */
+const appsInTurns = {
+  "serveNode": NodeFastCgiApp.layerNodeServer(nodeApp),
+  "serveFetch": NodeFastCgiApp.layerFetchServer(() => new Response(hello))
+}
+
 /** Runs the app, and gives the listener's way in. */
-const start = Effect.fnUntraced(function*(app: typeof apps[keyof typeof apps]) {
+const start = Effect.fnUntraced(function*(
+  app: Layer.Layer<never, never, FastCgiListener.FastCgiListener | FastCgiAdmission.FastCgiAdmission>
+) {
   let accept: ((transport: FastCgiTransport.FastCgiTransport) => void) | undefined
   const listener = Layer.succeed(FastCgiListener.FastCgiListener, {
     address: NetAddress.unixPathAddress("memory"),
@@ -140,6 +151,37 @@ const measure = (accept: (transport: FastCgiTransport.FastCgiTransport) => void,
   }
   return summary(samples)
 }
+
+/** The requests of several connections, each of which is sent its next when all have been answered. */
+const measureInTurns = async (
+  accept: (transport: FastCgiTransport.FastCgiTransport) => void,
+  keepConnection: boolean
+) => {
+  const request = encodeRequest(keepConnection)
+  const count = Number(requests)
+  const samples: Array<number> = []
+  const connect = () => {
+    const peer = new Peer()
+    accept(peer)
+    return peer
+  }
+  let peers = Array.from({ length: connectionsInTurns }, connect)
+  for (let round = 0; round < Number(rounds); round++) {
+    const begin = process.hrtime.bigint()
+    for (let i = 0; i < count; i += peers.length) {
+      if (!keepConnection) peers = peers.map(connect)
+      const before = peers.map(({ received }) => received)
+      for (const peer of peers) peer.send(request)
+      while (peers.some(({ received }, index) => received === before[index])) await setImmediate()
+      // What follows the response.
+      await setImmediate()
+    }
+    samples.push(Number(process.hrtime.bigint() - begin) / count)
+  }
+  return summary(samples)
+}
+
+const connectionsInTurns = 16
 
 /** The handler as a channel between streams of bytes, one request at a time on one connection. */
 const measureChannel = Effect.gen(function*() {
@@ -200,13 +242,13 @@ const print = async (
   )
 }
 
-for (const [name, app] of Object.entries(apps)) {
+for (const [name, app] of Object.entries({ ...apps, ...appsInTurns })) {
   const scope = Scope.makeUnsafe()
   const accept = await Effect.runPromise(Scope.provide(start(app), scope))
   for (const keepConnection of [true, false]) {
     await print(
       `${name}, ${keepConnection ? "one connection" : "a connection a request"}`,
-      () => measure(accept, keepConnection)
+      () => name in appsInTurns ? measureInTurns(accept, keepConnection) : measure(accept, keepConnection)
     )
   }
   await Effect.runPromise(Scope.close(scope, Exit.void))

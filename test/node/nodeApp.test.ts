@@ -130,6 +130,55 @@ describe("NodeFastCgiApp for node:http", () => {
     { basePath: "/app" }
   )
 
+  const asked: Readonly<Record<string, (request: Http.IncomingMessage) => unknown>> = {
+    "headers first": ({ headers, rawHeaders }) => [headers["x-own"], rawHeaders.includes("X-Own")],
+    "raw headers first": ({ rawHeaders, headers }) => [headers["x-own"], rawHeaders.includes("X-Own")],
+    "distinct headers first": ({ headersDistinct, headers }) => [headers["x-own"], "x-own" in headersDistinct],
+    "with another prototype, as Express gives it": (request) => {
+      Object.setPrototypeOf(request, Object.create(Http.IncomingMessage.prototype))
+      return [request.headers["x-own"], request.rawHeaders.includes("X-Own")]
+    },
+    "given by the app": (request) => {
+      request.headers = { "x-own": "yes", "x-app": "too" }
+      return [request.headers["x-own"], request.rawHeaders.includes("X-Own"), request.headers["x-app"]]
+    }
+  }
+  test(
+    "reads the headers when it is first asked for them, in whatever way",
+    () => (request, response) => {
+      response.end(JSON.stringify(Object.values(asked)[Number(request.url!.slice(1))]!(request)))
+    },
+    Effect.gen(function*() {
+      for (const [index, way] of Object.keys(asked).entries()) {
+        const answer = JSON.parse(yield* (yield* get(`/${index}`, { "x-own": "yes" })).text)
+        assert.deepStrictEqual(answer.slice(0, 2), ["yes", true], way)
+      }
+    })
+  )
+
+  const over: Array<readonly [Http.IncomingMessage, Http.ServerResponse]> = []
+  const socketEnded = signal<unknown>()
+  test(
+    "has closed a response and its socket where nobody has listened",
+    () => (request, response) => {
+      over.push([request, response])
+      response.end("over")
+    },
+    Effect.gen(function*() {
+      yield* getText("/")
+      yield* getText("/")
+      const [request, response] = over[0]!
+      const { socket } = request
+      assert.deepStrictEqual(
+        [response.writableFinished, response.closed, response.destroyed, socket.closed, socket.destroyed],
+        [true, true, true, true, true]
+      )
+      assert.isFalse(socket.writable)
+      finished(socket, socketEnded.call)
+      yield* socketEnded.called
+    })
+  )
+
   test(
     "sends a response that ends at once in one piece, with its length and nothing that is the web server's business",
     () => (_request, response) => {

@@ -27,6 +27,7 @@ import type { FastCgiResponse } from "../../server/FastCgiResponse.ts"
 import { type HttpRequest, makeRequest, mayHaveBody, type RequestOwner } from "./httpRequest.ts"
 import {
   bodyStart,
+  closeResponse,
   drainWithSocket,
   type HttpResponse,
   isInterim,
@@ -87,6 +88,7 @@ class HttpExchange implements SocketOwner, RequestOwner, ResponseOwner {
   // survived a collection, and the CPU of a request doubled.
   private fastCgi: Responder | undefined
   readonly params: FastCgiParams
+  hasHeaders = false
   rawHeaders: RequestOwner["rawHeaders"]
   headersDistinct: RequestOwner["headersDistinct"]
   private readonly socket: HttpSocket
@@ -126,9 +128,7 @@ class HttpExchange implements SocketOwner, RequestOwner, ResponseOwner {
     this.request = makeRequest(this.socket, urlOptions, this)
     this.hasBody = mayHaveBody(fastCgi.params, this.request.method!)
     this.request.complete = !this.hasBody
-    this.response = makeResponse(this.request, this)
-    // Its types want a connection; what it uses is a Writable.
-    this.response.assignSocket(this.socket as never)
+    this.response = makeResponse(this.request, this.socket, this)
   }
 
   get server(): unknown {
@@ -329,6 +329,7 @@ class HttpExchange implements SocketOwner, RequestOwner, ResponseOwner {
   }
 
   destroyed(error: Error | null): void {
+    this.socket.prependOnceListener("close", () => closeResponse(this.response))
     if (this.state !== "over") this.fail(error ?? new Error("the socket was destroyed before the response had ended"))
     this.reader?.interruptUnsafe()
     this.callBack()
@@ -349,7 +350,13 @@ class HttpExchange implements SocketOwner, RequestOwner, ResponseOwner {
       }
       if (request.readableFlowing === null) request.resume()
     }
-    this.socket.destroy()
+    const { response, socket } = this
+    // An event costs a tick, and twice as much as all else that is done here. Where nobody listens, what it would say is noted.
+    if (socket.listenerCount("close") > 0) return void socket.destroy()
+    this.reader?.interruptUnsafe()
+    socket.closeQuietly()
+    if (response.listenerCount("close") > 0) process.nextTick(closeResponse, response)
+    else closeResponse(response)
   }
 
   private settle(answer: Answer): void {

@@ -14,6 +14,8 @@ import { http } from "./nodeHttp.ts"
 /** Where a request comes from, and what has been read of it. */
 export interface RequestOwner {
   readonly params: FastCgiParams
+  /** Whether the headers have been read from the params. */
+  hasHeaders: boolean
   rawHeaders: Array<string> | undefined
   headersDistinct: Record<string, Array<string>> | undefined
   /** The consumer of the body wants more. */
@@ -27,28 +29,60 @@ const owner = Symbol("effect-fastcgi/owner")
 /** A request as an app written for `node:http` gets it. */
 export interface HttpRequest extends Http.IncomingMessage {
   [owner]: RequestOwner
+  readonly [place: symbol]: unknown
 }
 
 function read(this: Http.IncomingMessage): void {
   ;(this as HttpRequest)[owner].pull()
 }
 
-const lazy = <K extends "rawHeaders" | "headersDistinct">(
-  name: K,
-  make: (request: HttpRequest) => NonNullable<RequestOwner[K]>
-): PropertyDescriptor => ({
+// Node's own getter of `headers` makes them of `rawHeaders` when it is asked first, so that is where the params are read for
+// both. Node has put an empty object in the place of the headers by then, which tells its getter from an app that asks for
+// `rawHeaders`. An accessor for `headers` on the message would take as long as to read them, which many a handler never does.
+const rawHeaders: PropertyDescriptor = {
   configurable: true,
   enumerable: true,
   get(this: HttpRequest) {
-    return this[owner][name] ??= make(this)
+    const requestOwner = this[owner]
+    if (!requestOwner.hasHeaders) {
+      const present = headersPlace === undefined ? null : this[headersPlace]
+      if (isEmpty(present)) {
+        setHeaders(this)
+        return []
+      }
+      // Else the app has given it headers of its own.
+      if (present === null) setHeaders(this)
+      requestOwner.hasHeaders = true
+    }
+    return requestOwner.rawHeaders ??= rawHeadersOf(requestOwner.params, this.headers)
   },
-  set(this: HttpRequest, value: NonNullable<RequestOwner[K]>) {
-    this[owner][name] = value
+  set(this: HttpRequest, value: Array<string>) {
+    this[owner].rawHeaders = value
   }
-})
+}
 
-const rawHeaders = lazy("rawHeaders", (request) => rawHeadersOf(request[owner].params, request.headers))
-const headersDistinct = lazy("headersDistinct", (request) => distinct(request.rawHeaders))
+const headersDistinct: PropertyDescriptor = {
+  configurable: true,
+  enumerable: true,
+  get(this: HttpRequest) {
+    return this[owner].headersDistinct ??= distinct(this.rawHeaders)
+  },
+  set(this: HttpRequest, value: Record<string, Array<string>>) {
+    this[owner].headersDistinct = value
+  }
+}
+
+const setHeaders = (request: HttpRequest): void => {
+  request[owner].hasHeaders = true
+  // By Node's own setter.
+  request.headers = headersOf(request[owner].params) as Http.IncomingHttpHeaders
+}
+
+const isEmpty = (headers: unknown): boolean => {
+  if (typeof headers !== "object" || headers === null) return false
+  for (const _ in headers) return false
+  return true
+}
 
 // Node's constructor gives every message an array of its own. To replace it takes ten times as long as not to have it.
 class Message extends http.IncomingMessage {
@@ -59,6 +93,23 @@ class Message extends http.IncomingMessage {
   }
 }
 
+// Under which key Node keeps the headers, or undefined where its getter works otherwise: they are read at once then.
+const headersPlace = ((): symbol | undefined => {
+  const message = new Message(undefined as unknown as Net.Socket) as HttpRequest
+  const place = Object.getOwnPropertySymbols(message).find(({ description }) => description === "kHeaders")
+  if (place === undefined || message[place] !== null) return undefined
+  const made: Http.IncomingHttpHeaders = {}
+  let present: unknown
+  Object.defineProperty(message, "rawHeaders", {
+    get: () => {
+      present = message[place]
+      message.headers = made
+      return []
+    }
+  })
+  return message.headers === made && isEmpty(present) ? place : undefined
+})()
+
 export const makeRequest = (
   socket: HttpSocket,
   urlOptions: CgiRequest.UrlOptions,
@@ -68,9 +119,8 @@ export const makeRequest = (
   const request = new Message(socket as unknown as Net.Socket) as HttpRequest
   request[owner] = requestOwner
   request._read = read
-  // Node's own setter keeps them. An accessor here would take as long as to read them, which every framework does.
-  request.headers = headersOf(requestOwner.params) as Http.IncomingHttpHeaders
   Object.defineProperty(request, "rawHeaders", rawHeaders)
+  if (headersPlace === undefined) setHeaders(request)
   request.httpVersion = "1.1"
   request.httpVersionMajor = 1
   request.httpVersionMinor = 1

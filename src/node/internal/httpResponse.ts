@@ -22,15 +22,28 @@ export interface HttpResponse extends Http.ServerResponse {
   [owner]: ResponseOwner
 }
 
-export const makeResponse = (request: HttpRequest, responseOwner: ResponseOwner): HttpResponse => {
+/** A response that writes to the socket. Its owner closes it: it does not listen to the socket, which takes as long as to make one. */
+export const makeResponse = (request: HttpRequest, socket: HttpSocket, responseOwner: ResponseOwner): HttpResponse => {
   const response = new http.ServerResponse(request as Http.IncomingMessage) as HttpResponse
   response[owner] = responseOwner
+  // What `assignSocket` does for a response on which nothing is written and nobody listens. The types want a connection; what a
+  // response uses is a Writable.
+  socket._httpMessage = response
+  ;(response as { socket: unknown }).socket = socket
   response.writeHead = writeHead
   response.end = end
   // The web server's business: it has a connection of its own with its client, and the time.
   response.removeHeader("connection")
   response.sendDate = false
   return response
+}
+
+/** Says that the connection is gone, as Node's own server does: nothing more can be written, and "close" has been told once. */
+export const closeResponse = (response: HttpResponse): void => {
+  if (response.closed) return
+  response.destroyed = true // As Node has it behind `closed`.
+  ;(response as unknown as { _closed: boolean })._closed = true
+  response.emit("close")
 }
 
 /** Has "drain" come from the socket, as Node's own server does: by a property that nobody else can set. */
@@ -44,9 +57,16 @@ export const drainWithSocket = (response: HttpResponse, socket: HttpSocket): voi
   })
 }
 
+const nodeWriteHead = http.ServerResponse.prototype.writeHead as (
+  this: HttpResponse,
+  status: number,
+  reason?: unknown,
+  headers?: unknown
+) => HttpResponse
+
 // The records of FastCGI say where a body ends. Whatever an app sets as Transfer-Encoding, none is applied.
-function writeHead(this: HttpResponse, ...args: ReadonlyArray<unknown>): HttpResponse {
-  http.ServerResponse.prototype.writeHead.apply(this, args as [number])
+function writeHead(this: HttpResponse, status: number, reason?: unknown, headers?: unknown): HttpResponse {
+  nodeWriteHead.call(this, status, reason, headers)
   this.chunkedEncoding = false
   return this
 }

@@ -39,6 +39,8 @@ export class HttpSocket extends Duplex {
   private readonly params: FastCgiParams
   private variablesCache: CgiRequest.CgiVariables | undefined
   private timer: NodeJS.Timeout | undefined
+  /** The response that writes to it. Node's own methods look for it here. */
+  _httpMessage: unknown = null
   readonly connecting = false
   readonly pending = false
   timeout: number | undefined
@@ -212,12 +214,32 @@ export class HttpSocket extends Duplex {
     this.owner.write(written, callback)
   }
 
+  /** What "close" is the end of, without the event and the tick that it costs: only where nobody listens. */
+  closeQuietly(): void {
+    if (this.timer !== undefined) clearTimeout(this.timer)
+    const { _readableState: readable, _writableState: writable } = this as unknown as StreamStates
+    readable.destroyed = readable.closed = readable.closeEmitted = true
+    writable.destroyed = writable.closed = writable.closeEmitted = true
+  }
+
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     if (this.timer !== undefined) clearTimeout(this.timer)
     this.owner.destroyed(error)
     // As Node's own server does: whoever does not listen is not ended by it.
     callback(this.listenerCount("error") > 0 ? error : null)
   }
+}
+
+/** What Node's streams keep, as their own `destroy` changes it. */
+interface StreamState {
+  destroyed: boolean
+  closed: boolean
+  closeEmitted: boolean
+}
+
+interface StreamStates {
+  readonly _readableState: StreamState
+  readonly _writableState: StreamState
 }
 
 const familyOf = (address: string | undefined): string | undefined =>
