@@ -24,6 +24,8 @@ export const hopByHop: ReadonlySet<string> = new Set([
 export const hopByHopWith = (connection: ReadonlyArray<string>): ReadonlySet<string> => {
   let fields: Set<string> | undefined
   for (const value of connection) {
+    // What nearly every client says.
+    if (value === "keep-alive") continue
     for (const option of value.split(",")) {
       const name = option.trim().toLowerCase()
       if (name === "close" || name === "content-length" || name === "host" || hopByHop.has(name)) continue

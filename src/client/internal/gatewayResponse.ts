@@ -9,7 +9,6 @@ import { HttpServerError } from "effect/http/HttpServerError"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
-import { isAscii, latin1 } from "../../protocol/internal/text.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import { type ErrorPage, RequestRefused } from "./errorPage.ts"
 import type { Exchange } from "./exchange.ts"
@@ -45,10 +44,7 @@ export const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerRes
       const body = new HttpBody.Uint8Array(bytes, contentType as unknown as string, bytes.length)
       return HttpServerResponse.setBody(HttpServerResponse.empty(options), body)
     }
-    const text = mayBeText(exchange) ? asciiOf(bytes) : undefined
-    return text === undefined
-      ? HttpServerResponse.uint8Array(bytes, options)
-      : HttpServerResponse.text(text, options)
+    return HttpServerResponse.uint8Array(bytes, options)
   }
   const stream = Stream.fromPull(Effect.succeed(exchange.pull))
   const body = new HttpBody.Stream(stream, contentType as string, exchange.contentLength)
@@ -108,19 +104,6 @@ export const respondWith = ({ html, status }: ErrorPage): HttpServerResponse.Htt
 
 // Without the names that objects have from birth, which a header may have.
 const headersPrototype: object = Object.getPrototypeOf(Headers.empty)
-
-// Node sends the head and a body that is text in one write, and bytes in another. Bytes that are longer than this are no text.
-const maxText = 16 * 1024
-
-const asciiOf = (bytes: Uint8Array): string | undefined => {
-  if (bytes.length > maxText) return undefined
-  const text = latin1(bytes, 0, bytes.length)
-  return isAscii(text) ? text : undefined
-}
-
-// Together with text the head is sent in UTF-8, and not one byte per character.
-const mayBeText = ({ headers, statusText }: Exchange): boolean =>
-  isAscii(statusText) && headers.every(([, value]) => isAscii(value))
 
 // STDERR is logged line by line besides.
 const briefly = ({ message, stderr }: FastCgiClientError): string =>
