@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
 import { cpuTime } from "../support/cpuTime.ts"
-import { held } from "./support/memory.ts"
+import { heap, held } from "./support/memory.ts"
 import {
   bodyOf,
   bytes,
@@ -347,6 +347,41 @@ describe("a record of one id", () => {
         assert.isBelow(beside, 3 * alone + 20, `milliseconds, and ${alone} alone`)
       }))
   }
+})
+
+describe("a request that begins in a read of its own", () => {
+  const running = 20_000
+  const reads = 500
+  const begin = FastCgiEncoder.encode(R.beginRequest(60_000, 1, { keepConnection: true }))
+  const abort = FastCgiEncoder.encode(R.abortRequest(60_000))
+
+  play(
+    "costs no more beside thousands that run",
+    serve({ responder: () => Effect.never }, { admission: { maxRequests: running } }),
+    () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.setCapacity(1 << 30)
+        const turn = Effect.repeat(Effect.yieldNow, { times: 3 })
+        const cost = Effect.gen(function*() {
+          const start = cpuTime()
+          for (let i = 0; i < reads; i++) {
+            yield* peer.sendBytes(begin)
+            yield* turn
+            yield* peer.sendBytes(abort)
+            yield* turn
+          }
+          return cpuTime() - start
+        })
+        yield* cost
+        const alone = yield* cost
+        for (let id = 1; id <= running; id++) yield* peer.send(...opening(id, { keepConnection: true }))
+        yield* settle
+        // Collections of what has just begun are none of its cost.
+        heap()
+        assert.isBelow(yield* cost, 2 * alone + 40, `milliseconds, and ${alone} alone`)
+      })
+  )
 })
 
 describe("what a connection can make the server keep", () => {

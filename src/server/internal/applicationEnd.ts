@@ -59,7 +59,9 @@ export class ApplicationEnd extends ConnectionLife {
   inParamsSince = 0
   // Those of all connections that have a deadline for the rest of their PARAMS, and how many of this one do.
   private readonly paramsDue: Shared["params"]
-  private inParamsWatched = 0
+  private paramsAreDue = 0
+  // Those that have begun in this read, and whose PARAMS may not have ended in it.
+  private readonly justBegun: Array<ApplicationRequest> = []
   // Requests whose PARAMS have ended, in order; those of them whose input is there as a whole start first.
   private readonly toStart: Array<ApplicationRequest> = []
   private readonly complete: Array<ApplicationRequest> = []
@@ -248,6 +250,7 @@ export class ApplicationEnd extends ConnectionLife {
     if (decision !== undefined) request.refuse(decision)
     this.requests.add(request)
     this.inParams++
+    this.justBegun.push(request)
     this.readAhead.kept = keep
     if (this.requests.size > 1) this.readAhead.multiplexed = true
     if (++this.begun === this.limits.maxRequestsPerConnection) {
@@ -317,19 +320,24 @@ export class ApplicationEnd extends ConnectionLife {
   private endParams(request: ApplicationRequest): FastCgiParams.FastCgiParamsError | undefined {
     this.inParams--
     this.application.paramsEnded()
-    if (this.inParamsWatched > 0 && this.paramsDue.delete(request)) this.inParamsWatched--
+    if (this.justBegun.at(-1) === request) this.justBegun.pop()
+    else if (this.paramsAreDue > 0 && this.paramsDue.delete(request)) this.paramsAreDue--
     return request.endParams()
   }
 
   // PARAMS come in one read as a rule. Only when they do not is there something to wait for.
   private watchParams(): void {
-    for (const request of this.requests.values()) if (request.isInParams) this.paramsDue.add(request)
-    this.inParamsWatched = this.inParams
+    for (const request of this.justBegun) {
+      if (!request.isInParams) continue
+      this.paramsDue.add(request)
+      this.paramsAreDue++
+    }
+    this.justBegun.length = 0
   }
 
   /** PARAMS have not come in time. */
   onParamsLate(request: ApplicationRequest): void {
-    this.inParamsWatched--
+    this.paramsAreDue--
     this.decide(() => {
       const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
       // SPEC 6.2 wants no answer before the end of PARAMS. But lighttpd and Apache take an empty one of an Authorizer for leave
@@ -360,7 +368,7 @@ export class ApplicationEnd extends ConnectionLife {
 
   protected override settleConnection(): void {
     super.settleConnection()
-    if (this.inParams > this.inParamsWatched && this.state.isOpen) this.watchParams()
+    if (this.justBegun.length > 0) this.watchParams()
   }
 
   // --- telling ----------------------------------------------------------------------------------
