@@ -40,7 +40,8 @@ const hiddenCursor = /\x1b\[\?25l(?![^]*\x1b\[\?25h)/
 
 const inTerminal = (python: string, { args, until = "" }: Row, directory: string): Effect.Effect<Shown> =>
   Effect.callback((resume) => {
-    const { FORCE_COLOR: _, NO_COLOR: __, ...env } = process.env
+    // With these nothing has colours, or everything.
+    const { CI: _, FORCE_COLOR: __, NO_COLOR: ___, ...env } = process.env
     const child = ChildProcess.execFile(
       python,
       [
