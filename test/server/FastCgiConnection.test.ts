@@ -389,25 +389,35 @@ describe("FastCgiTransport", () => {
       assert.strictEqual(read, 250_000)
     }).pipe(Effect.scoped, within))
 
-  it.effect("takes the end of an Effect socket for the peer's half-close, and still answers", () =>
-    Effect.gen(function*() {
-      const { client, server } = yield* FastCgiTransport.makePair()
-      const go = yield* Deferred.make<void>()
-      yield* Effect.forkScoped(Effect.flatMap(overSocket(server), (transport) =>
-        FastCgiConnection.serve(transport, {
-          responder: () => Effect.as(Deferred.await(go), FastCgiResponse.make("late"))
-        })))
-      client.writeUnsafe([
-        FastCgiEncoder.encode(R.beginRequest(1, R.Role.Responder)),
-        FastCgiEncoder.encode(R.params(1, getParams)),
-        FastCgiEncoder.encode(R.params(1)),
-        FastCgiEncoder.encode(R.stdin(1))
-      ])
-      client.endUnsafe()
-      yield* settle
-      yield* Deferred.succeed(go, undefined)
-      assert.include(text(concat(yield* client.pull)), "late")
-    }).pipe(Effect.scoped, within))
+  it.effect.each([true, false])(
+    "takes the end of an Effect socket for the peer's half-close: with allowHalfOpen %s a request goes on",
+    (allowHalfOpen) =>
+      Effect.gen(function*() {
+        const { client, server } = yield* FastCgiTransport.makePair()
+        const go = yield* Deferred.make<void>()
+        const interrupted = yield* Deferred.make<void>()
+        yield* Effect.forkScoped(Effect.flatMap(overSocket(server), (transport) =>
+          FastCgiConnection.serve(transport, {
+            responder: () =>
+              Deferred.await(go).pipe(
+                Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined)),
+                Effect.as(FastCgiResponse.make("late"))
+              )
+          }, { allowHalfOpen })))
+        client.writeUnsafe([
+          FastCgiEncoder.encode(R.beginRequest(1, R.Role.Responder)),
+          FastCgiEncoder.encode(R.params(1, getParams)),
+          FastCgiEncoder.encode(R.params(1)),
+          FastCgiEncoder.encode(R.stdin(1))
+        ])
+        // With the last bytes, as nginx says that its client has gone.
+        client.endUnsafe()
+        if (!allowHalfOpen) return yield* Deferred.await(interrupted)
+        yield* settle
+        yield* Deferred.succeed(go, undefined)
+        assert.include(text(concat(yield* client.pull)), "late")
+      }).pipe(Effect.scoped, within)
+  )
 
   it.effect("a recorder gives back every byte of recorded connections, and of their answers", () =>
     Effect.gen(function*() {

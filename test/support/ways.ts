@@ -60,8 +60,10 @@ export const socketOf = (transport: Transport): Socket.Socket => {
   })
   let wake: (() => void) | undefined
   const drained = () => {
-    wake?.()
+    const resume = wake
+    // It may write more, and wait again, before this returns.
     wake = undefined
+    resume?.()
   }
   transport.observeUnsafe({ onDrain: drained, onClose: drained })
   const writeAll = (chunks: ReadonlyArray<Uint8Array | string>) =>
