@@ -10,7 +10,7 @@ import type * as Net from "node:net"
 import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
 import type { Bound } from "./acceptor.ts"
 import { listen } from "./acceptor.ts"
-import { listenerError, pathError } from "./listenerError.ts"
+import { pathError } from "./listenerError.ts"
 import { type BindUnixOptions, checkPath, occupant, permissionsOf, takeAway } from "./unixSocket.ts"
 
 /** Whether this process is a worker of node:cluster, also by way of pm2. */
@@ -29,8 +29,11 @@ export const bindInCluster = Effect.fnUntraced(function*(
   const { backlog, path } = options
   yield* checkPath(path)
   const permissions = yield* permissionsOf(options)
-  const attempt = listen(server, () => server.listen({ path, backlog }), (cause) => pathError(path, cause))
-  yield* Effect.catchReason(attempt, "FastCgiListenerError", "AddressInUse", () => giveUpStale(path, attempt))
+  const taken = yield* takeStale(path)
+  yield* Effect.mapError(
+    listen(server, () => server.listen({ path, backlog }), (cause) => pathError(path, cause)),
+    (error) => error.reason._tag === "AddressInUse" ? taken ?? error : error
+  )
   yield* permissions(path)
   return { address: NetAddress.unixPathAddress(path) }
 })
@@ -39,25 +42,20 @@ export const bindInCluster = Effect.fnUntraced(function*(
 // Internal
 // -----------------------------------------------------------------------------
 
-// Workers start at the same time, and another one may have removed what was left over, and had the path bound, meanwhile: then
-// the primary has the socket, and listening succeeds.
-const giveUpStale = (
-  path: string,
-  attempt: Effect.Effect<void, FastCgiListenerError>
-): Effect.Effect<void, FastCgiListenerError> =>
+// Removes what a program has left over. What is told of a path on which somebody listens counts only when the primary, which may
+// be who listens, has nothing for this worker.
+//
+// This comes before listening is tried, and not after it has failed: Node numbers the attempts of a worker, and the primary keeps a
+// socket for each number. A worker that has failed once has no way any more to a socket that another's first attempt has made.
+const takeStale = (path: string): Effect.Effect<FastCgiListenerError | undefined, FastCgiListenerError> =>
   Effect.matchEffect(occupant(path), {
-    onFailure: (failure) =>
-      failure.reason._tag === "AddressInUse" ? Effect.mapError(attempt, () => failure) : Effect.fail(failure),
+    onFailure: (failure) => failure.reason._tag === "AddressInUse" ? Effect.succeed(failure) : Effect.fail(failure),
     onSuccess: (stale) =>
-      stale === undefined ? attempt : Effect.andThen(
-        Effect.try({
-          try: () => takeAway(path, `${path}-${randomBytes(3).toString("hex")}`, stale),
-          catch: (cause) => pathError(path, cause)
-        }),
-        Effect.catchReason(attempt, "FastCgiListenerError", "AddressInUse", () =>
-          Effect.fail(listenerError(
-            "AddressInUse",
-            `Cannot listen on ${path}: other processes keep taking the path. Stop them, or choose another path.`
-          )))
-      )
+      stale === undefined ? Effect.undefined : Effect.try({
+        try: () => {
+          takeAway(path, `${path}-${randomBytes(3).toString("hex")}`, stale)
+          return undefined
+        },
+        catch: (cause) => pathError(path, cause)
+      })
   })
