@@ -380,7 +380,6 @@ describe("a request that begins in a read of its own", () => {
         yield* settle
         // Collections of what has just begun are none of its cost.
         heap()
-
         assert.isBelow(yield* least, 3 * alone + 60, `milliseconds, and ${alone} alone`)
       })
   )
