@@ -9,6 +9,18 @@ import * as Path from "node:path"
 import * as WebServers from "../support/webServers.ts"
 import { answering, get, gone, others, pidOf, place, refusal, start, upload } from "../support/workers.ts"
 
+// The figures of workers count the question for them as well, when they are taken just then: of two requests that are open, one is
+// an upload.
+const twoUploads = (to: { readonly path: string }) =>
+  Effect.tap(Effect.all([upload(to), upload(to)]), () =>
+    WebServers.eventually(
+      "one of two uploads has begun",
+      Effect.filterOrFail(
+        others(to),
+        ({ status }) => status.value.workers.reduce((sum, { requestsOpen }) => sum + requestsOpen, 0) > 1
+      )
+    ))
+
 describe("workers", () => {
   it.live("share a UNIX socket; one that dies is replaced, all are reloaded, and a stop lets them finish", () =>
     Effect.gen(function*() {
@@ -33,33 +45,19 @@ describe("workers", () => {
       const second = yield* answering({ path }, 2, [dead!])
 
       // All are replaced, and what runs is finished.
-      const running = yield* upload({ path })
-      yield* WebServers.eventually(
-        "the upload has begun",
-        Effect.filterOrFail(
-          others({ path }),
-          ({ status }) => status.value.workers.reduce((sum, { requestsOpen }) => sum + requestsOpen, 0) > 0
-        )
-      )
+      const running = yield* twoUploads({ path })
       process.kill(supervisor.pid, "SIGHUP")
       yield* supervisor.says("reloaded: all 2 workers are new")
       const third = yield* answering({ path }, 2, [...second])
-      const [by, size] = (yield* running.finish).split(" ").map(Number)
-      assert.isTrue(second.has(by!))
-      assert.strictEqual(size, 10)
+      const answers = yield* Effect.forEach(running, ({ finish }) => Effect.map(finish, (answer) => answer.split(" ")))
+      assert.isTrue(answers.some(([by]) => second.has(Number(by))))
+      for (const [, size] of answers) assert.strictEqual(size, "10")
       yield* Effect.forEach(second, gone)
       const { status: { value: after } } = yield* others({ path })
       assert.deepStrictEqual([after.restarts, after.reloads], [1, 1])
 
       // All are replaced, and then stopped while one of the replaced still finishes.
-      const last = yield* upload({ path })
-      yield* WebServers.eventually(
-        "the last upload has begun",
-        Effect.filterOrFail(
-          others({ path }),
-          ({ status }) => status.value.workers.reduce((sum, { requestsOpen }) => sum + requestsOpen, 0) > 1
-        )
-      )
+      const last = yield* twoUploads({ path })
       process.kill(supervisor.pid, "SIGHUP")
       yield* WebServers.eventually(
         "the next reload",
@@ -70,7 +68,7 @@ describe("workers", () => {
       yield* WebServers.until("half a second has passed", () => performance.now() - reloaded > 600)
       const stopped = yield* Effect.forkScoped(supervisor.stop(), { startImmediately: true })
       yield* WebServers.until("the stop has begun", () => !Fs.existsSync(path))
-      assert.strictEqual((yield* last.finish).split(" ")[1], "10")
+      for (const { finish } of last) assert.strictEqual((yield* finish).split(" ")[1], "10")
       assert.deepStrictEqual(yield* Fiber.join(stopped), { code: 0, signal: null })
       assert.isFalse(Fs.existsSync(path))
       for (const pid of third) assert.isFalse(WebServers.isRunning(pid))
