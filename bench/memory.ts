@@ -11,10 +11,8 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import {
-  FastCgiAdmission,
   FastCgiConnection,
   FastCgiEncoder,
-  FastCgiListener,
   FastCgiParams,
   FastCgiRecord,
   FastCgiResponse,
@@ -28,12 +26,12 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { setImmediate } from "node:timers/promises"
 import { parseArgs } from "node:util"
 import { work } from "./harness/calibration.ts"
+import { type Accept, serveInMemory } from "./harness/memoryListener.ts"
 import { nginxParams } from "./harness/nginxParams.ts"
 import { hello } from "./servers/content.ts"
 import { app as nodeApp } from "./servers/nodeApp.ts"
@@ -113,25 +111,7 @@ const appsInTurns = {
   "serveFetch": NodeFastCgiApp.layerFetchServer(() => new Response(hello))
 }
 
-/** Runs the app, and gives the listener's way in. */
-const start = Effect.fnUntraced(function*(
-  app: Layer.Layer<never, never, FastCgiListener.FastCgiListener | FastCgiAdmission.FastCgiAdmission>
-) {
-  let accept: ((transport: FastCgiTransport.FastCgiTransport) => void) | undefined
-  const listener = Layer.succeed(FastCgiListener.FastCgiListener, {
-    address: NetAddress.unixPathAddress("memory"),
-    addresses: [NetAddress.unixPathAddress("memory")],
-    run: (onConnection) =>
-      Effect.callback<never>(() => {
-        accept = onConnection
-      }),
-    stopAccepting: Effect.void
-  })
-  yield* Layer.build(app.pipe(Layer.provide([listener, FastCgiAdmission.layer()])))
-  return accept!
-})
-
-const measure = (accept: (transport: FastCgiTransport.FastCgiTransport) => void, keepConnection: boolean) => {
+const measure = (accept: Accept, keepConnection: boolean) => {
   const request = encodeRequest(keepConnection)
   const count = Number(requests)
   const samples: Array<number> = []
@@ -154,7 +134,7 @@ const measure = (accept: (transport: FastCgiTransport.FastCgiTransport) => void,
 
 /** The requests of several connections, each of which is sent its next when all have been answered. */
 const measureInTurns = async (
-  accept: (transport: FastCgiTransport.FastCgiTransport) => void,
+  accept: Accept,
   keepConnection: boolean
 ) => {
   const request = encodeRequest(keepConnection)
@@ -244,7 +224,7 @@ const print = async (
 
 for (const [name, app] of Object.entries({ ...apps, ...appsInTurns })) {
   const scope = Scope.makeUnsafe()
-  const accept = await Effect.runPromise(Scope.provide(start(app), scope))
+  const { accept } = await Effect.runPromise(Scope.provide(serveInMemory(app), scope))
   for (const keepConnection of [true, false]) {
     await print(
       `${name}, ${keepConnection ? "one connection" : "a connection a request"}`,

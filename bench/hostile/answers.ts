@@ -1,38 +1,25 @@
 /** Attacks on the client by an application in memory, and on the gateway by that and by browsers. */
-import { FastCgiParams, FastCgiRecord as R, type FastCgiTransport } from "effect-fastcgi"
+import { FastCgiParams, FastCgiRecord as R } from "effect-fastcgi"
 import { FastCgiGateway, FastCgiHttpClient } from "effect-fastcgi/client"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Cookies from "effect/http/Cookies"
 import * as Headers from "effect/http/Headers"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { type Attack, logs, type Side } from "./attack.ts"
 import { encode, inRecords, KiB, latin1, notUtf8, padded, repeat } from "./bytes.ts"
+import { AttackTransport } from "./transport.ts"
 
 /** An application that answers every request with the same bytes, read by read. */
-class Application implements FastCgiTransport.FastCgiTransport {
-  readonly peer = Option.none()
-  readonly pull = Effect.never
+class Application extends AttackTransport {
   private readonly answer: Uint8Array
   private at: number
-  private reader: FastCgiTransport.FastCgiTransportReader | undefined
-  private observer: FastCgiTransport.FastCgiTransportObserver | undefined
-  private paused = false
-  private over = false
 
   constructor(answer: Uint8Array) {
+    super()
     this.answer = answer
     this.at = answer.length
-  }
-
-  flowUnsafe(reader: FastCgiTransport.FastCgiTransportReader): void {
-    this.reader = reader
-  }
-
-  observeUnsafe(observer: FastCgiTransport.FastCgiTransportObserver): void {
-    this.observer = observer
   }
 
   // The requests here are written at once, without a body behind them. A socket never brings the answer while they are.
@@ -50,28 +37,9 @@ class Application implements FastCgiTransport.FastCgiTransport {
     }
   }
 
-  pauseUnsafe(): void {
-    this.paused = true
-  }
-
-  resumeUnsafe(): void {
-    this.paused = false
+  override resumeUnsafe(): void {
+    super.resumeUnsafe()
     queueMicrotask(() => this.deliver())
-  }
-
-  pendingUnsafe = () => 0
-
-  endUnsafe(): void {
-    this.over = true
-  }
-
-  resetUnsafe(): void {
-    this.over = true
-  }
-
-  destroyUnsafe(): void {
-    this.over = true
-    this.observer?.onClose()
   }
 }
 

@@ -1,13 +1,12 @@
 /** Attacks on the server, by a peer in memory. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import {
-  FastCgiAdmission,
-  FastCgiListener,
+  type FastCgiAdmission,
+  type FastCgiListener,
   FastCgiParams,
   FastCgiRecord as R,
   FastCgiResponse,
-  FastCgiServer,
-  type FastCgiTransport
+  FastCgiServer
 } from "effect-fastcgi"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
 import * as Effect from "effect/Effect"
@@ -15,9 +14,9 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
-import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import { type Accept, serveInMemory } from "../harness/memoryListener.ts"
 import { nginxParams } from "../harness/nginxParams.ts"
 import { hello } from "../servers/content.ts"
 import { type Attack, logs, type Side } from "./attack.ts"
@@ -35,24 +34,11 @@ import {
   request,
   usualWith
 } from "./bytes.ts"
+import { AttackTransport } from "./transport.ts"
 
 /** A peer that takes all that it is sent, at once. */
-class Peer implements FastCgiTransport.FastCgiTransport {
-  readonly peer = Option.none()
-  readonly pull = Effect.never
-  private reader: FastCgiTransport.FastCgiTransportReader | undefined
-  private observer: FastCgiTransport.FastCgiTransportObserver | undefined
-  private paused = false
-  over = false
+class Peer extends AttackTransport {
   received = 0
-
-  flowUnsafe(reader: FastCgiTransport.FastCgiTransportReader): void {
-    this.reader = reader
-  }
-
-  observeUnsafe(observer: FastCgiTransport.FastCgiTransportObserver): void {
-    this.observer = observer
-  }
 
   /** Whether the server takes more now. */
   get flows(): boolean {
@@ -72,32 +58,8 @@ class Peer implements FastCgiTransport.FastCgiTransport {
   writeUnsafe(chunks: ReadonlyArray<Uint8Array>): void {
     for (const chunk of chunks) this.received += chunk.length
   }
-
-  pauseUnsafe(): void {
-    this.paused = true
-  }
-
-  resumeUnsafe(): void {
-    this.paused = false
-  }
-
-  pendingUnsafe = () => 0
-
-  endUnsafe(): void {
-    this.over = true
-  }
-
-  resetUnsafe(): void {
-    this.over = true
-  }
-
-  destroyUnsafe(): void {
-    this.over = true
-    this.observer?.onClose()
-  }
 }
 
-type Accept = (transport: FastCgiTransport.FastCgiTransport) => void
 type Served = Layer.Layer<never, never, FastCgiListener.FastCgiListener | FastCgiAdmission.FastCgiAdmission>
 
 interface Running {
@@ -105,24 +67,11 @@ interface Running {
   readonly requests: () => number
 }
 
-const start = Effect.fnUntraced(function*(app: Served, admission?: FastCgiAdmission.FastCgiAdmissionOptions) {
-  let accept: Accept | undefined
-  const listener = Layer.succeed(FastCgiListener.FastCgiListener, {
-    address: NetAddress.unixPathAddress("memory"),
-    addresses: [NetAddress.unixPathAddress("memory")],
-    run: (onConnection) =>
-      Effect.callback<never>(() => {
-        accept = onConnection
-      }),
-    stopAccepting: Effect.void
-  })
-  const context = yield* Layer.build(
-    app.pipe(Layer.provideMerge([listener, FastCgiAdmission.layer(admission)]), Layer.provide(logs))
+const start = (app: Served, options?: FastCgiAdmission.FastCgiAdmissionOptions) =>
+  Effect.map(
+    serveInMemory(Layer.provide(app, logs), options),
+    ({ accept, admission }): Running => ({ accept, requests: admission.requestsUnsafe })
   )
-  const { requestsUnsafe } = yield* FastCgiAdmission.FastCgiAdmission.pipe(Effect.provide(context))
-  const running: Running = { accept: accept!, requests: requestsUnsafe }
-  return running
-})
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
