@@ -48,11 +48,7 @@ export const run = (options: RecordOptions): Effect.Effect<void, CommandFailure>
       Effect.raceFirst(Deferred.await(unwritten)),
       Effect.ensuring(
         Effect.suspend(() =>
-          Output.note(
-            `${tally.connections} ${tally.connections === 1 ? "connection" : "connections"}, ${
-              Output.bytes(tally.bytes)
-            }.`
-          )
+          Output.note(`${Output.counted(tally.connections, "connection")}, ${Output.bytes(tally.bytes)}.`)
         )
       )
     )

@@ -38,8 +38,8 @@ export const run = (options: ReplayOptions): Effect.Effect<void, CommandFailure,
     if (!options.json) {
       yield* Output.note(
         [
-          `${scripts.length} ${scripts.length === 1 ? "connection" : "connections"}`,
-          `${tally.same} ${tally.same === 1 ? "answer" : "answers"} the same`,
+          Output.counted(scripts.length, "connection"),
+          `${Output.counted(tally.same, "answer")} the same`,
           `${tally.differs} differ`,
           `${tally.none} missing`,
           ...(tally.answered > 0 ? [`${tally.answered} without a recorded one`] : []),

@@ -16,7 +16,9 @@ export const ownTable = (
   const head = Output.columns([
     [
       "Application",
-      `${printable(status.pool)}, ${counted(status["total processes"], "worker")}, up ${elapsed(status["start since"])}`
+      `${printable(status.pool)}, ${Output.counted(status["total processes"], "worker")}, up ${
+        elapsed(status["start since"])
+      }`
     ],
     [
       "Requests",
@@ -87,8 +89,6 @@ export const ownTable = (
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
-
-const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
 
 const titled = (
   title: ReadonlyArray<string>,

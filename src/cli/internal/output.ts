@@ -60,6 +60,9 @@ export const columns = (rows: ReadonlyArray<ReadonlyArray<string>>, gap = "  "):
   )
 }
 
+/** A number of things whose plural has an s, for a person. */
+export const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
+
 /** A number of bytes for a person. */
 export const bytes = (count: number): string => {
   if (count < 1024) return `${count} B`
