@@ -13,7 +13,6 @@
  * | END_REQUEST, STDOUT, STDERR, UNKNOWN_TYPE, GET_VALUES_RESULT | ignore: never answer an answer           |
  * | not a record            | decode error: close; HTTP at the start is answered in HTTP                    |
  */
-import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import type { InputStream } from "../../connection/internal/inputStream.ts"
 import {
   type ApplicationAction,
@@ -24,9 +23,9 @@ import type * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { type FastCgiRecord, keepConnection, RecordType, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { Application, ConnectionLimit } from "./application.ts"
+import type { ConnectionLimit } from "./application.ts"
 import { ApplicationRequest } from "./applicationRequest.ts"
-import { ConnectionLife, type Shared } from "./connectionLife.ts"
+import { ConnectionLife } from "./connectionLife.ts"
 import { badRequest, lateParams, type Refusal, tooLargeParams, truncatedParams } from "./refusals.ts"
 
 // How many times `maxParamsSize` of PARAMS are read of a request that has been refused: SPEC 6.2 forbids an answer before they
@@ -57,10 +56,9 @@ export class ApplicationEnd extends ConnectionLife {
   inParams = 0
   /** Which of all connections have had requests in PARAMS for longer: a number that grows. */
   inParamsSince = 0
-  // Those of all connections that have a deadline for the rest of their PARAMS, and how many of this one do.
-  private readonly paramsDue: Shared["params"]
+  // How many requests in PARAMS have a deadline for the rest.
   private paramsAreDue = 0
-  // Those that have begun in this read, and whose PARAMS may not have ended in it.
+  // Requests that have begun in this read. PARAMS of one may not have ended in it.
   private readonly justBegun: Array<ApplicationRequest> = []
   // Requests whose PARAMS have ended, in order; those of them whose input is there as a whole start first.
   private readonly toStart: Array<ApplicationRequest> = []
@@ -70,11 +68,6 @@ export class ApplicationEnd extends ConnectionLife {
   private begun = 0
   // Whether the first byte is one of HTTP; undefined until it has come.
   private speaksHttp: boolean | undefined
-
-  constructor(transport: FastCgiTransport, application: Application, shared: Shared) {
-    super(transport, application, shared)
-    this.paramsDue = shared.params
-  }
 
   /** Gives up a connection whose peer begins requests and does not go on. */
   overrun(most: number): void {
@@ -321,7 +314,7 @@ export class ApplicationEnd extends ConnectionLife {
     this.inParams--
     this.application.paramsEnded()
     if (this.justBegun.at(-1) === request) this.justBegun.pop()
-    else if (this.paramsAreDue > 0 && this.paramsDue.delete(request)) this.paramsAreDue--
+    else if (this.paramsAreDue > 0 && this.shared.params.delete(request)) this.paramsAreDue--
     return request.endParams()
   }
 
@@ -329,7 +322,7 @@ export class ApplicationEnd extends ConnectionLife {
   private watchParams(): void {
     for (const request of this.justBegun) {
       if (!request.isInParams) continue
-      this.paramsDue.add(request)
+      this.shared.params.add(request)
       this.paramsAreDue++
     }
     this.justBegun.length = 0

@@ -47,9 +47,8 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   protected readonly readAhead: InputPolicy
   protected readonly application: Application
   protected readonly limits: ConnectionLimits
-  private readonly clock: Clock.Clock
+  protected readonly shared: Shared
   protected readonly timers: Timers<"idle" | "write" | "close" | "stall" | "unread">
-  private readonly closing: Shared["closing"]
   // Events that the application has not been told.
   private reports: Array<ApplicationReport> | undefined
   // Events that the owners of upgraded connections have not been told.
@@ -70,8 +69,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     super(transport, shared.dispatcher, shared.limits.outputHighWaterMark)
     this.application = application
     this.limits = shared.limits
-    this.clock = shared.clock
-    this.closing = shared.closing
+    this.shared = shared
     this.timers = new Timers(shared.fork)
     this.readAhead = new InputPolicy(this, this.limits, this.timers)
   }
@@ -82,7 +80,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
    */
   run(whenFinished: (defect: Cause.Cause<never> | undefined) => void): void {
     this.whenFinished = whenFinished
-    this.idleSince = this.limits.idleTimeout === Infinity ? 0 : millisecondsOf(this.clock)
+    this.idleSince = this.limits.idleTimeout === Infinity ? 0 : millisecondsOf(this.shared.clock)
     this.transport.flowUnsafe(this)
     this.settle()
   }
@@ -224,7 +222,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
 
   protected onIdle(mayBeReused: boolean): void {
     this.readAhead.multiplexed = false
-    if (this.limits.idleTimeout !== Infinity) this.idleSince = millisecondsOf(this.clock)
+    if (this.limits.idleTimeout !== Infinity) this.idleSince = millisecondsOf(this.shared.clock)
     if (mayBeReused && (this.state.name === "leaving" || this.state.name === "draining")) this.sayGoodbye()
   }
 
@@ -275,10 +273,10 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   private watchIdle(): void {
     const { idleTimeout } = this.limits
     if (idleTimeout === Infinity) return
-    const left = this.idleSince + idleTimeout - millisecondsOf(this.clock)
+    const left = this.idleSince + idleTimeout - millisecondsOf(this.shared.clock)
     this.timers.start("idle", left, () => {
       if (!this.state.isOpen || this.requests.size > 0) return
-      if (this.idleSince + idleTimeout > millisecondsOf(this.clock)) return this.watchIdle()
+      if (this.idleSince + idleTimeout > millisecondsOf(this.shared.clock)) return this.watchIdle()
       this.report({ _tag: "ConnectionIdle", limit: "idleTimeout", message: `no request for ${idleTimeout} ms` })
       this.drain()
     })
@@ -313,7 +311,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     const pending = this.output.pending
     if (pending === 0 && this.sending.size === 0) {
       this.timers.stop("close")
-      this.closing.add(this)
+      this.shared.closing.add(this)
     } else if (this.hurrying) {
       this.timers.stop("close")
       this.timers.start("close", closingMoment, () => this.destroy())
@@ -330,7 +328,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     this.decide(() => {
       this.state = this.state.after.lose
       this.parked = noRecords
-      this.closing.delete(this)
+      this.shared.closing.delete(this)
       for (const request of this.requests.values()) request.lose()
       this.timers.stopAll()
     })
