@@ -2,6 +2,8 @@
  * What is shown of records: where each begins, what it says, and the lines and the JSON that are made of it.
  */
 import { assert, describe, it } from "@effect/vitest"
+import { type Answered, differences } from "../../src/cli/capture/answers.ts"
+import { Show } from "../../src/cli/capture/show.ts"
 import { Describer, type Description } from "../../src/cli/records/description.ts"
 import { lines } from "../../src/cli/records/lines.ts"
 import { isRecord, RecordReader } from "../../src/cli/records/recordReader.ts"
@@ -92,6 +94,45 @@ describe("a description of records", () => {
       ">           00 01 02 ff                                      ....",
       "> 00000078  END_REQUEST        id 1            8  appStatus 7, ! OVERLOADED",
       "> 00000088  99                 id 0            0  ! an unknown type"
+    ])
+  })
+
+  it("is JSON that a terminal does not obey either, and that is the same value", () => {
+    const said = "a\x7f\x85\x9b2J\x1b[2J\u2028\u202e\u2066 é"
+    const show = new Show({ json: true, named: false, content: 40, paint: (_, text) => text })
+    const connection = { number: 1, client: "", server: "", serverPort: 0 }
+    const shown = show.events([{ _tag: "Opened", connection, time: 0 }, {
+      _tag: "Bytes",
+      connection,
+      time: 0,
+      fromClient: false,
+      bytes: FastCgiEncoder.encode(FastCgiRecord.params(1, FastCgiParams.encodePairs([["X", said]])))
+    }, {
+      _tag: "Bytes",
+      connection,
+      time: 0,
+      fromClient: false,
+      bytes: FastCgiEncoder.encode(FastCgiRecord.params(1))
+    }])
+    // oxlint-disable-next-line no-control-regex -- what a terminal would obey is control characters
+    assert.notMatch(shown, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/)
+    assert.deepStrictEqual(JSON.parse(shown.trimEnd().split("\n").at(-1)!).pairs, [["X", said]])
+  })
+
+  it("is compared with another answer, which may have no such header", () => {
+    const answer = (head: string): Answered => ({
+      requestId: 1,
+      name: "GET /",
+      sent: true,
+      stdout: [Buffer.from(`${head}\r\n\r\n`, "latin1")],
+      stderr: [],
+      end: undefined
+    })
+    const [same, other] = [answer("Status: 200 OK\r\nX-A: 1"), answer("Status: 200 OK\r\nX-B: \x85")]
+    assert.deepStrictEqual(differences(same!, same!, new Set()), [])
+    assert.deepStrictEqual(differences(same!, other!, new Set()), [
+      "x-a: none, recorded \"1\"",
+      "x-b: \"\\u0085\", recorded none"
     ])
   })
 

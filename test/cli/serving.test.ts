@@ -3,6 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { projectRoot } from "../support/files.ts"
@@ -198,6 +199,44 @@ export default HttpRouter.add("GET", "/", HttpServerResponse.text("${word}"))
       yield* serving.says(/1 worker serves/)
       assert.strictEqual((yield* command("request", socket, "/")).stdout, "mended")
     })), 60_000)
+
+  describeWith(["unshare"], "with --watch, at the system's limit of watched folders", (unshare) => {
+    // The limit of a user namespace counts for it alone.
+    const limited = (folders: number) =>
+      [
+        unshare!,
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        `echo ${folders} >/proc/sys/user/max_inotify_watches && exec "$@"`,
+        "sh"
+      ] as const
+    const [probe, ...args] = limited(1)
+    const available = ChildProcess.spawnSync(probe, [...args, "true"]).status === 0
+    if (!available) console.log("skipped: serve --watch at a limit: needs user namespaces")
+
+    it.live.skipIf(!available)(
+      "says what is not watched, and watches the rest",
+      () =>
+        Effect.scoped(Effect.gen(function*() {
+          const directory = yield* folder
+          for (const name of ["a", "b", "c"]) Fs.mkdirSync(Path.join(directory, name))
+          const module = Path.join(directory, "app.js")
+          Fs.writeFileSync(module, routes("one"))
+          const socket = Path.join(directory, "app.sock")
+          const serving = yield* start(["serve", module, "--listen", socket, "--watch"], { through: limited(2) })
+          yield* serving.says(
+            /[abc] is not watched, and perhaps others[^]*sysctl fs\.inotify\.max_user_watches=\d+ raises it/
+          )
+          assert.strictEqual(serving.stderr().match(/is not watched/g)?.length, 1)
+          yield* serving.says(/1 worker serves/)
+          Fs.writeFileSync(module, routes("two"))
+          yield* serving.says(/app\.js has changed[^]*reloaded/)
+          assert.strictEqual((yield* command("request", socket, "/")).stdout, "two")
+        }))
+    )
+  })
 
   it.live(
     "takes apps of every kind, and says what is wrong with what is none",

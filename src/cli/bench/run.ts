@@ -256,7 +256,7 @@ const show = (measured: Measured, options: BenchOptions): Effect.Effect<void> =>
   Effect.andThen(
     process.stderr.isTTY ? Output.writeError(clearLine) : Effect.void,
     options.json
-      ? Output.line(JSON.stringify(toJson(measured), undefined, 2))
+      ? Output.line(Output.json(toJson(measured), 2))
       : Output.write(toText(measured, Output.painter(process.stdout)))
   )
 

@@ -3,6 +3,7 @@
  */
 import { makeHeadParser } from "../../cgi/CgiResponse.ts"
 import { RecordType } from "../../protocol/FastCgiRecord.ts"
+import * as Output from "../internal/output.ts"
 import { Describer, type Description } from "../records/description.ts"
 import { isRecord, RecordReader } from "../records/recordReader.ts"
 
@@ -109,7 +110,7 @@ export const differences = (
 ): ReadonlyArray<string> => {
   const found: Array<string> = []
   const compare = (what: string, before: unknown, now: unknown) => {
-    if (before !== now) found.push(`${what}: ${JSON.stringify(now)}, recorded ${JSON.stringify(before)}`)
+    if (before !== now) found.push(`${what}: ${shown(now)}, recorded ${shown(before)}`)
   }
   const before = answerOf(recorded)
   const now = answerOf(came)
@@ -150,6 +151,8 @@ const nameOf = (pairs: ReadonlyArray<readonly [string, string]>): string => {
   const params = new Map(pairs)
   return `${params.get("REQUEST_METHOD") ?? ""} ${params.get("REQUEST_URI") ?? params.get("SCRIPT_NAME") ?? ""}`.trim()
 }
+
+const shown = (value: unknown): string => value === undefined ? "none" : Output.json(value)
 
 const firstDifference = (a: Uint8Array, b: Uint8Array): number => {
   let at = 0

@@ -30,7 +30,7 @@ export const run = (options: ReplayOptions): Effect.Effect<void, CommandFailure,
         tally[verdict.result]++
         yield* Output.line(
           options.json
-            ? JSON.stringify({ connection: script.number, request: i + 1, name: recorded.name, ...verdict })
+            ? Output.json({ connection: script.number, request: i + 1, name: recorded.name, ...verdict })
             : text(script.number, recorded, verdict)
         )
       }

@@ -1,7 +1,7 @@
 /**
  * The events on connections, record by record: lines for a person, or an object of JSON a line.
  */
-import type { Color } from "../internal/output.ts"
+import * as Output from "../internal/output.ts"
 import { Describer, type Description } from "../records/description.ts"
 import { lines } from "../records/lines.ts"
 import { isRecord, type LocatedRecord, type NoRecords, RecordReader } from "../records/recordReader.ts"
@@ -19,7 +19,7 @@ export interface ShowOptions {
   readonly connection?: number | undefined
   /** The only ones that are shown, by the application's port. */
   readonly port?: number | undefined
-  readonly paint: (color: Color, text: string) => string
+  readonly paint: (color: Output.Color, text: string) => string
 }
 
 /** Makes text of what happens. */
@@ -44,7 +44,7 @@ export class Show {
     const { json, named, paint } = this.options
     if (event._tag === "Problem") {
       this.broken = true
-      return [json ? JSON.stringify({ problem: event.problem }) : paint("bad", `! ${event.problem}`)]
+      return [json ? Output.json({ problem: event.problem }) : paint("bad", `! ${event.problem}`)]
     }
     const { connection, time } = event
     if (!this.isWanted(connection)) return []
@@ -53,7 +53,7 @@ export class Show {
       named ? paint("dim", `${(time - this.start!).toFixed(6).padStart(11)} #${connection.number} ${mark} `) : ""
     const note = (mark: string, about: string, more: object = {}) =>
       json
-        ? [JSON.stringify({ connection: connection.number, ...(named ? { time } : {}), event: about, ...more })]
+        ? [Output.json({ connection: connection.number, ...(named ? { time } : {}), event: about, ...more })]
         : named
         ? [prefix(mark) + paint("dim", about)]
         : []
@@ -122,7 +122,7 @@ export class Show {
       this.broken = true
     }
     return json
-      ? [JSON.stringify(named ? { connection: connection.number, time, ...found } : found)]
+      ? [Output.json(named ? { connection: connection.number, time, ...found } : found)]
       : lines(found, { content, paint, prefix })
   }
 

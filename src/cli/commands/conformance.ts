@@ -12,6 +12,7 @@ import type * as Scope from "effect/Scope"
 import type { SubjectProcess } from "../../conformance/Conformance.ts"
 import { addressForms, addressMistake, parseAddress } from "../../node/internal/address.ts"
 import { type CommandFailure, ExitCode, fail, usage } from "../internal/failure.ts"
+import * as Output from "../internal/output.ts"
 
 const milliseconds = (name: string, byDefault: number, description: string) =>
   Flag.Int(name).pipe(
@@ -96,7 +97,7 @@ export const conformance = Command.make("conformance", {
     )
     yield* Console.log(
       options.json
-        ? JSON.stringify(report, undefined, 2)
+        ? Output.json(report, 2)
         : options.markdown
         ? Report.comparison([report])
         : Report.formatTotals(report)

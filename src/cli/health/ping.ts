@@ -26,7 +26,7 @@ export const run = (options: PingOptions): Effect.Effect<void, CommandFailure> =
         Effect.andThen(
           Effect.sync(() => tally.add(undefined)),
           options.json
-            ? Output.line(JSON.stringify({ good: false, exitCode: failure.code, error: failure.message }))
+            ? Output.line(Output.json({ good: false, exitCode: failure.code, error: failure.message }))
             : Output.line(`${clock()}  ${failure.message}`)
         )
     })
@@ -63,7 +63,7 @@ const clock = (): string => new Date().toTimeString().slice(0, 8)
 const show = (target: Target.Target, pong: Pong, options: PingOptions): Effect.Effect<void> => {
   if (options.json) {
     const { milliseconds, ...rest } = pong
-    return Output.line(JSON.stringify({ ...rest, milliseconds: Math.round(milliseconds * 1000) / 1000 }))
+    return Output.line(Output.json({ ...rest, milliseconds: Math.round(milliseconds * 1000) / 1000 }))
   }
   const paint = Output.painter(process.stdout)
   const path = options.path ?? defaultPath
@@ -73,7 +73,7 @@ const show = (target: Target.Target, pong: Pong, options: PingOptions): Effect.E
       : `answers ${path} with 200`
     : `answers ${path} with ${pong.status} ${pong.statusText}`
   const why = !pong.good
-    ? options.response === undefined ? ", not with 200" : `, not with ${JSON.stringify(options.response)}`
+    ? options.response === undefined ? ", not with 200" : `, not with ${Output.json(options.response)}`
     : pong.status === 200
     ? ""
     : ": it answers, but has no such page"

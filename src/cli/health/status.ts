@@ -96,7 +96,7 @@ const ask = (target: Target.Target, options: StatusOptions): Effect.Effect<strin
       () => notThePage(`The answer to ${options.path} is no status of php-fpm 8.2 or later, or of this package.`)
     )
     if (options.openmetrics) return FastCgiPhp.openMetrics(status)
-    if (options.json) return `${JSON.stringify(JSON.parse(text), undefined, 2)}\n`
+    if (options.json) return `${Output.json(JSON.parse(text), 2)}\n`
     const paint = Output.painter(process.stdout)
     const lines = Option.isSome(own)
       ? ownTable(own.value, options.workers, paint)

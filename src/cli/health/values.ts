@@ -18,7 +18,7 @@ export const run = (options: ValuesOptions): Effect.Effect<void, CommandFailure>
       Effect.flatMap((client) => client.getValues(names, { timeout: options.timeout })),
       Effect.mapError(clientFailure)
     )
-    if (options.json) return yield* Output.line(JSON.stringify(values, undefined, 2))
+    if (options.json) return yield* Output.line(Output.json(values, 2))
     const rows = names.map((name) => {
       const value = values[name]
       return [name, value ?? "not sent", value === undefined ? "" : meaning(name, value)]

@@ -34,6 +34,16 @@ export const line = (text = ""): Effect.Effect<void> => write(`${text}\n`)
 /** Writes to stderr, and waits until it has been taken. */
 export const writeError = (data: Uint8Array | string): Effect.Effect<void> => writeTo(process.stderr, data)
 
+/**
+ * JSON that a terminal can show: DEL, the C1 controls and the characters that reorder or break lines are escaped, which
+ * `JSON.stringify` leaves as they are.
+ */
+export const json = (value: unknown, indent?: number): string =>
+  JSON.stringify(value, undefined, indent).replace(
+    unprintable,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+  )
+
 /** Says something to the person at the terminal, on stderr. */
 export const note = (text: string): Effect.Effect<void> => writeError(`${text}\n`)
 
@@ -89,6 +99,8 @@ export const milliseconds = (value: number): string =>
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const unprintable = /[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g
 
 const writeTo = (stream: NodeJS.WriteStream, data: Uint8Array | string): Effect.Effect<void> =>
   Effect.callback((resume) => {

@@ -148,7 +148,7 @@ const asJson = Effect.fnUntraced(function*(
   const { answered, appStatus, bodySize, connected, ended, head, protocolStatus } = outcome
   const content = Buffer.concat(body)
   const text = content.toString("utf8")
-  yield* Output.line(JSON.stringify(
+  yield* Output.line(Output.json(
     {
       status: head?.status,
       statusText: head?.statusText,
@@ -160,7 +160,6 @@ const asJson = Effect.fnUntraced(function*(
       protocolStatus,
       milliseconds: { connected: round(connected), answered: round(answered), ended: round(ended) }
     },
-    undefined,
     2
   ))
   yield* judge(outcome, options)

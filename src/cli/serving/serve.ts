@@ -1,6 +1,7 @@
 /**
  * Runs `serve`.
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Fs from "node:fs"
@@ -13,7 +14,7 @@ import type { ServeOptions } from "../commands/serving.ts"
 import { type CommandFailure, ExitCode, fail, usage } from "../internal/failure.ts"
 import { servesUntilStopped } from "../internal/life.ts"
 import * as Output from "../internal/output.ts"
-import { changes } from "./watch.ts"
+import { type Limit, watch } from "./watch.ts"
 
 /** Runs the app in processes of their own until it is told to end. */
 export const run = (options: ServeOptions): Effect.Effect<void, CommandFailure> =>
@@ -58,9 +59,10 @@ const programBeside = (file: string): string => {
 // A change is what SIGHUP is to a supervisor: the new code serves, or the old one goes on. Where none serves yet, it starts again.
 const watched = Effect.fnUntraced(function*(supervised: Effect.Effect<void, CommandFailure>, file: string) {
   const folder = folderOf(file)
-  const changed = yield* changes(folder)
+  const { changed, limit } = yield* watch(folder)
   const show = (path: string) => Output.note(`${Path.relative(folder, path)} has changed`)
   yield* Output.note(`Watching ${folder}`)
+  yield* Effect.forkScoped(Effect.flatMap(Deferred.await(limit), (reached) => Output.note(unwatched(reached))))
   const reloading = Effect.forever(
     Effect.flatMap(Queue.take(changed), (path) =>
       Effect.andThen(
@@ -79,6 +81,10 @@ const watched = Effect.fnUntraced(function*(supervised: Effect.Effect<void, Comm
     )
   )
 })
+
+const unwatched = ({ better, folder, setting }: Limit): string =>
+  `effect-fastcgi: ${folder} is not watched, and perhaps others: the system's limit ${setting} is reached. ` +
+  `sudo sysctl ${setting}=${better} raises it, for the next start. Until then, kill -HUP ${process.pid} loads the new code.`
 
 // That of the package that the app is in.
 const folderOf = (file: string): string => {

@@ -33,6 +33,8 @@ export interface Options {
   readonly stdin?: "pipe" | "ignore" | number | undefined
   readonly env?: Readonly<Record<string, string>> | undefined
   readonly cwd?: string | undefined
+  /** A command that becomes the program whose arguments follow its own. Default none. */
+  readonly through?: readonly [command: string, ...args: ReadonlyArray<string>] | undefined
 }
 
 /** The program of the command, built of the sources as they are. */
@@ -89,7 +91,8 @@ const stale = (main: string): boolean => {
 }
 
 const spawn = (args: ReadonlyArray<string>, options: Options): Running => {
-  const child = ChildProcess.spawn(process.execPath, [program(), ...args], {
+  const [file, ...all] = [...options.through ?? [], process.execPath, program(), ...args]
+  const child = ChildProcess.spawn(file!, all, {
     cwd: options.cwd,
     env: { ...process.env, NO_COLOR: "1", NODE_NO_WARNINGS: "1", ...options.env },
     stdio: [options.stdin ?? "ignore", "pipe", "pipe"]
