@@ -25,7 +25,7 @@ describe("workers", () => {
   it.live("share a UNIX socket; one that dies is replaced, all are reloaded, and a stop lets them finish", () =>
     Effect.gen(function*() {
       const { path } = yield* place
-      const supervisor = yield* start({ listen: { path, mode: 0o640 }, workers: { workers: 2 } })
+      const supervisor = yield* start({ listen: { path, mode: 0o640 }, workers: { workers: 2 }, signals: true })
       assert.strictEqual(Fs.statSync(path).mode & 0o777, 0o640)
       const first = yield* answering({ path }, 2)
       assert.notInclude([...first], supervisor.pid)
@@ -63,15 +63,17 @@ describe("workers", () => {
         "the next reload",
         Effect.filterOrFail(others({ path }), ({ status }) => status.value.reloads > 1)
       )
-      // A worker takes two signals within half a second for one.
-      const reloaded = performance.now()
-      yield* WebServers.until("half a second has passed", () => performance.now() - reloaded > 600)
+      const told = (pid: number) => `SIGTERM reaches process ${pid};`
+      for (const pid of third) yield* supervisor.says(told(pid))
+      const fourth = yield* answering({ path }, 2, [...third])
       const stopped = yield* Effect.forkScoped(supervisor.stop(), { startImmediately: true })
-      yield* WebServers.until("the stop has begun", () => !Fs.existsSync(path))
+      for (const pid of fourth) yield* supervisor.says(told(pid))
       for (const { finish } of last) assert.strictEqual((yield* finish).split(" ")[1], "10")
       assert.deepStrictEqual(yield* Fiber.join(stopped), { code: 0, signal: null })
       assert.isFalse(Fs.existsSync(path))
       for (const pid of third) assert.isFalse(WebServers.isRunning(pid))
+      // A second signal would end a worker at once, with the request that it still finishes.
+      for (const pid of [...third, ...fourth]) assert.strictEqual(supervisor.log().split(told(pid)).length, 2)
     }).pipe(Effect.scoped))
 
   it.live("on a port: one that has taken its requests is replaced, and one that hangs", () =>

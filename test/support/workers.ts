@@ -26,6 +26,7 @@ interface Options {
   readonly broken?: string
   readonly log?: string
   readonly status?: object
+  readonly signals?: boolean
 }
 
 export const program = (
