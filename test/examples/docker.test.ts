@@ -26,6 +26,7 @@ import { parse, parseAllDocuments } from "yaml"
 import * as Http from "../servers/support/http.ts"
 import * as Nginx from "../servers/support/nginx.ts"
 import { projectRoot } from "../support/files.ts"
+import * as Pages from "../support/pages.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import * as Container from "./support/container.ts"
@@ -88,6 +89,30 @@ describe("compose.yaml", () => {
     assert.isAbove(seconds(nginx!.stop_grace_period), shutdown)
     assert.strictEqual(nginx!["stop_signal"], "SIGQUIT")
     assert.deepStrictEqual(nginx!.depends_on, { app: { condition: "service_healthy" } })
+  })
+})
+
+describe("the commands of docs/containers.md", () => {
+  // The images that the Dockerfile begins with are at a registry, and an engine would begin with them.
+  it("name what the folder has", () => {
+    const page = Pages.read("docs/containers.md")
+    const commands = Pages.stepsOf(page).flatMap((step) => step._tag === "Command" ? [step.command] : [])
+    const { containers, initContainers, volumes } = deployment("kubernetes.yaml").spec!.template.spec!
+    const name = volumes!.find(({ configMap }) => configMap !== undefined)!.configMap!.name
+    const file = containers[0]!.volumeMounts!.find(({ subPath }) => subPath !== undefined)!.subPath
+    assert.deepStrictEqual(commands.slice(0, 4), [
+      "docker build -t app .",
+      "docker compose up --build",
+      `kubectl create configmap ${name} --from-file=${file}`,
+      "kubectl apply -f kubernetes.yaml"
+    ])
+    assert.include(page, `in the place of ${initContainers![0]!.image}\n`)
+    assert.strictEqual(compose.services!["app"]!.build, ".")
+    assert.deepStrictEqual(compose.services!["nginx"]!["ports"], ["8080:8080"])
+    assert.include(page, "http://localhost:8080")
+    for (const file of ["Dockerfile", "compose.yaml", "nginx.conf"]) {
+      assert.isTrue(Fs.existsSync(Path.join(folder, file)))
+    }
   })
 })
 

@@ -17,7 +17,6 @@ import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
-import * as ChildProcess from "node:child_process"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -230,19 +229,12 @@ const messagesOf = (page: string): ReadonlyArray<RegExp> =>
   )
 
 /** Runs a program on the sources to its end. */
-const ended = (args: ReadonlyArray<string>, env: Env) =>
-  Effect.callback<{ readonly code: number | null; readonly log: string }>((resume) => {
-    const child = ChildProcess.spawn(
-      process.execPath,
-      ["--import", fileURLToPath(new URL("../examples/support/onSources.ts", import.meta.url)), ...args],
-      { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env["PATH"], ...env } }
-    )
-    let log = ""
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding("utf8").on("data", (text: string) => log += text)
-    }
-    child.on("close", (code) => resume(Effect.succeed({ code, log })))
-    return Effect.sync(() => child.kill("SIGKILL"))
+const ended = ([program, ...args]: readonly [program: string, ...args: ReadonlyArray<string>], env: Env) =>
+  WebServers.run({
+    name: program,
+    command: process.execPath,
+    args: ["--import", fileURLToPath(new URL("../examples/support/onSources.ts", import.meta.url)), program, ...args],
+    env
   })
 
 describe("a mistake in a setting", () => {

@@ -97,19 +97,59 @@ const answers = (address: string): Ready => (_, machine) =>
 
 // ---
 
-const frameworks = ["Express", "Koa", "Fastify", "Hono", "h3"].map((name): Way => ({
-  name,
-  row: "an Express, Fastify, Koa, Next, Hono or h3 app",
-  page: "docs/frameworks.md",
-  installed: [name.toLowerCase(), ...(name === "Hono" ? ["@hono/node-server"] : [])],
-  writes: { "app.js": block("frameworks", "js", `app.js: ${name}`) },
-  commands: [
-    install,
-    type,
-    { command: "node app.js", goesOn: answers("127.0.0.1:9000") },
-    { command: "npx effect-fastcgi request 127.0.0.1:9000 /", says: /^Hello/m }
-  ]
-}))
+const anApp = { row: "an Express, Fastify, Koa, Next, Hono or h3 app", page: "docs/frameworks.md" }
+
+const app = { command: "node app.js", goesOn: answers("127.0.0.1:9000") }
+
+const hello = { command: "npx effect-fastcgi request 127.0.0.1:9000 /", says: /Hello/ }
+
+const appOf = (name: string) => block("frameworks", "js", `app.js: ${name}`)
+
+const frameworks: ReadonlyArray<Way> = [
+  ...["Express", "Koa", "Fastify", "Hono", "h3", "Elysia"].map((name): Way => ({
+    name,
+    ...anApp,
+    installed: [name.toLowerCase(), ...(name === "Hono" ? ["@hono/node-server"] : [])],
+    writes: { "app.js": appOf(name) },
+    commands: [install, type, app, hello]
+  })),
+  {
+    name: "an app that uses require",
+    ...anApp,
+    installed: ["express"],
+    writes: {
+      "app.js": WebServers.fill(appOf("Express"), [
+        [
+          "import { NodeFastCgiApp } from \"effect-fastcgi/node\"",
+          /`(const .* = require\("effect-fastcgi.*\))`/.exec(page("frameworks"))![1]!
+        ],
+        ["import express from \"express\"", "const express = require(\"express\")"]
+      ])
+    },
+    commands: [install, app, hello]
+  },
+  {
+    name: "Next",
+    ...anApp,
+    installed: ["next", "react", "react-dom"],
+    has: {
+      "pages/index.js":
+        `export const getServerSideProps = ({ req }) => ({ props: { address: req.socket.remoteAddress } })
+export default function Page({ address }) {
+  return <p>Hello {address}</p>
+}
+`
+    },
+    writes: { "server.js": block("frameworks", "js", "server.js: Next") },
+    commands: [
+      install,
+      type,
+      { command: "npx next build" },
+      { command: "NODE_ENV=production node server.js", goesOn: answers("127.0.0.1:9000") },
+      hello
+    ]
+  }
+]
 
 const curl = { command: "curl http://localhost/", says: /Hello from FastCGI/ }
 
@@ -142,6 +182,8 @@ listen.owner = stranger
 pm = static
 pm.max_children = 2
 `
+
+const startPhpFpm = "php-fpm8.2 --daemonize --fpm-config /srv/fpm.conf --pid /run/php.pid"
 
 const paths: ReadonlyArray<Way> = [
   {
@@ -189,11 +231,24 @@ const paths: ReadonlyArray<Way> = [
     name: "a PHP site",
     row: "a PHP site",
     page: "docs/php.md",
-    has: { "index.php": "<?php echo \"Hello from PHP \" . (1 + 1);\n" },
+    has: { "site/index.php": "<?php echo \"Hello from PHP \" . (1 + 1);\n" },
     commands: [
       install,
-      { command: "npx effect-fastcgi gateway --php .", goesOn: says(/answers for/) },
+      { command: "npx effect-fastcgi gateway --php site", goesOn: says(/answers for/) },
       { command: "curl http://127.0.0.1:8080/index.php", says: /Hello from PHP 2/ }
+    ]
+  },
+  {
+    name: "a PHP site that moves",
+    row: "a PHP site",
+    page: "docs/php.md",
+    has: { ...theirs.has, "/srv/fpm.conf": phpFpm },
+    runs: [startPhpFpm],
+    commands: [
+      install,
+      { command: "cp -r node_modules/effect-fastcgi/examples/php moved" },
+      { command: "node moved/main.ts /run/php/php-fpm.sock 8080", goesOn: listening },
+      { command: "curl http://127.0.0.1:8080/", says: /A small site/ }
     ]
   },
   {
@@ -201,7 +256,7 @@ const paths: ReadonlyArray<Way> = [
     row: "php-fpm or another FastCGI application to call from Effect",
     page: "docs/client.md",
     has: { "/srv/www/index.php": "<?php echo \"page \" . $_GET['page'];\n", "/srv/fpm.conf": phpFpm },
-    runs: ["php-fpm8.2 --daemonize --fpm-config /srv/fpm.conf --pid /run/php.pid"],
+    runs: [startPhpFpm],
     writes: { "client.ts": block("client", "ts", "client.ts") },
     commands: [install, type, { command: "node client.ts", says: /page 2/ }]
   },

@@ -137,6 +137,7 @@ export const make: Effect.Effect<Machine, WebServers.ProgramError, Scope.Scope> 
     write: (path, content) =>
       Effect.suspend(() => {
         if (path.startsWith("/home/stranger/")) {
+          Fs.mkdirSync(Path.dirname(Path.join(base, path)), { recursive: true })
           Fs.writeFileSync(Path.join(base, path), content)
           return Effect.void
         }

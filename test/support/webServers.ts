@@ -133,8 +133,9 @@ const spawn = (options: ProgramOptions): { readonly child: ChildProcess.ChildPro
     ended = result
     changed()
   }
-  // Not "close": a program of its own that it has started may hold the pipes open.
-  child.on("exit", (code, signal) => end({ code, signal }))
+  // Not "close": a program of its own that it has started may hold the pipes open. What it has said last may be in them still; the
+  // event loop reads all of it before its next turn is over.
+  child.on("exit", (code, signal) => setImmediate(setImmediate, () => end({ code, signal })))
   child.on("error", (error) => {
     append(`${error.message}\n`)
     if (child.pid === undefined) end({ code: null, signal: null })

@@ -41,16 +41,7 @@ export const testOf = (block: Block): string | undefined => {
 }
 
 /** What no test here can run, each with its reason. */
-export const byHand: ReadonlyArray<readonly [page: string, start: string, reason: string]> = [
-  [
-    "docs/containers.md",
-    "docker build",
-    "no container engine runs here; test/examples/docker.test.ts carries the files out"
-  ],
-  ["docs/frameworks.md", "import { NodeFastCgiApp }", "Next is tried by hand, as the page says"],
-  ["docs/frameworks.md", "// app.js: Elysia", "Elysia is tried by hand, as the page says"],
-  ["docs/performance.md", "apt-get install nginx wrk", "measures for an hour"]
-]
+export const byHand: ReadonlyArray<readonly [page: string, start: string, reason: string]> = []
 
 /** Tests that make the block's text in a way that cannot be seen in it: each has the words. */
 export const tests: ReadonlyArray<readonly [page: string, start: string, test: string, words: string]> = [
@@ -65,8 +56,10 @@ export const tests: ReadonlyArray<readonly [page: string, start: string, test: s
   ["README.md", "npm ci && npm start", "test/examples/browser.test.ts", "npm start"],
   ["docs/cgi.md", "#!/bin/sh\n# app.cgi", "test/servers/cgi.test.ts", "# app\\.cgi"],
   ["docs/client.md", "FASTCGI_UPSTREAM=", "test/node/config.test.ts", "FASTCGI_UPSTREAM"],
+  ["docs/containers.md", "docker build", "test/examples/docker.test.ts", "docs/containers.md"],
   ["docs/conformance.md", "npx effect-fastcgi conformance", "test/conformance/command.test.ts", "conformance"],
   ["docs/frameworks.md", "// app.js: ", "test/servers/paths.test.ts", "app.js: ${name}"],
+  ["docs/frameworks.md", "// server.js: Next", "test/servers/paths.test.ts", "server.js: Next"],
   ["docs/health-checks.md", "ping.path = /ping", "test/client/phpFpm.ts", "ping.path = /ping"],
   ["docs/health-checks.md", "npx effect-fastcgi ping", "test/cli/health.test.ts", "--response"],
   ["docs/migrating.md", " // app.js", "test/servers/paths.test.ts", "diffs[0]"],
@@ -77,6 +70,7 @@ export const tests: ReadonlyArray<readonly [page: string, start: string, test: s
     "test/servers/paths.test.ts",
     "cp node_modules/effect-fastcgi"
   ],
+  ["docs/performance.md", "apt-get install nginx wrk", "test/servers/bench.test.ts", "docs/performance.md"],
   ["docs/scale-out.md", "node examples/cluster/main.ts", "test/examples/cluster.test.ts", "examples/cluster/main.ts"],
   ["docs/scale-out.md", "DATABASE_URL=", "test/examples/hosts.test.ts", "hosts.ts"],
   [
