@@ -123,12 +123,12 @@ export const layer = (
 
 /**
  * The options from settings of the environment: `FASTCGI_ACCESS_LOG` (without it there is no log), `FASTCGI_ACCESS_FORMAT` and
- * `FASTCGI_POOL`.
+ * `FASTCGI_POOL`. Logs a warning where there is a format and no log.
  *
  * @category configuration
  * @since 0.1.0
  */
-export const config: Config.Config<NodeFastCgiAccessLogOptions | undefined> = Config.map(
+export const config: Config.Config<NodeFastCgiAccessLogOptions | undefined> = Config.mapEffect(
   Config.all({
     to: Settings.text("FASTCGI_ACCESS_LOG"),
     format: Settings.checked(
@@ -138,7 +138,12 @@ export const config: Config.Config<NodeFastCgiAccessLogOptions | undefined> = Co
     ),
     pool: Settings.text("FASTCGI_POOL")
   }),
-  ({ to, ...others }) => to === undefined ? undefined : { ...others, to }
+  ({ to, ...others }) => {
+    if (to !== undefined) return Effect.succeed({ ...others, to })
+    return others.format === undefined
+      ? Effect.undefined
+      : Effect.as(Settings.warnOfIdle("FASTCGI_ACCESS_FORMAT", "FASTCGI_ACCESS_LOG", "access log"), undefined)
+  }
 )
 
 /**

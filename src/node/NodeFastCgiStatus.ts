@@ -18,6 +18,7 @@ import * as FastCgiStatus from "../server/FastCgiStatus.ts"
 import { setting } from "../settings/settings.ts"
 import type { Bound } from "./internal/acceptor.ts"
 import { addressForms, parseAddress } from "./internal/address.ts"
+import { aHostName, isHostName, makeHostCheck } from "./internal/hostHeader.ts"
 import { inetAddress } from "./internal/inetAddress.ts"
 import { bindInet } from "./internal/inetSocket.ts"
 import { listenQueue } from "./internal/listenQueue.ts"
@@ -48,6 +49,12 @@ export interface NodeFastCgiStatusOptions extends FastCgiStatus.FastCgiStatusOpt
    * peers in `allow`, at any limit of the application (`pm.status_listen`). Default none.
    */
   readonly listen?: NodeFastCgiStatusListen | undefined
+  /**
+   * Names by which clients may ask for the pages on the port of `listen` (its Host header), beside addresses, `localhost`, the names below
+   * that, and `host` of `listen`. A name with a dot in front (`.example.com`) stands for all names below it as well. So a web page whose
+   * name resolves to an address of this host (DNS rebinding) gets no figures. Default none.
+   */
+  readonly allowedHosts?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -58,8 +65,8 @@ export interface NodeFastCgiStatusOptions extends FastCgiStatus.FastCgiStatusOpt
  *
  * With `listen` the pages are served over HTTP too, from a socket of their own: `/status` and `/ping` unless the options say other
  * paths, and `/metrics`, which is the page as OpenMetrics. That socket takes no connection of `maxConnections`. Only peers in `allow`
- * get an answer (by default those of this host), and others get 403. With workers, all of them share the port, and any of them
- * answers for all.
+ * get an answer (by default those of this host), and others get 403. So does a request whose Host header is a name that is not in
+ * `allowedHosts`. With workers, all of them share the port, and any of them answers for all.
  *
  * **Example** (An app with php-fpm's pages, and a port for Prometheus)
  *
@@ -92,15 +99,22 @@ export const layer = (
 }
 
 /**
- * The options from settings of the environment: those of `FastCgiStatus.config`, and `FASTCGI_STATUS_LISTEN`, a port, an
- * address with a port or a path.
+ * The options from settings of the environment: those of `FastCgiStatus.config`, `FASTCGI_STATUS_LISTEN`, which is a port, an
+ * address with a port or a path, and `FASTCGI_STATUS_ALLOWED_HOSTS`, which is names with commas between.
  *
  * @category configuration
  * @since 0.1.0
  */
 export const config: Config.Config<NodeFastCgiStatusOptions> = Config.map(
-  Config.all([FastCgiStatus.config, setting("FASTCGI_STATUS_LISTEN", addressForms, parseAddress)]),
-  ([options, listen]) => ({ ...options, listen })
+  Config.all([
+    FastCgiStatus.config,
+    setting("FASTCGI_STATUS_LISTEN", addressForms, parseAddress),
+    setting("FASTCGI_STATUS_ALLOWED_HOSTS", `${aHostName}, with commas between`, (text) => {
+      const names = text.split(",").map((name) => name.trim())
+      return names.every(isHostName) ? names : undefined
+    })
+  ]),
+  ([options, listen, allowedHosts]) => ({ ...options, listen, allowedHosts })
 )
 
 /**
@@ -127,21 +141,38 @@ export const layerConfig = (
  */
 export const layerListen = (
   options: NodeFastCgiStatusOptions & { readonly listen: NodeFastCgiStatusListen }
-): Layer.Layer<never, FastCgiListenerError | FastCgiAccess.FastCgiAccessError, FastCgiStatus.FastCgiStatus> =>
+): Layer.Layer<
+  never,
+  FastCgiStatus.FastCgiStatusError | FastCgiListenerError | FastCgiAccess.FastCgiAccessError,
+  FastCgiStatus.FastCgiStatus
+> =>
   Layer.unwrap(Effect.gen(function*() {
     const access = yield* Effect.fromResult(
       FastCgiAccess.fromEntries(options.allow ?? ["127.0.0.0/8", "::1"], { unixSockets: true })
     )
     const status = yield* FastCgiStatus.FastCgiStatus
-    const { path = "/status", pingPath = "/ping", pingResponse = "pong" } = options
+    const { allowedHosts = [], listen, path = "/status", pingPath = "/ping", pingResponse = "pong" } = options
+    const wrong = allowedHosts.find((name) => !isHostName(name))
+    if (wrong !== undefined) {
+      return yield* new FastCgiStatus.FastCgiStatusError({
+        reason: { _tag: "InvalidHost" },
+        message: `allowedHosts has ${JSON.stringify(wrong)}: expected ${aHostName}`
+      })
+    }
+    const isAllowedHost = makeHostCheck(
+      "port" in listen && listen.host !== undefined ? [...allowedHosts, listen.host] : allowedHosts
+    )
+    const refusal = (remoteAddress: Option.Option<string>, host: string | undefined): string | undefined => {
+      // What can open the socket may read the pages, and no browser opens one.
+      if ("path" in listen) return undefined
+      const peer = Option.getOrUndefined(inetAddress(Option.getOrUndefined(remoteAddress), 0))
+      if (!FastCgiAccess.permits(access, peer)) return "this address is not in `allow` of the status page\n"
+      return isAllowedHost(host) ? undefined : "the name in Host is not in `allowedHosts` of the status page\n"
+    }
     const app = Effect.gen(function*() {
-      const { method, remoteAddress, url } = yield* HttpServerRequest.HttpServerRequest
-      const peer = "path" in options.listen
-        ? undefined
-        : Option.getOrUndefined(inetAddress(Option.getOrUndefined(remoteAddress), 0))
-      if (!("path" in options.listen) && !FastCgiAccess.permits(access, peer)) {
-        return HttpServerResponse.text("this address is not in `allow` of the status page\n", { status: 403 })
-      }
+      const { headers, method, remoteAddress, url } = yield* HttpServerRequest.HttpServerRequest
+      const refused = refusal(remoteAddress, headers["host"])
+      if (refused !== undefined) return HttpServerResponse.text(refused, { status: 403 })
       if (method !== "GET" && method !== "HEAD") return HttpServerResponse.empty({ status: 405 })
       const [asked, query = ""] = url.split("?", 2)
       if (asked === pingPath) return HttpServerResponse.text(pingResponse)
@@ -158,7 +189,7 @@ export const layerListen = (
     return Layer.effectDiscard(Effect.gen(function*() {
       const server = http.createServer()
       server.on("request", yield* NodeHttpServer.makeHandler(app, { scope: yield* Effect.scope }))
-      yield* Effect.acquireRelease(bind(server, options.listen), (bound) => close(server, bound))
+      yield* Effect.acquireRelease(bind(server, listen), (bound) => close(server, bound))
     }))
   }))
 

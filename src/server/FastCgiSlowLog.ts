@@ -76,17 +76,22 @@ export const layer = (options: FastCgiSlowLogOptions): Layer.Layer<never> =>
 
 /**
  * The options from settings of the environment: `FASTCGI_SLOW_TIMEOUT` (without it there is no log) and
- * `FASTCGI_SLOW_TRACE_DEPTH`.
+ * `FASTCGI_SLOW_TRACE_DEPTH`. Logs a warning where there is only the latter.
  *
  * @category configuration
  * @since 0.1.0
  */
-export const config: Config.Config<FastCgiSlowLogOptions | undefined> = Config.map(
+export const config: Config.Config<FastCgiSlowLogOptions | undefined> = Config.mapEffect(
   Config.all({
     slowTimeout: Settings.duration("FASTCGI_SLOW_TIMEOUT"),
     traceDepth: Settings.count("FASTCGI_SLOW_TRACE_DEPTH")
   }),
-  ({ slowTimeout, traceDepth }) => slowTimeout === undefined ? undefined : { slowTimeout, traceDepth }
+  ({ slowTimeout, traceDepth }) => {
+    if (slowTimeout !== undefined) return Effect.succeed({ slowTimeout, traceDepth })
+    return traceDepth === undefined
+      ? Effect.undefined
+      : Effect.as(Settings.warnOfIdle("FASTCGI_SLOW_TRACE_DEPTH", "FASTCGI_SLOW_TIMEOUT", "slow log"), undefined)
+  }
 )
 
 /**

@@ -56,11 +56,15 @@ export interface FastCgiStatusOptions {
  * - `InvalidPath`: a path does not begin with "/", is only "/", or holds other characters than letters, digits, "/", "-", "_", "." and
  *   "~"
  * - `SamePath`: the page and the ping have the same path
+ * - `InvalidHost`: an entry of `allowedHosts` (`NodeFastCgiStatus`) is not the name of a host
  *
  * @category errors
  * @since 0.1.0
  */
-export type FastCgiStatusErrorReason = { readonly _tag: "InvalidPath" } | { readonly _tag: "SamePath" }
+export type FastCgiStatusErrorReason =
+  | { readonly _tag: "InvalidPath" }
+  | { readonly _tag: "SamePath" }
+  | { readonly _tag: "InvalidHost" }
 
 /**
  * The options of the status page are wrong. `message` names the option and says what is expected.

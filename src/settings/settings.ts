@@ -56,6 +56,10 @@ export const settingError = (message: string): Config.ConfigError => {
   return new Config.ConfigError(cause)
 }
 
+/** Warns of a setting that has no effect, because the one that it belongs to is not set. */
+export const warnOfIdle = (name: string, needed: string, missing: string): Effect.Effect<void> =>
+  Effect.logWarning(`${name} is set, but ${needed} is not, so there is no ${missing}`)
+
 /** The settings of a client and a gateway: where the application is, and how it is asked. */
 export const upstreamSettings = [
   "FASTCGI_UPSTREAM",

@@ -12,6 +12,7 @@ import {
   NodeFastCgiStatus,
   NodeFastCgiWorkers
 } from "effect-fastcgi/node"
+import type * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -186,15 +187,38 @@ describe("NodeFastCgiConnector.upstreams", () => {
     }))
 })
 
-describe("a variable that is no setting", () => {
-  const warnings = (config: ConfigProvider.ConfigProvider) => {
-    const lines: Array<string> = []
-    const logger = Logger.make(({ logLevel, message }) => void lines.push(`${logLevel} ${String(message)}`))
-    return Effect.as(NodeFastCgi.config, lines).pipe(
-      Effect.provideService(ConfigProvider.ConfigProvider, config),
-      Effect.provide(Logger.layer([logger]))
-    )
+/** What reading a `Config` warns of. */
+const warningsOf = (config: Config.Config<unknown>, from: ConfigProvider.ConfigProvider) => {
+  const lines: Array<string> = []
+  const logger = Logger.make(({ logLevel, message }) => void lines.push(`${logLevel} ${String(message)}`))
+  return Effect.as(config, lines).pipe(
+    Effect.provideService(ConfigProvider.ConfigProvider, from),
+    Effect.provide(Logger.layer([logger]))
+  )
+}
+
+describe("a setting of a log that is not there", () => {
+  for (
+    const [config, name, needed, log] of [
+      [NodeFastCgiAccessLog.config, "FASTCGI_ACCESS_FORMAT", "FASTCGI_ACCESS_LOG", "access log"],
+      [FastCgiSlowLog.config, "FASTCGI_SLOW_TRACE_DEPTH", "FASTCGI_SLOW_TIMEOUT", "slow log"]
+    ] as const
+  ) {
+    it.effect(`is warned of: ${name}`, () =>
+      Effect.gen(function*() {
+        const env = { FASTCGI_ACCESS_FORMAT: "common", FASTCGI_SLOW_TRACE_DEPTH: "5" }
+        assert.deepStrictEqual(yield* warningsOf(config, ConfigProvider.fromEnv({ env })), [
+          `Warn ${name} is set, but ${needed} is not, so there is no ${log}`
+        ])
+        const all = { ...env, FASTCGI_ACCESS_LOG: "stdout", FASTCGI_SLOW_TIMEOUT: "5 seconds" }
+        assert.deepStrictEqual(yield* warningsOf(config, ConfigProvider.fromEnv({ env: all })), [])
+        assert.deepStrictEqual(yield* warningsOf(config, ConfigProvider.fromEnv({ env: {} })), [])
+      }))
   }
+})
+
+describe("a variable that is no setting", () => {
+  const warnings = (from: ConfigProvider.ConfigProvider) => warningsOf(NodeFastCgi.config, from)
 
   it.effect("is warned of where it begins like one", () =>
     Effect.gen(function*() {

@@ -146,6 +146,7 @@ const mistakes: ReadonlyArray<Mistake> = [
     page: "starting",
     env: (places) => ({ ...path(places), FASTCGI_STATUS_PATH: "/s", FASTCGI_STATUS_LISTEN: `127.0.0.1:${places.busy}` })
   },
+  set("a status page for names with a port", "monitoring", "FASTCGI_STATUS_ALLOWED_HOSTS", "app.example:9253"),
   set("an access log in no folder", "monitoring", "FASTCGI_ACCESS_LOG", "/no/such/access.log"),
   {
     what: "an access log that is a folder",

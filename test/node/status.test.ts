@@ -18,6 +18,7 @@ import * as Fs from "node:fs"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import * as Path from "node:path"
+import { makeHostCheck } from "../../src/node/internal/hostHeader.ts"
 import { listenQueue, waitingOnPath, waitingOnPort } from "../../src/node/internal/listenQueue.ts"
 import * as WebServers from "../support/webServers.ts"
 import { connectClient, nextEvent, temporaryDirectory } from "./sockets.ts"
@@ -122,6 +123,74 @@ describe("the status on Node", () => {
       assert.match(yield* fetchText(port, "/status"), /^403 /)
     }))
 
+  it.live("refuses names of other hosts on its port, and no name on a path", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryDirectory
+      const port = yield* WebServers.freePort
+      const path = Path.join(folder, "status.sock")
+      const allowedHosts = ["app.example", ".internal"]
+      yield* Layer.build(app(Path.join(folder, "a.sock"), { allowedHosts, listen: { port, host: "127.0.0.1" } }))
+      yield* Layer.build(app(Path.join(folder, "b.sock"), { listen: { path } }))
+      const status = (to: Http.RequestOptions, host: string) =>
+        Effect.gen(function*() {
+          const get = Http.get({ ...to, path: "/ping", headers: { Host: host }, agent: false })
+          const [response] = yield* nextEvent(get, "response")
+          get.destroy()
+          return (response as Http.IncomingMessage).statusCode
+        })
+      const on = { host: "127.0.0.1", port }
+      for (const host of ["APP.example", `db.internal:${port}`, "localhost"]) {
+        assert.strictEqual(yield* status(on, host), 200, host)
+      }
+      for (const host of ["rebound.example", "notinternal", "127.0.0.1.rebound.example:80"]) {
+        assert.strictEqual(yield* status(on, host), 403, host)
+      }
+      assert.strictEqual(yield* status({ socketPath: path }, "rebound.example"), 200)
+      // HTTP/1.0, as HAProxy checks.
+      const { socket } = yield* connectClient(on)
+      socket.write("GET /ping HTTP/1.0\r\n\r\n")
+      const [answer] = yield* nextEvent(socket, "data")
+      assert.match(String(answer), /^HTTP\/1\.1 200 /)
+    }))
+
+  it("tells names of this host from others", () => {
+    const isAllowed = makeHostCheck(["One.example", ".two.example"])
+    for (
+      const host of [
+        ...["127.0.0.1", "192.0.2.1:9253", "[::1]", "[2001:db8::1]:80", "localhost", "LOCALHOST:80", "a.localhost"],
+        ...["one.example", "ONE.EXAMPLE:1", "two.example", "a.b.two.example:9253", "", undefined]
+      ]
+    ) {
+      assert.isTrue(isAllowed(host), host)
+    }
+    for (
+      const host of [
+        ...["two.one.example", "xtwo.example", "localhost.example", "notlocalhost", "127.0.0.1.example", "[::1"],
+        ...[
+          "127.1",
+          "0x7f.0.0.1",
+          "[one.example]",
+          "one.example:80:80",
+          "one.example@x",
+          "localhost x",
+          "::1",
+          ":80",
+          "."
+        ]
+      ]
+    ) {
+      assert.isFalse(isAllowed(host), host)
+    }
+  })
+
+  it.effect("says which of its names is none", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Effect.scoped(
+        Layer.build(app("/none/app.sock", { allowedHosts: ["http://app.example"], listen: { port: 9253 } }))
+      ))
+      assert.include(error.message, "allowedHosts has \"http://app.example\": expected names of hosts without a port")
+    }))
+
   it.live("says what is wrong with its port", () =>
     Effect.gen(function*() {
       const folder = yield* temporaryDirectory
@@ -157,7 +226,8 @@ describe("the status on Node", () => {
     Effect.gen(function*() {
       const options = yield* NodeFastCgiStatus.config
       assert.deepStrictEqual(options.listen, { port: 9253, host: "127.0.0.1" })
+      assert.deepStrictEqual(options.allowedHosts, ["app.example", ".internal"])
     }).pipe(Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({
-      env: { FASTCGI_STATUS_LISTEN: "127.0.0.1:9253" }
+      env: { FASTCGI_STATUS_LISTEN: "127.0.0.1:9253", FASTCGI_STATUS_ALLOWED_HOSTS: "app.example, .internal" }
     })))))
 })
