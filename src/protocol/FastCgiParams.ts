@@ -96,15 +96,6 @@ export interface FastCgiParams extends Iterable<readonly [name: string, value: s
    * suits a caller that looks at all pairs and needs few.
    */
   readonly scanLatin1: (f: (text: string, nameStart: number, valueStart: number, valueEnd: number) => void) => void
-  /**
-   * Writes the encoded pairs into `memory`, which has room for `size` bytes. Then it calls `f` for every pair in order, with
-   * three places in `memory`: where the name begins, where the value begins (the name ends there) and where the value ends. It
-   * suits a caller that passes values on as bytes.
-   */
-  readonly scanBytes: (
-    memory: Uint8Array,
-    f: (nameStart: number, valueStart: number, valueEnd: number) => void
-  ) => void
   /** All pairs as text, in an object without prototype. It has the last value of a name that occurs more than once. */
   readonly toRecord: () => Readonly<Record<string, string>>
   /**
@@ -294,27 +285,6 @@ class Params implements FastCgiParams {
 
   get size(): number {
     return this.text.length
-  }
-
-  scanBytes(memory: Uint8Array, f: (nameStart: number, valueStart: number, valueEnd: number) => void): void {
-    const size = this.text.length
-    writeLatin1(memory, 0, this.text)
-    for (let at = 0; at < size;) {
-      let nameLength = memory[at++]
-      if (nameLength >= 0x80) {
-        nameLength = readLength(memory, at - 1)
-        at += 3
-      }
-      let valueLength = memory[at++]
-      if (valueLength >= 0x80) {
-        valueLength = readLength(memory, at - 1)
-        at += 3
-      }
-      const valueStart = at + nameLength
-      const valueEnd = valueStart + valueLength
-      f(at, valueStart, valueEnd)
-      at = valueEnd
-    }
   }
 
   toRecord(): Readonly<Record<string, string>> {

@@ -10,10 +10,9 @@ import type * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import { millisecondsOf } from "../connection/internal/timers.ts"
-import { utf8 } from "../protocol/internal/text.ts"
 import { compile, type CompiledFormat } from "./internal/accessFormat.ts"
 import { json } from "./internal/accessJson.ts"
-import { LineWriter, Literal } from "./internal/lineWriter.ts"
+import { LineWriter, Literal, literalOf } from "./internal/lineWriter.ts"
 import type { Observation } from "./internal/observation.ts"
 import { ParamsPicker } from "./internal/pickParams.ts"
 import * as Watch from "./internal/watch.ts"
@@ -169,13 +168,17 @@ const makeWatcher = (
     const sink = typeof write === "object" ? write : { bytes: new Uint8Array(1024), length: 0 }
     const lines = new LineWriter(sink)
     const { prefix = "" } = options
-    const pieces = prefix === "" ? format.pieces : [{ kind: Literal, bytes: utf8(prefix) } as const, ...format.pieces]
+    const pieces = prefix === ""
+      ? format.pieces
+      : [{ kind: Literal, literal: literalOf(prefix) } as const, ...format.pieces]
     const make = (observation: Observation): void => {
-      params.pick(observation.request.params)
+      const { admittedAt, request } = observation
+      const endedAt = format.needsEnd ? observation.endedAt ?? millisecondsOf(clock) : admittedAt
+      params.pick(request.params)
       lines.line(pieces, params, {
         observation,
-        startedAt: wallTime(observation.admittedAt),
-        endedAt: wallTime(observation.endedAt ?? millisecondsOf(clock)),
+        startedAt: wallTime(admittedAt),
+        endedAt: wallTime(endedAt),
         params,
         process
       })
@@ -187,6 +190,7 @@ const makeWatcher = (
     }
     if (write === "stderr") {
       return {
+        needsEnd: false,
         onLast(observation) {
           make(observation)
           observation.request.stderr(take())
@@ -195,6 +199,7 @@ const makeWatcher = (
     }
     if (typeof write === "function") {
       return {
+        needsEnd: format.needsEnd,
         onEnded(observation) {
           make(observation)
           write(decoder.decode(take()))
@@ -211,6 +216,7 @@ const makeWatcher = (
     }
     yield* Effect.addFinalizer(() => Effect.sync(makeAll))
     return {
+      needsEnd: format.needsEnd,
       onEnded(observation) {
         const count = ended.push(observation)
         size += observation.request.params.size

@@ -263,15 +263,17 @@ const makeBoard = (pool: string): Effect.Effect<
     const startTime = Math.floor(
       Option.match(process, { onNone: () => begun, onSome: ({ startedAt }) => startedAt }) / 1000
     )
-    const observations = new Set<Observation>()
     const servers = new Set<Watch.WatchedServer>()
+    let requestsOpen = 0
     let maxRequestsOpen = 0
     let maxListenQueue = 0
     const totals = FastCgiMetrics.totals(context)
     const count = (metric: Metric.Metric<number, { readonly count: number }>) => metric.valueUnsafe(context).count
 
     const report = Effect.sync((): WorkerFigures => {
-      const open = [...observations].map(openRequest).sort((a, b) => b.duration - a.duration)
+      const open = [...servers].flatMap((server) => server.open().map(openRequest)).sort((a, b) =>
+        b.duration - a.duration
+      )
       const inState = (state: OpenRequest["state"]) => open.filter((one) => one.state === state).length
       return {
         pid: Option.match(process, { onNone: () => 0, onSome: ({ pid }) => pid }),
@@ -343,12 +345,12 @@ const makeBoard = (pool: string): Effect.Effect<
           servers.add(server)
           return () => servers.delete(server)
         },
-        onAdmitted(observation) {
-          observations.add(observation)
-          if (observations.size > maxRequestsOpen) maxRequestsOpen = observations.size
+        needsEnd: false,
+        onAdmitted() {
+          if (++requestsOpen > maxRequestsOpen) maxRequestsOpen = requestsOpen
         },
-        onEnded(observation) {
-          observations.delete(observation)
+        onEnded({ isRefused }) {
+          if (!isRefused) requestsOpen--
         }
       }
     }

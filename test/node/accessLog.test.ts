@@ -14,7 +14,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { LogFile } from "../../src/node/internal/logFile.ts"
-import { LineWriter, Literal } from "../../src/server/internal/lineWriter.ts"
+import { LineWriter, Literal, literalOf } from "../../src/server/internal/lineWriter.ts"
 import { ParamsPicker } from "../../src/server/internal/pickParams.ts"
 import * as Pages from "../support/pages.ts"
 import { describeWith } from "../support/requirement.ts"
@@ -36,7 +36,7 @@ const open = (to: string, interval = 5) =>
     )
     const lines = new LineWriter(log)
     const write = (text: string) => {
-      lines.line([{ kind: Literal, bytes: Buffer.from(text) }], new ParamsPicker([]), undefined)
+      lines.line([{ kind: Literal, literal: literalOf(text) }], new ParamsPicker([]), undefined)
       log.onLines(1)
     }
     return { log, write, events }

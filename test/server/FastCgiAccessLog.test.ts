@@ -159,6 +159,48 @@ describe("a line", () => {
       })
     }))
 
+  it.effect("of \"json\" has the values that the application has, plain ones and others", () =>
+    Effect.gen(function*() {
+      const values = (others: Readonly<Record<string, string>>, ...keys: ReadonlyArray<string>) =>
+        Effect.map(lineOf("json", others), (line) => {
+          const found = JSON.parse(line)
+          return keys.map((key) => found[key])
+        })
+      for (
+        const [uri, path, query] of [
+          ["/", "/", undefined],
+          ["/?", "/", ""],
+          ["/a?b?c", "/a", "b?c"],
+          ["/a\"b?c\\d", "/a\"b", "c\\d"],
+          ["/a?c\"d", "/a", "c\"d"],
+          ["/caf\u00e9?x y", "/caf%C3%A9", "x%20y"],
+          ["http://example.org/x?y", "/x", "y"],
+          ["", "/form", "id=7&x=%20"]
+        ] as const
+      ) {
+        assert.deepStrictEqual(yield* values({ REQUEST_URI: uri }, "url.path", "url.query"), [path, query], uri)
+      }
+      for (
+        const [name, key] of [["REQUEST_METHOD", "http.request.method"], [
+          "SERVER_PROTOCOL",
+          "network.protocol.version"
+        ]]
+      ) {
+        const expected = name === "REQUEST_METHOD" ? ["GET", "PATCH", "A\"B"] : ["HTTP/2.0", "2.0", "HTTP/\"\\"]
+        for (const value of expected) {
+          assert.deepStrictEqual(yield* values({ [name!]: value }, key!), [value.replace("HTTP/", "")], value)
+        }
+      }
+      assert.deepStrictEqual(yield* values({ REQUEST_METHOD: "get" }, "http.request.method"), ["GET"])
+      assert.deepStrictEqual(yield* values({ REQUEST_METHOD: "" }, "http.request.method"), ["GET"])
+      assert.deepStrictEqual(yield* values({ HTTPS: "", REQUEST_SCHEME: "http" }, "url.scheme"), ["http"])
+      assert.deepStrictEqual(yield* values({ HTTPS: "", REQUEST_SCHEME: "https" }, "url.scheme"), ["https"])
+      assert.deepStrictEqual(yield* values({ HTTPS: "off" }, "url.scheme"), ["http"])
+      assert.deepStrictEqual(yield* values({ HTTP_HOST: "" }, "server.address"), ["example.org"])
+      assert.deepStrictEqual(yield* values({ REMOTE_USER: "" }, "user.name"), [undefined])
+      assert.deepStrictEqual(yield* values({ REMOTE_USER: "J\u00fcrgen" }, "user.name"), ["J\u00fcrgen"])
+    }))
+
   it.effect("is one line, whatever a client sends", () =>
     Effect.gen(function*() {
       for (const format of ["combined", "php-fpm", "json", "%{X}e %{A}i %{a}C %r %U %q %V"]) {

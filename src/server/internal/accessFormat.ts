@@ -3,16 +3,24 @@
  * as Apache does, so that a line is one line and a quoted value ends where its quotes do.
  */
 import * as DateTime from "effect/DateTime"
-import { utf8 } from "../../protocol/internal/text.ts"
 import { commonTime } from "./commonTime.ts"
-import { type LineWriter, Literal, Param, type ParamPiece, type Piece, Written } from "./lineWriter.ts"
+import {
+  type LineWriter,
+  Literal,
+  type LiteralBytes,
+  literalOf,
+  Param,
+  type ParamPiece,
+  type Piece,
+  Written
+} from "./lineWriter.ts"
 import type { Observation } from "./observation.ts"
 import type { ParamsPicker } from "./pickParams.ts"
 
 /** The values of a line. */
 export interface Entry {
   readonly observation: Observation
-  /** When the request began and ended, in milliseconds since 1970. */
+  /** When the request began and, for a format that needs it, ended, in milliseconds since 1970. */
   readonly startedAt: number
   readonly endedAt: number
   /** The params that the format asks for, in its order. */
@@ -34,6 +42,8 @@ export interface CompiledFormat {
   /** The params that it asks for. */
   readonly names: ReadonlyArray<string>
   readonly pieces: ReadonlyArray<Piece<Entry>>
+  /** Whether it asks when a request has ended, or how long it took. */
+  readonly needsEnd: boolean
 }
 
 /** Says why a format is wrong. */
@@ -59,11 +69,12 @@ export const compile = (format: string, syntax: "apache" | "php-fpm"): CompiledF
       between += part
       return
     }
-    if (between !== "") pieces.push({ kind: Literal, bytes: utf8(between) })
+    if (between !== "") pieces.push({ kind: Literal, literal: literalOf(between) })
     between = ""
     pieces.push(typeof part === "function" ? { kind: Written, write: part } : part)
   }
   let end = 0
+  let needsEnd = false
   for (const match of format.matchAll(directive)) {
     const [whole, condition, argument, letter] = match
     add(format.slice(end, match.index))
@@ -78,12 +89,13 @@ export const compile = (format: string, syntax: "apache" | "php-fpm"): CompiledF
     if (part === undefined) {
       return { problem: `${JSON.stringify(whole)} at ${match.index + 1} is no directive of ${syntaxNames[syntax]}` }
     }
+    needsEnd ||= /[DTd]/.test(letter!) || argument?.startsWith("end:") === true
     if (condition !== undefined) add(onlyFor(condition, part))
     else for (const one of listOf(part)) add(one)
   }
   add(format.slice(end))
-  if (between !== "") pieces.push({ kind: Literal, bytes: utf8(between) })
-  return { names, pieces }
+  if (between !== "") pieces.push({ kind: Literal, literal: literalOf(between) })
+  return { names, pieces, needsEnd }
 }
 
 // -----------------------------------------------------------------------------
@@ -152,7 +164,7 @@ const valueIfThere = (param: AddParam, name: string): Part => ({
 
 /** The value, and nothing where there is none. */
 const valueOrNothing = (line: LineWriter, params: ParamsPicker, at: number, from = params.starts[at]): void => {
-  if (params.hasValue(at)) line.escaped(params.bytes, from, params.ends[at])
+  if (params.hasValue(at)) line.escaped(params.view, from, params.ends[at])
 }
 
 const headerName = (name: string): string => {
@@ -182,7 +194,7 @@ const sentSize = ({ observation: { bodySize, head = "" } }: Entry): number => he
 /** Where the query of the target begins, with its question mark: its end where there is none. */
 const queryStart = (params: ParamsPicker, target: number): number => {
   const end = params.ends[target]
-  for (let at = params.starts[target]; at < end; at++) if (params.bytes[at] === question) return at
+  for (let at = params.starts[target]; at < end; at++) if (params.view.getUint8(at) === question) return at
   return end
 }
 
@@ -280,7 +292,7 @@ const apache = (
       const at = param("REQUEST_URI")
       return (line, { params }) => {
         const end = queryStart(params, at)
-        if (end > params.starts[at]) line.escaped(params.bytes, params.starts[at], end)
+        if (end > params.starts[at]) line.escaped(params.view, params.starts[at], end)
         else line.byte(dash)
       }
     }
@@ -390,11 +402,11 @@ const cookie = (param: AddParam, name: string): Writer => {
 
 // A line a request, and many requests a second.
 let lastSecond = -1
-let lastTime = utf8("")
-const commonTimeOf = (millis: number): Uint8Array => {
+let lastTime = literalOf("")
+const commonTimeOf = (millis: number): LiteralBytes => {
   const second = Math.floor(millis / 1000)
   if (second === lastSecond) return lastTime
-  lastTime = utf8(commonTime(second))
+  lastTime = literalOf(commonTime(second))
   lastSecond = second
   return lastTime
 }
@@ -424,7 +436,7 @@ const time = (argument: string): Writer | undefined => {
   for (const [, letter] of format.matchAll(/%(.?)/gs)) if (!Object.hasOwn(strftime, letter)) return undefined
   return (line, entry) => {
     const parts = DateTime.toPartsUtc(DateTime.makeUnsafe(Math.floor(of(entry))))
-    line.literal(utf8(format.replace(/%(.)/gs, (_, letter: string) => strftime[letter](parts))))
+    line.literal(literalOf(format.replace(/%(.)/gs, (_, letter: string) => strftime[letter](parts))))
   }
 }
 

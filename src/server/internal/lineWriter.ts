@@ -15,7 +15,7 @@ export interface LineMemory {
 
 /** A piece of a line: what is written as it is, the value of a param, or what a function writes. */
 export type Piece<Entry> =
-  | { readonly kind: typeof Literal; readonly bytes: Uint8Array }
+  | { readonly kind: typeof Literal; readonly literal: LiteralBytes }
   | ParamPiece
   | { readonly kind: typeof Written; readonly write: (line: LineWriter, entry: Entry) => void }
 
@@ -34,26 +34,47 @@ export const Literal = 0
 export const Param = 1
 export const Written = 2
 
+/** Bytes that are written as they are, four at a time; the last four may have others behind them. */
+export interface LiteralBytes {
+  readonly size: number
+  readonly words: Int32Array
+}
+
+/** The bytes of a text in UTF-8. */
+export const literalOf = (text: string): LiteralBytes => {
+  const bytes = utf8(text)
+  const words = new Int32Array(Math.ceil(bytes.length / 4))
+  const view = new DataView(words.buffer)
+  bytes.forEach((byte, at) => view.setUint8(at, byte))
+  for (let at = 0; at < words.length; at++) words[at] = view.getInt32(4 * at)
+  return { size: bytes.length, words }
+}
+
 /** Writes lines. */
 export class LineWriter {
   private readonly memory: LineMemory
   private bytes: Uint8Array
+  private view: DataView
   private length = 0
 
   constructor(memory: LineMemory) {
     this.memory = memory
     this.bytes = memory.bytes
+    this.view = viewOf(memory.bytes)
   }
 
   /** Writes a line of these pieces. */
   line<Entry>(pieces: ReadonlyArray<Piece<Entry>>, params: ParamsPicker, entry: Entry): void {
     const { memory } = this
-    this.bytes = memory.bytes
+    if (memory.bytes !== this.bytes) {
+      this.bytes = memory.bytes
+      this.view = viewOf(memory.bytes)
+    }
     this.length = memory.length
     for (let i = 0; i < pieces.length; i++) {
       const piece = pieces[i]
       if (piece.kind === Written) piece.write(this, entry)
-      else if (piece.kind === Literal) this.literal(piece.bytes)
+      else if (piece.kind === Literal) this.literal(piece.literal)
       else this.param(piece, params)
     }
     this.byte(lineFeed)
@@ -72,7 +93,7 @@ export class LineWriter {
       start = starts[place]
       end = ends[place]
     }
-    if (end > start) this.escaped(params.bytes, start, end)
+    if (end > start) this.escaped(params.view, start, end)
     else if (piece.dashIfEmpty || end === -1) this.byte(dash)
   }
 
@@ -83,11 +104,10 @@ export class LineWriter {
   }
 
   /** What is written as it is. */
-  literal(literal: Uint8Array): void {
-    const size = literal.length
-    if (this.length + size > this.bytes.length) this.grow(size)
-    const { bytes, length } = this
-    for (let i = 0; i < size; i++) bytes[length + i] = literal[i]
+  literal({ size, words }: LiteralBytes): void {
+    if (this.length + size + 3 > this.bytes.length) this.grow(size + 3)
+    const { length, view } = this
+    for (let i = 0; i < words.length; i++) view.setInt32(length + 4 * i, words[i])
     this.length = length + size
   }
 
@@ -110,19 +130,83 @@ export class LineWriter {
     let rest = value | 0
     for (let at = this.length += size; size > 0; size--) {
       const tens = (rest / 10) | 0
-      bytes[--at] = 0x30 + rest - tens * 10
+      bytes[--at] = zero + rest - tens * 10
       rest = tens
     }
   }
 
+  /** A number from 0 to 999, with its zeros. */
+  threeDigits(value: number): void {
+    if (this.length + 3 > this.bytes.length) this.grow(3)
+    const { bytes, length } = this
+    bytes[length] = zero + (value / 100 | 0)
+    bytes[length + 1] = zero + (value / 10 | 0) % 10
+    bytes[length + 2] = zero + value % 10
+    this.length = length + 3
+  }
+
+  /** A whole number of millionths, from 0 on, as a decimal fraction without zeros at its end. */
+  millionths(value: number): void {
+    const whole = Math.floor(value / 1e6)
+    this.integer(whole)
+    let rest = value - whole * 1e6
+    if (rest === 0) return
+    let size = 6
+    while (rest % 10 === 0) {
+      rest /= 10
+      size--
+    }
+    this.byte(point)
+    if (this.length + size > this.bytes.length) this.grow(size)
+    const { bytes } = this
+    for (let at = this.length += size; size > 0; size--) {
+      bytes[--at] = zero + rest % 10
+      rest = rest / 10 | 0
+    }
+  }
+
+  /** Bytes as a string of JSON, if all of them are plain. Nothing is written, and false returned, where one is not. */
+  plainJson(source: DataView, start: number, end: number): boolean {
+    const size = end - start
+    if (this.length + size + 2 > this.bytes.length) this.grow(size + 2)
+    const { bytes, view } = this
+    let at = this.length
+    bytes[at++] = quote
+    let from = start
+    for (; from <= end - 4; from += 4) {
+      const word = source.getInt32(from)
+      if (!arePlain(word)) return false
+      view.setInt32(at, word)
+      at += 4
+    }
+    for (; from < end; from++) {
+      const byte = source.getUint8(from)
+      if (kinds[byte] !== plain) return false
+      bytes[at++] = byte
+    }
+    bytes[at++] = quote
+    this.length = at
+    return true
+  }
+
   /** Bytes that may stand between quotes: others than printable ASCII, quotes and backslashes are written as Apache does. */
-  escaped(source: Uint8Array, start: number, end: number): void {
+  escaped(source: DataView, start: number, end: number): void {
     const most = escapeLength * (end - start)
     if (this.length + most > this.bytes.length) this.grow(most)
-    const { bytes } = this
+    const { bytes, view } = this
     let at = this.length
-    for (let i = start; i < end; i++) {
-      const byte = source[i]
+    let from = start
+    while (from < end) {
+      if (from <= end - 4) {
+        const word = source.getInt32(from)
+        if (arePlain(word)) {
+          view.setInt32(at, word)
+          at += 4
+          from += 4
+          continue
+        }
+      }
+      const byte = source.getUint8(from++)
       if (kinds[byte] === plain) bytes[at++] = byte
       else at = escapeAt(bytes, at, byte)
     }
@@ -131,7 +215,7 @@ export class LineWriter {
 
   /** Text, one character a byte, as by `escaped`. */
   escapedText(text: string): void {
-    this.escaped(latin1Bytes(text), 0, text.length)
+    this.escaped(viewOf(latin1Bytes(text)), 0, text.length)
   }
 
   /** Text as a string of JSON. */
@@ -144,7 +228,7 @@ export class LineWriter {
     for (let i = 0; i < size; i++) {
       const code = text.charCodeAt(i)
       // Seldom: the whole of it anew.
-      if (code > 0x7e || kinds[code] !== plain) return this.literal(utf8(escapedJson(text)))
+      if (code > 0x7e || kinds[code] !== plain) return this.literal(literalOf(escapedJson(text)))
       bytes[at++] = code
     }
     bytes[at++] = quote
@@ -155,12 +239,22 @@ export class LineWriter {
     const grown = new Uint8Array(Math.max(this.length + size, 2 * this.bytes.length))
     grown.set(this.bytes.subarray(0, this.length))
     this.bytes = grown
+    this.view = viewOf(grown)
   }
 }
 
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+
+// Whether four bytes are printable ASCII, and none of them a quote or a backslash. Each term has the highest bit of a byte set that is
+// above 0x7f, is 0x7f, is below 0x20, is a quote or is a backslash. What a term carries to the next byte comes from one that has it set.
+const arePlain = (word: number): boolean =>
+  ((word | word + 0x01010101 | word - 0x20202020 | (word ^ 0x22222222) - 0x01010101 |
+    (word ^ 0x5c5c5c5c) - 0x01010101) &
+    0x80808080) === 0
 
 // JSON has its own escapes for the first 32 only. The others would speak to the terminal of whoever reads the log, or break or reorder
 // its lines.
@@ -176,6 +270,8 @@ const escapedJson = (text: string): string =>
 const escapeLength = 4
 
 const dash = 0x2d
+const zero = 0x30
+const point = 0x2e
 const lineFeed = 0x0a
 const quote = 0x22
 const backslash = 0x5c

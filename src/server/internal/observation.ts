@@ -20,7 +20,7 @@ export class Observation {
   /** When its handler was started. */
   startedAt: number | undefined
   private hasHead = false
-  /** When it was over. */
+  /** When it was over, where a watcher needs it. */
   endedAt: number | undefined
   /** Bytes of the body of its response. */
   bodySize = 0
@@ -28,6 +28,8 @@ export class Observation {
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   /** Whether no handler was started, because a limit was reached. */
   isRefused = false
+  /** Its place among those that are open (`Watch`). */
+  slot = -1
   private headText = ""
   private parsedStatus: number | undefined
 
@@ -104,7 +106,7 @@ export class Observation {
 
 // A header block without a Status line is a 200, or a redirect (RFC 3875 6.2).
 const statusOf = (head: string): number => {
-  if (head.startsWith("Status: ")) return Number(head.substring(8, 11))
+  if (head.startsWith("Status: ")) return Number(head.substring(8, 11)) || 0
   const status = /^status:[ \t]*(\d{3})/im.exec(head)
   return status !== null ? Number(status[1]) : /^location:/im.test(head) ? 302 : 200
 }

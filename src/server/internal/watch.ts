@@ -23,6 +23,8 @@ export interface WatchedServer {
   readonly connectionsHeld: () => number
   /** The work that `FastCgiServer.afterResponse` has left. */
   readonly afterResponse: () => number
+  /** Requests that were admitted and are not over, in no order. */
+  readonly open: () => ReadonlyArray<Observation>
 }
 
 /** The events for a watcher. All synchronous: they are called between two records. */
@@ -37,6 +39,8 @@ export interface Watcher {
   readonly onLast?: ((observation: Observation) => void) | undefined
   /** A request that was admitted is over, or one has been refused because of a limit. */
   readonly onEnded?: ((observation: Observation) => void) | undefined
+  /** Whether it needs to know when a request has ended (`endedAt`, `duration`, `queueTime`). Default true; asking the clock costs 0.1 µs. */
+  readonly needsEnd?: boolean | undefined
 }
 
 type Watchers = ReadonlyArray<Watcher>
@@ -70,12 +74,16 @@ export const watchersOf = (context: Context.Context<never>): Watchers =>
 export class Watch {
   private readonly watchers: Watchers
   private readonly clock: Clock.Clock
+  private readonly needsEnd: boolean
+  private readonly open: Array<Observation> = []
   private leave: ReadonlyArray<() => void>
 
-  constructor(watchers: Iterable<Watcher>, clock: Clock.Clock, server: WatchedServer) {
+  constructor(watchers: Iterable<Watcher>, clock: Clock.Clock, server: Omit<WatchedServer, "open">) {
     this.watchers = [...new Set(watchers)]
     this.clock = clock
-    this.leave = this.watchers.flatMap(({ onServer }) => onServer === undefined ? [] : [onServer(server)])
+    this.needsEnd = this.watchers.some(({ needsEnd }) => needsEnd !== false)
+    const watched = { ...server, open: () => this.open }
+    this.leave = this.watchers.flatMap(({ onServer }) => onServer === undefined ? [] : [onServer(watched)])
   }
 
   /** Whether anybody watches. */
@@ -104,6 +112,7 @@ export class Watch {
 
   admitted(request: ApplicationRequest): void {
     const observation = request.observation = new Observation(request, this.clock)
+    observation.slot = this.open.push(observation) - 1
     for (const watcher of this.watchers) {
       watcher.onAdmitted?.(observation)
       const { onLast } = watcher
@@ -116,7 +125,13 @@ export class Watch {
   }
 
   ended(observation: Observation): void {
-    observation.onEnd()
+    // The last one takes its place.
+    const last = this.open.pop()!
+    if (last !== observation) {
+      this.open[observation.slot] = last
+      last.slot = observation.slot
+    }
+    if (this.needsEnd) observation.onEnd()
     this.tellEnded(observation)
   }
 
