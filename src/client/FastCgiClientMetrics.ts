@@ -152,31 +152,6 @@ export const endTime: Metric.Histogram<number> = Metric.histogram("fastcgi_clien
   boundaries
 })
 
-/** @internal A histogram of seconds. */
-export class Times {
-  private readonly counts = new Array<number>(boundaries.length).fill(0)
-  private sum = 0
-  private min = Infinity
-  private max = -Infinity
-
-  add(milliseconds: number): void {
-    const seconds = milliseconds / 1000
-    let at = 0
-    while (seconds > boundaries[at]) at++
-    this.counts[at]++
-    this.sum += seconds
-    if (seconds < this.min) this.min = seconds
-    if (seconds > this.max) this.max = seconds
-  }
-
-  /** As in a histogram of Effect, the counts add up. */
-  state(): Metric.HistogramState {
-    let count = 0
-    const buckets = boundaries.map((boundary, i): [number, number] => [boundary, count += this.counts[i]])
-    return { buckets, count, min: count === 0 ? 0 : this.min, max: count === 0 ? 0 : this.max, sum: this.sum }
-  }
-}
-
 /** @internal Values that change with every connection and request: plain numbers, read on demand. */
 export class Totals {
   connections = 0
@@ -187,10 +162,10 @@ export class Totals {
   requestsOpen = 0
   waiting = 0
   repeated = 0
-  readonly connectTime = new Times()
-  readonly waitTime = new Times()
-  readonly headTime = new Times()
-  readonly endTime = new Times()
+  readonly connectTime = new Registered.Histogram(boundaries)
+  readonly waitTime = new Registered.Histogram(boundaries)
+  readonly headTime = new Registered.Histogram(boundaries)
+  readonly endTime = new Registered.Histogram(boundaries)
   private readonly context: Context.Context<never>
 
   constructor(context: Context.Context<never>) {
@@ -223,10 +198,10 @@ const registered = Registered.totalsOf((context) => {
   Registered.gauge(context, requestsOpen, () => totals.requestsOpen)
   Registered.gauge(context, requestsWaiting, () => totals.waiting)
   Registered.counter(context, requestsRepeated, () => totals.repeated)
-  Registered.histogram(context, connectTime, () => totals.connectTime.state())
-  Registered.histogram(context, waitTime, () => totals.waitTime.state())
-  Registered.histogram(context, headTime, () => totals.headTime.state())
-  Registered.histogram(context, endTime, () => totals.endTime.state())
+  Registered.histogram(context, connectTime, totals.connectTime)
+  Registered.histogram(context, waitTime, totals.waitTime)
+  Registered.histogram(context, headTime, totals.headTime)
+  Registered.histogram(context, endTime, totals.endTime)
   // A failure that has not happened is 0, and not missing.
   failures.valueUnsafe(context)
   return totals

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Registered from "../connection/internal/totals.ts"
 import * as Settings from "../settings/settings.ts"
 import { FastCgiProcess } from "./FastCgiStatus.ts"
 import { ParamsPicker } from "./internal/pickParams.ts"
@@ -93,96 +94,110 @@ export const layerConfig: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
 const defaultDurations = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 const defaultSizes = Array.from({ length: 11 }, (_, power) => 256 * 4 ** power)
 
-const methods = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"])
+// The last one is for all others.
+const methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "_OTHER"]
 
 const names = ["REQUEST_METHOD", "HTTPS", "REQUEST_SCHEME", "CONTENT_LENGTH"]
 const [method, https, requestScheme, contentLength] = [0, 1, 2, 3]
 
-interface Series {
-  readonly duration: Metric.Histogram<number>
-  readonly queue: Metric.Histogram<number>
-  readonly requestSize: Metric.Histogram<number>
-  readonly responseSize: Metric.Histogram<number>
-}
+/** The requests of a method, a scheme and a status. */
+class Series {
+  readonly duration: Registered.Histogram
+  readonly queue: Registered.Histogram
+  readonly responseSize: Registered.Histogram
+  private requestSizes: Registered.Histogram | undefined
+  private readonly context: Context.Context<never>
+  private readonly attributes: Readonly<Record<string, string>>
+  private readonly sizes: ReadonlyArray<number>
 
-const makeWatcher = (options: FastCgiHttpMetricsOptions | undefined): Effect.Effect<Watch.Watcher> =>
-  Effect.contextWith((context: Context.Context<never>) => {
-    const durations = options?.durationBoundaries ?? defaultDurations
-    const sizes = options?.sizeBoundaries ?? defaultSizes
-
-    const histogram =
-      (name: string, unit: string, boundaries: ReadonlyArray<number>, description: string) =>
-      (attributes: Readonly<Record<string, string>>) =>
-        Metric.histogram(name, { description, boundaries, attributes: { ...attributes, unit } })
-
-    const duration = histogram(
+  constructor(
+    context: Context.Context<never>,
+    attributes: Readonly<Record<string, string>>,
+    durations: ReadonlyArray<number>,
+    sizes: ReadonlyArray<number>
+  ) {
+    this.context = context
+    this.attributes = attributes
+    this.sizes = sizes
+    this.duration = this.histogram(
       "http.server.request.duration",
       "seconds",
       durations,
       "How long HTTP requests have taken, in seconds"
     )
-    const queue = histogram(
+    this.queue = this.histogram(
       "fastcgi.server.queue.duration",
       "seconds",
       durations,
       "How long handlers of FastCGI requests have waited for their turn, in seconds"
     )
-    const requestSize = histogram(
-      "http.server.request.body.size",
-      "bytes",
-      sizes,
-      "Bytes of the bodies of HTTP requests"
-    )
-    const responseSize = histogram(
+    this.responseSize = this.histogram(
       "http.server.response.body.size",
       "bytes",
       sizes,
       "Bytes of the bodies of HTTP responses"
     )
+  }
 
-    const params = new ParamsPicker(names)
-    const series = new Map<string, Series>()
-    const seriesOf = (method: string, scheme: string, status: number): Series => {
-      const key = `${method} ${scheme} ${status}`
-      let known = series.get(key)
-      if (known !== undefined) return known
-      const attributes = {
-        "http.request.method": method,
-        "url.scheme": scheme,
-        ...(status === 0 ? {} : { "http.response.status_code": String(status) }),
-        ...(status === 0 ? { "error.type": "aborted" } : status >= 500 ? { "error.type": String(status) } : {})
-      }
-      series.set(
-        key,
-        known = {
-          duration: duration(attributes),
-          queue: queue(attributes),
-          requestSize: requestSize(attributes),
-          responseSize: responseSize(attributes)
-        }
-      )
-      return known
-    }
-
-    let active = 0
-    const register = (metric: Metric.Gauge<number>, value: () => number) =>
-      Metric.registerUnsafe(metric, context, { get: () => ({ value: value() }), update: nothing, modify: nothing })
-    register(
-      Metric.gauge("http.server.active_requests", { description: "HTTP requests that have not ended" }),
-      () => active
+  /** There is none until a request has a body. */
+  get requestSize(): Registered.Histogram {
+    return this.requestSizes ??= this.histogram(
+      "http.server.request.body.size",
+      "bytes",
+      this.sizes,
+      "Bytes of the bodies of HTTP requests"
     )
+  }
 
+  private histogram(name: string, unit: string, boundaries: ReadonlyArray<number>, description: string) {
+    const counts = new Registered.Histogram(boundaries)
+    const metric = Metric.histogram(name, { description, boundaries, attributes: { ...this.attributes, unit } })
+    Registered.histogram(this.context, metric, counts)
+    return counts
+  }
+}
+
+/** What is recorded in a context, by all servers of it: plain numbers, which are read on demand. */
+interface Recorded {
+  active: number
+  readonly servers: Set<Watch.WatchedServer>
+  readonly series: Map<number, Series>
+}
+
+const recorded = Registered.totalsOf((context): Recorded => {
+  const recorded: Recorded = { active: 0, servers: new Set(), series: new Map() }
+  Registered.gauge(
+    context,
+    Metric.gauge("http.server.active_requests", { description: "HTTP requests that have not ended" }),
+    () => recorded.active
+  )
+  return recorded
+})
+
+const makeWatcher = (options: FastCgiHttpMetricsOptions | undefined): Effect.Effect<Watch.Watcher> =>
+  Effect.contextWith((context: Context.Context<never>) => {
+    const durations = options?.durationBoundaries?.toSorted((a, b) => a - b) ?? defaultDurations
+    const sizes = options?.sizeBoundaries?.toSorted((a, b) => a - b) ?? defaultSizes
+    const totals = recorded(context)
+    const params = new ParamsPicker(names)
+    const seriesOf = (key: number): Series => {
+      let series = totals.series.get(key)
+      if (series === undefined) {
+        totals.series.set(key, series = new Series(context, attributesOf(key), durations, sizes))
+      }
+      return series
+    }
     const process = Context.getOption(context, FastCgiProcess)
-    const servers = new Set<Watch.WatchedServer>()
     if (Option.isSome(process)) {
       const { listenQueue } = process.value
-      register(
+      Registered.gauge(
+        context,
         Metric.gauge("fastcgi_listen_queue", {
           description: "Connections that the operating system holds until they are accepted"
         }),
         () => {
           let waiting = 0
-          for (const { addresses } of servers) {
+          for (const { addresses } of totals.servers) {
             for (const address of addresses) waiting += Option.getOrUndefined(listenQueue(address))?.waiting ?? 0
           }
           return waiting
@@ -192,26 +207,48 @@ const makeWatcher = (options: FastCgiHttpMetricsOptions | undefined): Effect.Eff
 
     return Effect.succeed<Watch.Watcher>({
       onServer(server) {
-        servers.add(server)
-        return () => servers.delete(server)
+        totals.servers.add(server)
+        return () => totals.servers.delete(server)
       },
       onAdmitted() {
-        active++
+        totals.active++
       },
       onEnded(observation) {
-        if (!observation.isRefused) active--
+        if (!observation.isRefused) totals.active--
         params.pick(observation.request.params)
-        const name = params.has(method) ? params.text(method) : "GET"
-        const secure = (params.hasValue(https) && params.text(https) !== "off") ||
-          params.text(requestScheme) === "https"
-        const one = seriesOf(methods.has(name) ? name : "_OTHER", secure ? "https" : "http", observation.status)
-        one.duration.updateUnsafe(observation.duration / 1000, context)
-        one.queue.updateUnsafe(observation.queueTime / 1000, context)
-        const length = params.text(contentLength)
-        if (length !== "" && /^\d{1,15}$/.test(length)) one.requestSize.updateUnsafe(Number(length), context)
-        one.responseSize.updateUnsafe(observation.bodySize, context)
+        const one = seriesOf(keyOf(params, observation.status))
+        one.duration.add(observation.duration / 1000)
+        one.queue.add(observation.queueTime / 1000)
+        if (params.hasValue(contentLength)) {
+          const length = params.text(contentLength)
+          if (/^\d{1,15}$/.test(length)) one.requestSize.add(Number(length))
+        }
+        one.responseSize.add(observation.bodySize)
       }
     })
   })
 
-const nothing = (): void => {}
+const maxStatus = 999
+
+const keyOf = (params: ParamsPicker, status: number): number => {
+  const isSecure = (params.hasValue(https) && !params.is(https, "off")) || params.is(requestScheme, "https")
+  return (methodOf(params) * 2 + (isSecure ? 1 : 0)) * (maxStatus + 1) + status
+}
+
+const methodOf = (params: ParamsPicker): number => {
+  if (!params.has(method)) return 0
+  let at = 0
+  while (at < methods.length - 1 && !params.is(method, methods[at])) at++
+  return at
+}
+
+const attributesOf = (key: number): Readonly<Record<string, string>> => {
+  const status = key % (maxStatus + 1)
+  const kind = (key - status) / (maxStatus + 1)
+  return {
+    "http.request.method": methods[Math.floor(kind / 2)],
+    "url.scheme": kind % 2 === 1 ? "https" : "http",
+    ...(status === 0 ? {} : { "http.response.status_code": String(status) }),
+    ...(status === 0 ? { "error.type": "aborted" } : status >= 500 ? { "error.type": String(status) } : {})
+  }
+}

@@ -210,7 +210,7 @@ export class Pool {
       upstream,
       name,
       leaveUnsafe: () => leave(connection, request, (effect) => connections.fork(effect)),
-      headUnsafe: () => totals.headTime.add(connections.now() - request.begunAt)
+      headUnsafe: () => totals.headTime.add((connections.now() - request.begunAt) / 1000)
     }))
   }
 
@@ -230,7 +230,7 @@ export class Pool {
       Effect.onExit((exit) =>
         Effect.sync(() => {
           this.connections.totals.waiting--
-          this.connections.totals.waitTime.add(this.connections.now() - now)
+          this.connections.totals.waitTime.add((this.connections.now() - now) / 1000)
           if (Exit.isFailure(exit)) this.state.leave(waiter, this.connections.now())
         })
       ),

@@ -150,7 +150,7 @@ export class PoolConnections {
       onEnd: ({ begunAt, outcome }) => {
         const now = this.now()
         totals.requestsOpen--
-        totals.endTime.add(now - begunAt)
+        totals.endTime.add((now - begunAt) / 1000)
         if (outcome !== undefined && "reason" in outcome) totals.failed(outcome.reason._tag)
         // Whoever has the end of this answer may begin the next request at once.
         if (entry !== undefined) this.settle(entry, now)
@@ -163,7 +163,7 @@ export class PoolConnections {
         if (opening.over) return Scope.close(scope, exit)
         if (Exit.isSuccess(exit)) {
           totals.opened++
-          totals.connectTime.add(now - startedAt)
+          totals.connectTime.add((now - startedAt) / 1000)
           entry = this.state.opened(opening, exit.value)
           this.scopes.set(entry, scope)
           Deferred.doneUnsafe(pending.opened, Exit.succeed(entry))

@@ -35,12 +35,47 @@ export const counter = (
 export const gauge = (context: Context.Context<never>, metric: Metric.Gauge<number>, value: () => number): void =>
   register(context, metric, () => ({ value: value() }))
 
-/** Registers a histogram that is read from somewhere else. */
+/** The counts of a histogram with these upper bounds, in ascending order. */
+export class Histogram {
+  private readonly boundaries: ReadonlyArray<number>
+  // The last one is for what is above all of them.
+  private readonly counts: Array<number>
+  private count = 0
+  private sum = 0
+  private min = Infinity
+  private max = -Infinity
+
+  constructor(boundaries: ReadonlyArray<number>) {
+    this.boundaries = boundaries
+    this.counts = new Array<number>(boundaries.length + 1).fill(0)
+  }
+
+  add(value: number): void {
+    const { boundaries } = this
+    let at = 0
+    while (at < boundaries.length && value > boundaries[at]) at++
+    this.counts[at]++
+    this.count++
+    this.sum += value
+    if (value < this.min) this.min = value
+    if (value > this.max) this.max = value
+  }
+
+  /** As in a histogram of Effect, the counts add up. */
+  state(): Metric.HistogramState {
+    const { count, sum } = this
+    let below = 0
+    const buckets = this.boundaries.map((boundary, i): [number, number] => [boundary, below += this.counts[i]])
+    return { buckets, count, min: count === 0 ? 0 : this.min, max: count === 0 ? 0 : this.max, sum }
+  }
+}
+
+/** Registers a histogram that is read from its counts. */
 export const histogram = (
   context: Context.Context<never>,
   metric: Metric.Histogram<number>,
-  state: () => Metric.HistogramState
-): void => register(context, metric, state)
+  counts: Histogram
+): void => register(context, metric, () => counts.state())
 
 // -----------------------------------------------------------------------------
 // Internal
