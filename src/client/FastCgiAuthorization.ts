@@ -9,10 +9,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as CgiResponse from "../cgi/CgiResponse.ts"
 import { ProtocolStatus, Role } from "../protocol/FastCgiRecord.ts"
+import { concat } from "../protocol/internal/bytes.ts"
 import type { FastCgiClient, FastCgiClientRequest } from "./FastCgiClient.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import { fail } from "./internal/failures.ts"
-import { concat } from "./internal/requestBody.ts"
 
 /**
  * The decision of an Authorizer.

@@ -10,10 +10,10 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as CgiResponse from "../cgi/CgiResponse.ts"
+import { concat } from "../protocol/internal/bytes.ts"
 import type { FastCgiClient } from "./FastCgiClient.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import { fail } from "./internal/failures.ts"
-import { concat } from "./internal/requestBody.ts"
 
 /**
  * The pool has no such page: `pm.status_path` or `ping.path` is not set, or is another path. php-fpm takes the path for a script's, and

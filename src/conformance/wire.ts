@@ -5,6 +5,9 @@
 import { writeHeader } from "../protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../protocol/FastCgiParams.ts"
 import { headerLength, maxContentLength, RecordType, Role, version } from "../protocol/FastCgiRecord.ts"
+import { concat } from "../protocol/internal/bytes.ts"
+
+export { concat }
 
 /** A record that has come whole. */
 export interface WireRecord {
@@ -149,17 +152,6 @@ export const request = (options?: RequestOptions): Uint8Array => {
   if (body === "none") return head(options)
   if (body === "open") return head(options)
   return concat([head(options), stream(RecordType.Stdin, id, body), stdin(id)])
-}
-
-/** The chunks in one piece. */
-export const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const bytes = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
-  return bytes
 }
 
 /** Whether the bytes are the same. */

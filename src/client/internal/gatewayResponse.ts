@@ -9,12 +9,12 @@ import { HttpServerError } from "effect/http/HttpServerError"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
+import { concat } from "../../protocol/internal/bytes.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import { type ErrorPage, RequestRefused } from "./errorPage.ts"
 import type { Exchange } from "./exchange.ts"
 import { printable, requestLine } from "./log.ts"
 import { text } from "./request.ts"
-import { concat } from "./requestBody.ts"
 import { parseSetCookie } from "./response.ts"
 
 /** What a client is told of a request that has no answer. */

@@ -68,18 +68,6 @@ export const gather = (
       ({ contentLength, stdin }) => ({ stdin, contentType: body.contentType, contentLength })
     )
 
-export const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
-  let size = 0
-  for (const chunk of chunks) size += chunk.length
-  const bytes = new Uint8Array(size)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
-  return bytes
-}
-
 const whole = (bytes: Uint8Array, contentType: string | undefined): RequestBody => ({
   stdin: bytes,
   contentType,

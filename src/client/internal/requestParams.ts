@@ -2,8 +2,8 @@
  * The params of a request before it is sent: encoded, or as pairs.
  */
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
+import { concat } from "../../protocol/internal/bytes.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
-import { concat } from "./requestBody.ts"
 
 type Params = FastCgiClientRequest["params"]
 type Pair = readonly [string | Uint8Array, string | Uint8Array]

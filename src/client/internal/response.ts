@@ -19,9 +19,9 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
+import { concat } from "../../protocol/internal/bytes.ts"
 import type { Exchange } from "./exchange.ts"
 import { text } from "./request.ts"
-import { concat } from "./requestBody.ts"
 
 export class FastCgiHttpResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse, Pipeable {
   readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId

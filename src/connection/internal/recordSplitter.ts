@@ -2,6 +2,7 @@
  * Splits bytes into raw records, and loses nothing.
  */
 import { headerLength } from "../../protocol/FastCgiRecord.ts"
+import { concat } from "../../protocol/internal/bytes.ts"
 import type { FastCgiRawRecord } from "../FastCgiChannel.ts"
 
 /**
@@ -18,22 +19,12 @@ export class RecordSplitter {
   push(chunk: Uint8Array, records: Array<FastCgiRawRecord>): void {
     this.chunks.push(chunk)
     this.size += chunk.length
-    while (this.size >= this.need) this.split(this.join(), records)
+    while (this.size >= this.need) this.split(concat(this.chunks), records)
   }
 
   /** The bytes of the record that is not complete. */
   rest(): Uint8Array {
-    return this.join()
-  }
-
-  private join(): Uint8Array {
-    const bytes = new Uint8Array(this.size)
-    let at = 0
-    for (const chunk of this.chunks) {
-      bytes.set(chunk, at)
-      at += chunk.length
-    }
-    return bytes
+    return concat(this.chunks)
   }
 
   private split(bytes: Uint8Array, records: Array<FastCgiRawRecord>): void {

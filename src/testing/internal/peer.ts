@@ -9,6 +9,7 @@ import * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import * as FastCgiEncoder from "../../protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import * as FastCgiRecord from "../../protocol/FastCgiRecord.ts"
+import { concat } from "../../protocol/internal/bytes.ts"
 
 /**
  * How a request ended, with all output that came before.
@@ -218,16 +219,6 @@ export class ScriptedPeer implements Peer {
     }
     return collected
   }
-}
-
-const concat = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const bytes = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
-  return bytes
 }
 
 const join = (chunks: ReadonlyArray<Uint8Array>): string => {
