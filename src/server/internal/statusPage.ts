@@ -49,168 +49,128 @@ interface Field {
   readonly name: keyof StatusJson
   readonly value: (status: Status) => number | string
   /** The family of OpenMetrics, if it is one. */
-  readonly metric?: readonly [name: string, type: "gauge" | "counter" | "unknown", help: string]
-  readonly isTime?: boolean
+  readonly metric?: readonly [name: string, type: MetricType, help: string]
 }
 
-const sum = (figure: (worker: WorkerFigures) => number) => (status: Status): number =>
-  status.workers.reduce((sum, worker) => sum + figure(worker), 0)
+type MetricType = "gauge" | "counter" | "unknown"
 
-const most = (figure: (worker: WorkerFigures) => number) => (status: Status): number =>
-  status.workers.reduce((most, worker) => Math.max(most, figure(worker)), 0)
+type Figure = { [Name in keyof WorkerFigures]: WorkerFigures[Name] extends number ? Name : never }[keyof WorkerFigures]
 
-const workers = (isOne: (worker: WorkerFigures) => boolean) => (status: Status): number =>
-  status.workers.filter(isOne).length
+const sum = (figure: Figure) => ({ workers }: Status): number =>
+  workers.reduce((sum, worker) => sum + worker[figure], 0)
 
-const reached = (name: string) => sum((worker) => worker.limitsReached[name] ?? 0)
+const most = (figure: Figure) => ({ workers }: Status): number =>
+  workers.reduce((most, worker) => Math.max(most, worker[figure]), 0)
 
-// php-fpm's, in its order. A counter of OpenMetrics would have to be called otherwise: what php-fpm counts is `unknown`.
-const phpFields: ReadonlyArray<Field> = [
-  { name: "pool", value: ({ pool }) => pool },
-  { name: "process manager", value: () => "static" },
-  { name: "start time", value: ({ startTime }) => startTime, isTime: true },
-  {
-    name: "start since",
-    value: ({ now, startTime }) => now - startTime,
-    metric: ["phpfpm_start_since", "unknown", "Seconds since the application was started."]
-  },
-  {
-    name: "accepted conn",
-    value: sum(({ requests }) => requests),
-    metric: [
-      "phpfpm_accepted_connections",
-      "unknown",
-      "Requests that have been admitted: php-fpm counts them by this name."
-    ]
-  },
-  {
-    name: "listen queue",
-    value: ({ listenQueue }) => listenQueue,
-    metric: ["phpfpm_listen_queue", "gauge", "Connections that the operating system holds until they are accepted."]
-  },
-  {
-    name: "max listen queue",
-    value: ({ maxListenQueue }) => maxListenQueue,
-    metric: ["phpfpm_max_listen_queue", "gauge", "The longest queue that a page has shown."]
-  },
-  {
-    name: "listen queue len",
-    value: ({ listenQueueLength }) => listenQueueLength,
-    metric: ["phpfpm_listen_queue_length", "gauge", "How long the queue may be."]
-  },
-  {
-    name: "idle processes",
-    value: workers(({ requestsOpen }) => requestsOpen === 0),
-    metric: ["phpfpm_idle_processes", "gauge", "Workers without a request."]
-  },
-  {
-    name: "active processes",
-    value: workers(({ requestsOpen }) => requestsOpen > 0),
-    metric: ["phpfpm_active_processes", "gauge", "Workers with requests."]
-  },
-  {
-    name: "total processes",
-    value: ({ workers }) => workers.length,
-    metric: ["phpfpm_total_processes", "gauge", "Workers."]
-  },
-  {
-    name: "max active processes",
-    value: workers(({ maxRequestsOpen }) => maxRequestsOpen > 0),
-    metric: ["phpfpm_max_active_processes", "gauge", "Workers that have had a request."]
-  },
-  {
-    name: "max children reached",
-    value: reached("maxRequests"),
-    metric: ["phpfpm_max_children_reached", "unknown", "Requests that were refused because of maxRequests."]
-  },
-  {
-    name: "slow requests",
-    value: sum(({ requestsSlow }) => requestsSlow),
-    metric: ["phpfpm_slow_requests", "unknown", "Requests that took longer than slowTimeout."]
-  }
-]
+const count = (isOne: (worker: WorkerFigures) => boolean) => ({ workers }: Status): number =>
+  workers.filter(isOne).length
+
+const underscored = (name: string): string => name.replaceAll(" ", "_")
 
 const field = (
   name: keyof StatusJson,
   value: (status: Status) => number,
-  type: "gauge" | "counter",
+  type: MetricType,
   help: string,
-  metric = `fastcgi_${name.replaceAll(" ", "_")}`
+  metric = `fastcgi_${underscored(name)}`
 ): Field => ({ name, value, metric: [metric, type, help] })
 
+// A counter of OpenMetrics would have to be called otherwise: what php-fpm counts is `unknown`.
+const phpField = (
+  name: keyof StatusJson,
+  value: (status: Status) => number,
+  type: "gauge" | "unknown",
+  help: string,
+  metric = underscored(name)
+): Field => field(name, value, type, help, `phpfpm_${metric}`)
+
+// php-fpm's, in its order.
+const phpFields: ReadonlyArray<Field> = [
+  { name: "pool", value: ({ pool }) => pool },
+  { name: "process manager", value: () => "static" },
+  { name: "start time", value: ({ startTime }) => startTime },
+  phpField(
+    "start since",
+    ({ now, startTime }) => now - startTime,
+    "unknown",
+    "Seconds since the application was started."
+  ),
+  phpField(
+    "accepted conn",
+    sum("requests"),
+    "unknown",
+    "Requests that have been admitted: php-fpm counts them by this name.",
+    "accepted_connections"
+  ),
+  phpField(
+    "listen queue",
+    ({ listenQueue }) => listenQueue,
+    "gauge",
+    "Connections that the operating system holds until they are accepted."
+  ),
+  phpField(
+    "max listen queue",
+    ({ maxListenQueue }) => maxListenQueue,
+    "gauge",
+    "The longest queue that a page has shown."
+  ),
+  phpField(
+    "listen queue len",
+    ({ listenQueueLength }) => listenQueueLength,
+    "gauge",
+    "How long the queue may be.",
+    "listen_queue_length"
+  ),
+  phpField("idle processes", count(({ requestsOpen }) => requestsOpen === 0), "gauge", "Workers without a request."),
+  phpField("active processes", count(({ requestsOpen }) => requestsOpen > 0), "gauge", "Workers with requests."),
+  phpField("total processes", ({ workers }) => workers.length, "gauge", "Workers."),
+  phpField(
+    "max active processes",
+    count(({ maxRequestsOpen }) => maxRequestsOpen > 0),
+    "gauge",
+    "Workers that have had a request."
+  ),
+  phpField(
+    "max children reached",
+    (status) => limitsOf(status).find(([name]) => name === "maxRequests")?.[1] ?? 0,
+    "unknown",
+    "Requests that were refused because of maxRequests."
+  ),
+  phpField("slow requests", sum("requestsSlow"), "unknown", "Requests that took longer than slowTimeout.")
+]
+
 const ownFields: ReadonlyArray<Field> = [
-  field("requests", sum((worker) => worker.requests), "counter", "Requests that have been admitted."),
-  field("requests open", sum((worker) => worker.requestsOpen), "gauge", "Requests that have not ended."),
-  field(
-    "requests waiting",
-    sum((worker) => worker.requestsWaiting),
-    "gauge",
-    "Requests whose handler waits (concurrency)."
-  ),
-  field("requests running", sum((worker) => worker.requestsRunning), "gauge", "Requests whose handler runs."),
-  field("requests responding", sum((worker) => worker.requestsResponding), "gauge", "Requests whose answer has begun."),
-  field(
-    "max requests open",
-    most((worker) => worker.maxRequestsOpen),
-    "gauge",
-    "The most requests that one worker has had open."
-  ),
-  field(
-    "requests aborted",
-    sum((worker) => worker.requestsAborted),
-    "counter",
-    "Requests that the web server aborted."
-  ),
-  field("requests failed", sum((worker) => worker.requestsFailed), "counter", "Requests whose handler or body failed."),
-  field("connections", sum((worker) => worker.connections), "gauge", "Connections that are open."),
+  field("requests", sum("requests"), "counter", "Requests that have been admitted."),
+  field("requests open", sum("requestsOpen"), "gauge", "Requests that have not ended."),
+  field("requests waiting", sum("requestsWaiting"), "gauge", "Requests whose handler waits (concurrency)."),
+  field("requests running", sum("requestsRunning"), "gauge", "Requests whose handler runs."),
+  field("requests responding", sum("requestsResponding"), "gauge", "Requests whose answer has begun."),
+  field("max requests open", most("maxRequestsOpen"), "gauge", "The most requests that one worker has had open."),
+  field("requests aborted", sum("requestsAborted"), "counter", "Requests that the web server aborted."),
+  field("requests failed", sum("requestsFailed"), "counter", "Requests whose handler or body failed."),
+  field("connections", sum("connections"), "gauge", "Connections that are open."),
   field(
     "connections waiting",
-    sum((worker) => worker.connectionsWaiting),
+    sum("connectionsWaiting"),
     "gauge",
     "Connections that are not read yet (maxConnections)."
   ),
-  field(
-    "connections accepted",
-    sum((worker) => worker.connectionsAccepted),
-    "counter",
-    "Connections that have been accepted."
-  ),
+  field("connections accepted", sum("connectionsAccepted"), "counter", "Connections that have been accepted."),
   field(
     "connections refused",
-    sum((worker) => worker.connectionsRefused),
+    sum("connectionsRefused"),
     "counter",
     "Connections of peers that may not connect.",
     "fastcgi_refused_connections"
   ),
-  field(
-    "connection errors",
-    sum((worker) => worker.connectionErrors),
-    "counter",
-    "Connections whose peer broke the protocol."
-  ),
-  field(
-    "accept failures",
-    sum((worker) => worker.acceptFailures),
-    "counter",
-    "How often no connection could be accepted."
-  ),
-  field("after response", sum((worker) => worker.afterResponse), "gauge", "Work behind responses that waits or runs."),
-  field(
-    "after response failed",
-    sum((worker) => worker.afterResponseFailed),
-    "counter",
-    "Work behind responses that failed."
-  ),
-  field(
-    "memory",
-    sum((worker) => worker.memory),
-    "gauge",
-    "Resident memory of all workers, in bytes.",
-    "fastcgi_memory_bytes"
-  ),
+  field("connection errors", sum("connectionErrors"), "counter", "Connections whose peer broke the protocol."),
+  field("accept failures", sum("acceptFailures"), "counter", "How often no connection could be accepted."),
+  field("after response", sum("afterResponse"), "gauge", "Work behind responses that waits or runs."),
+  field("after response failed", sum("afterResponseFailed"), "counter", "Work behind responses that failed."),
+  field("memory", sum("memory"), "gauge", "Resident memory of all workers, in bytes.", "fastcgi_memory_bytes"),
   field(
     "event loop delay",
-    most((worker) => worker.eventLoopDelay),
+    most("eventLoopDelay"),
     "gauge",
     "The longest delay of an event loop in the last second, in milliseconds.",
     "fastcgi_event_loop_delay_milliseconds"
@@ -290,14 +250,14 @@ const processesOf = (status: Status): ReadonlyArray<ProcessRow> =>
 const requestsOf = (status: Status): ReadonlyArray<RequestRow> =>
   status.workers.flatMap((worker) => worker.open.map((request) => requestOf(worker, request)))
 
-const shown = (name: string, value: string | number, isTime = name === "start time"): string =>
-  isTime ? commonTime(Number(value)) : String(value)
+const shown = (name: string, value: string | number): string =>
+  name === "start time" ? commonTime(Number(value)) : String(value)
 
 const line = (name: string, value: string): string => `${`${name}:`.padEnd(28)} ${value}\n`
 
 const text = (status: Status, full: boolean): string => {
   let text = ""
-  for (const { isTime, name, value } of fieldsOf(status)) text += line(name, shown(name, value(status), isTime))
+  for (const { name, value } of fieldsOf(status)) text += line(name, shown(name, value(status)))
   for (const [name, count] of limitsOf(status)) text += line(`limit ${name}`, String(count))
   if (full) {
     for (const row of [...processesOf(status), ...requestsOf(status)]) {
@@ -367,7 +327,7 @@ const html = (status: Status, full: boolean): string => {
     "<meta name=\"viewport\" content=\"width=device-width\">\n" +
     `<title>${escape(status.pool)}: FastCGI status</title>\n<style>${style}</style>\n</head>\n<body>\n` +
     `<h1>${escape(status.pool)}</h1>\n` +
-    pairs(fieldsOf(status).map(({ isTime, name, value }) => [name, shown(name, value(status), isTime)])) +
+    pairs(fieldsOf(status).map(({ name, value }) => [name, shown(name, value(status))])) +
     "<h2>limits reached</h2>\n" +
     (limits.length === 0 ? "<p>none</p>\n" : pairs(limits.map(([name, count]) => [name, String(count)]))) +
     (full ? table("processes", processesOf(status)) + table("open requests", requestsOf(status)) : "") +
