@@ -3,7 +3,7 @@
  * as Apache does, so that a line is one line and a quoted value ends where its quotes do.
  */
 import * as DateTime from "effect/DateTime"
-import { commonTime } from "./commonTime.ts"
+import { commonTime, months, two } from "./commonTime.ts"
 import {
   type LineWriter,
   Literal,
@@ -139,28 +139,16 @@ const text = (f: (entry: Entry) => string): Writer => (line, entry) => line.asci
 /** The number, from 0 on, that `f` makes. */
 const integer = (f: (entry: Entry) => number): Writer => (line, entry) => line.integer(f(entry))
 
-const value = (param: AddParam, name: string): Part => ({
+/** The value, or else that of another param. */
+const value = (param: AddParam, name: string, otherwise?: string): ParamPiece => ({
   kind: Param,
   place: param(name),
-  otherwise: -1,
-  dashIfEmpty: true
-})
-
-/** The first of the params that has a value. */
-const either = (param: AddParam, first: string, second: string): Part => ({
-  kind: Param,
-  place: param(first),
-  otherwise: param(second),
+  otherwise: otherwise === undefined ? -1 : param(otherwise),
   dashIfEmpty: true
 })
 
 /** The value, which may be empty. */
-const valueIfThere = (param: AddParam, name: string): Part => ({
-  kind: Param,
-  place: param(name),
-  otherwise: -1,
-  dashIfEmpty: false
-})
+const valueIfThere = (param: AddParam, name: string): Part => ({ ...value(param, name), dashIfEmpty: false })
 
 /** The value, and nothing where there is none. */
 const valueOrNothing = (line: LineWriter, params: ParamsPicker, at: number, from = params.starts[at]): void => {
@@ -228,7 +216,7 @@ const apache = (
     case "a":
       return value(param, "REMOTE_ADDR")
     case "h":
-      return either(param, "REMOTE_HOST", "REMOTE_ADDR")
+      return value(param, "REMOTE_HOST", "REMOTE_ADDR")
     case "A":
       return value(param, "SERVER_ADDR")
     case "B":
@@ -299,20 +287,18 @@ const apache = (
     case "v":
       return value(param, "SERVER_NAME")
     case "V":
-      return either(param, "HTTP_HOST", "SERVER_NAME")
+      return value(param, "HTTP_HOST", "SERVER_NAME")
     case "X":
       return text(({ observation: { request } }) =>
         request.isGivenUp || request.isBrokenOff ? "X" : request.keepConnection ? "+" : "-"
       )
-    case "I": {
-      const at = param("CONTENT_LENGTH")
-      return integer(({ params }) => lengthOf(params.text(at)))
-    }
+    case "I":
+      return integer(bodyLength(param))
     case "O":
       return integer(sentSize)
     case "S": {
-      const at = param("CONTENT_LENGTH")
-      return integer((entry) => lengthOf(entry.params.text(at)) + sentSize(entry))
+      const received = bodyLength(param)
+      return integer((entry) => received(entry) + sentSize(entry))
     }
     default:
       return undefined
@@ -330,10 +316,8 @@ const php = (letter: string, argument: string | undefined, param: AddParam): Par
       return named ? value(param, argument) : undefined
     case "f":
       return value(param, "SCRIPT_FILENAME")
-    case "l": {
-      const at = param("CONTENT_LENGTH")
-      return integer(({ params }) => lengthOf(params.text(at)))
-    }
+    case "l":
+      return integer(bodyLength(param))
     case "m":
       return value(param, "REQUEST_METHOD")
     case "M": {
@@ -359,7 +343,7 @@ const php = (letter: string, argument: string | undefined, param: AddParam): Par
       }
     }
     case "r":
-      return either(param, "SCRIPT_NAME", "PATH_INFO")
+      return value(param, "SCRIPT_NAME", "PATH_INFO")
     case "R":
       return value(param, "REMOTE_ADDR")
     case "s":
@@ -383,7 +367,14 @@ const memoryUnits: Readonly<Record<string, number>> = {
   megabytes: 1024 * 1024
 }
 
-const lengthOf = (text: string): number => /^\d{1,15}$/.test(text) ? Number(text) : 0
+/** The length of the body of the request, as the web server announces it. */
+const bodyLength = (param: AddParam) => {
+  const at = param("CONTENT_LENGTH")
+  return ({ params }: Entry): number => {
+    const length = params.text(at)
+    return /^\d{1,15}$/.test(length) ? Number(length) : 0
+  }
+}
 
 const cookie = (param: AddParam, name: string): Writer => {
   const at = param("HTTP_COOKIE")
@@ -440,9 +431,7 @@ const time = (argument: string): Writer | undefined => {
   }
 }
 
-const two = (number: number): string => String(number).padStart(2, "0")
 const days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
-const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 const strftime: Readonly<Record<string, (parts: DateTime.DateTime.PartsWithWeekday) => string>> = {
   "%": () => "%",

@@ -3,9 +3,11 @@
  */
 import * as DateTime from "effect/DateTime"
 
-const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+/** Their short names. */
+export const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
-const two = (number: number): string => String(number).padStart(2, "0")
+/** Two digits. */
+export const two = (number: number): string => String(number).padStart(2, "0")
 
 /** 28/Nov/2026:10:31:18 +0000, in UTC. `seconds` are those since 1970. */
 export const commonTime = (seconds: number): string => {
