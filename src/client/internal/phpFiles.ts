@@ -72,9 +72,7 @@ export const makeDirectory = Effect.fnUntraced(function*(
   const below = (real: string): string | undefined =>
     real === realRoot
       ? "/"
-      : real.startsWith(realRoot.endsWith(path.sep) ? realRoot : realRoot + path.sep)
-      ? "/" + path.relative(realRoot, real).split(path.sep).join("/")
-      : undefined
+      : pathBelow(path, realRoot, real)
 
   const judge = (real: string, wanted: string): Effect.Effect<Found, PlatformError> => {
     const at = below(real)
@@ -115,6 +113,12 @@ export const makeDirectory = Effect.fnUntraced(function*(
 
   return { root, realRoot, find, show }
 })
+
+/** The path of what is in a directory, with "/", or `undefined` for what is not in it. */
+export const pathBelow = (path: Path.Path, root: string, file: string): string | undefined =>
+  file.startsWith(root.endsWith(path.sep) ? root : root + path.sep)
+    ? "/" + path.relative(root, file).split(path.sep).join("/")
+    : undefined
 
 // -----------------------------------------------------------------------------
 // Internal

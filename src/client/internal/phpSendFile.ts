@@ -11,7 +11,7 @@ import type { PlatformError } from "effect/PlatformError"
 import { resolve, toText } from "../../cgi/internal/phpPath.ts"
 import type { Exchange } from "./exchange.ts"
 import { toResponse } from "./gatewayResponse.ts"
-import { type Directory, makeDirectory } from "./phpFiles.ts"
+import { type Directory, makeDirectory, pathBelow } from "./phpFiles.ts"
 
 /** What is to be sent: the file at a URL, percent-encoded, or one at a path of the file system. */
 export type Sent =
@@ -55,18 +55,14 @@ export const makeInternal = Effect.fnUntraced(function*(
   FileSystem | Path.Path | HttpPlatform
 > {
   const path = yield* Path.Path
-  const within = (file: string, root: string): string | undefined =>
-    file.startsWith(root.endsWith(path.sep) ? root : root + path.sep)
-      ? "/" + path.relative(root, file).split(path.sep).join("/")
-      : undefined
   const internals = yield* Effect.forEach(Object.entries(directories), ([url, root]) =>
     Effect.map(
       makeDirectory({ ...options, root, deny: [], noScripts: [] }),
       (directory) => ({
         url: url.replace(/\/$/, ""),
         directory,
-        showsSource: within(directory.realRoot + path.sep, site.realRoot) === undefined &&
-          within(site.realRoot + path.sep, directory.realRoot) === undefined
+        showsSource: pathBelow(path, site.realRoot, directory.realRoot + path.sep) === undefined &&
+          pathBelow(path, directory.realRoot, site.realRoot + path.sep) === undefined
       })
     ))
   // What is further down comes first.
@@ -76,7 +72,7 @@ export const makeInternal = Effect.fnUntraced(function*(
     if (wanted === undefined || wanted.includes("\0")) return undefined
     for (const { directory, showsSource, url } of internals) {
       const at = sent._tag === "File"
-        ? within(wanted, directory.root)
+        ? pathBelow(path, directory.root, wanted)
         : wanted.startsWith(url + "/")
         ? wanted.substring(url.length)
         : undefined

@@ -13,12 +13,10 @@ import * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
 import type { FastCgiRecord } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiTransport, FastCgiTransportObserver, FastCgiTransportReader } from "../FastCgiTransport.ts"
 import { type ConnectionState, connectionStates } from "./connectionState.ts"
-import type { InputOwner } from "./inputStream.ts"
+import type { Chunks, InputOwner } from "./inputStream.ts"
 import { type OutputObserver, OutputQueue } from "./outputQueue.ts"
 import type { ReadAhead } from "./readAhead.ts"
 import { RequestTable } from "./requestTable.ts"
-
-type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
 
 /** No records. */
 export const noRecords: ReadonlyArray<FastCgiRecord> = []

@@ -8,6 +8,7 @@ import type * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Scheduler from "effect/Scheduler"
+import type { Chunks } from "./inputStream.ts"
 import {
   type FastCgiPullError,
   type FastCgiTransport,
@@ -52,8 +53,6 @@ export const makePairUnsafe = (
   server.other = client
   return { client, server }
 }
-
-type Chunks = readonly [Uint8Array, ...Array<Uint8Array>]
 
 class End implements MemoryTransport {
   readonly peer: Option.Option<NetAddress.SocketAddress>

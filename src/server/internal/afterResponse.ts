@@ -13,28 +13,24 @@ export const AfterResponse = Context.Reference<((work: Effect.Effect<void>) => E
   { defaultValue: () => undefined }
 )
 
+interface LeftWorkOptions {
+  readonly most: number
+  readonly requestOf: (context: Context.Context<never>) => ApplicationRequest | undefined
+  /** There is no room for more. */
+  readonly onFull: () => void
+  /** There is one more, or one fewer. */
+  readonly onChange: (by: 1 | -1) => void
+}
+
 /** The work of one server. */
 export class LeftWork {
-  private readonly most: number
-  private readonly requestOf: (context: Context.Context<never>) => ApplicationRequest | undefined
-  private readonly onFull: () => void
-  private readonly onChange: (by: 1 | -1) => void
+  private readonly options: LeftWorkOptions
   private readonly fibers = new Set<Fiber.Fiber<void>>()
   private count = 0
   private isOver = false
 
-  constructor(options: {
-    readonly most: number
-    readonly requestOf: (context: Context.Context<never>) => ApplicationRequest | undefined
-    /** There is no room for more. */
-    readonly onFull: () => void
-    /** There is one more, or one fewer. */
-    readonly onChange: (by: 1 | -1) => void
-  }) {
-    this.most = options.most
-    this.requestOf = options.requestOf
-    this.onFull = options.onFull
-    this.onChange = options.onChange
+  constructor(options: LeftWorkOptions) {
+    this.options = options
   }
 
   /** Work that waits for its request to end, and work that runs. */
@@ -45,14 +41,14 @@ export class LeftWork {
   /** Takes work of the request whose handler asks. What there is no room for is done at once, and waited for. */
   readonly take = (work: Effect.Effect<void>): Effect.Effect<void> =>
     Effect.withFiber((fiber) => {
-      if (this.count >= this.most) {
-        this.onFull()
+      if (this.count >= this.options.most) {
+        this.options.onFull()
         return work
       }
       this.count++
-      this.onChange(1)
+      this.options.onChange(1)
       const { context } = fiber
-      const request = this.requestOf(context)
+      const request = this.options.requestOf(context)
       const own = Effect.provideContext(
         request === undefined ? work : Effect.annotateLogs(work, annotationsOf(request.params)),
         context
@@ -88,6 +84,6 @@ export class LeftWork {
 
   private done(): void {
     this.count--
-    this.onChange(-1)
+    this.options.onChange(-1)
   }
 }
