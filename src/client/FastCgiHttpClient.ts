@@ -19,7 +19,6 @@ import * as CgiParams from "../cgi/CgiParams.ts"
 import * as Settings from "../settings/settings.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import * as FastCgiPool from "./FastCgiPool.ts"
-import { Deadlines } from "./internal/deadlines.ts"
 import { exchange } from "./internal/exchange.ts"
 import { PoolTypeId } from "./internal/pool.ts"
 import * as RequestBody from "./internal/requestBody.ts"
@@ -173,7 +172,7 @@ export const fromPool = (
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? Duration.infinity)
   const catchStderr = textsOf(options.catchStderr)
   const pool = fastCgiPool[PoolTypeId]
-  const headDeadlines = new Deadlines(pool, Duration.toMillis(headTimeout))
+  const headDeadlines = pool.deadlines(Duration.toMillis(headTimeout))
   return Effect.map(
     Effect.serviceOption(FileSystem),
     (fileSystem) =>

@@ -11,10 +11,10 @@ import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import * as CgiResponse from "../../cgi/CgiResponse.ts"
+import type { Deadlines } from "../../connection/internal/deadlines.ts"
 import type { Chunks } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
-import type { Deadlines } from "./deadlines.ts"
 import { fail } from "./failures.ts"
 import type { Begun, Pool } from "./pool.ts"
 import { repeatsOf } from "./repeats.ts"
@@ -26,7 +26,7 @@ export interface ExchangeOptions {
   readonly endAtClose: boolean
   /** How long to wait for the head once the request has been sent, and the deadlines of all that wait so long. */
   readonly headTimeout: Duration.Duration
-  readonly headDeadlines: Deadlines
+  readonly headDeadlines: Deadlines<() => void>
   /** How long to wait for the next part of the body. */
   readonly bodyTimeout: Duration.Duration
   readonly maxHeadSize: number | undefined
@@ -125,20 +125,17 @@ const head = (begun: Begun, stderr: Stderr, options: ExchangeOptions): Effect.Ef
 // Gives the request up when its head does not come in time, which is what its reader then fails with.
 const startDeadline = (begun: Begun, { headDeadlines, headTimeout, upgrade }: ExchangeOptions): () => void => {
   const { sender } = begun.request
-  const start = () =>
-    headDeadlines.start(() => {
-      const message = `the application did not answer within ${Duration.format(headTimeout)}`
-      begun.connection.abortUnsafe(begun.request, fail({ _tag: "Timeout" }, message))
-    })
-  if (sender === undefined || upgrade !== undefined) return start()
+  const expire = () => {
+    const message = `the application did not answer within ${Duration.format(headTimeout)}`
+    begun.connection.abortUnsafe(begun.request, fail({ _tag: "Timeout" }, message))
+  }
   // An upload takes as long as it takes.
-  let stop = () => {}
-  const forget = sender.addObserver(() => {
-    stop = start()
-  })
+  const forget = sender === undefined || upgrade !== undefined
+    ? headDeadlines.add(expire)
+    : sender.addObserver(() => headDeadlines.add(expire))
   return () => {
-    forget()
-    stop()
+    forget?.()
+    headDeadlines.delete(expire)
   }
 }
 

@@ -15,7 +15,6 @@ import * as CgiParams from "../../cgi/CgiParams.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import type { FastCgiExchangeOptions } from "../FastCgiHttpClient.ts"
-import { Deadlines } from "./deadlines.ts"
 import { RequestRefused } from "./errorPage.ts"
 import { type Exchange, exchange, type ExchangeOptions } from "./exchange.ts"
 import * as Gather from "./gather.ts"
@@ -54,7 +53,7 @@ export const makeForward = (
   fileSystem: Option.Option<FileSystem>
 ): Forward => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
-  const headDeadlines = new Deadlines(pool, Duration.toMillis(headTimeout))
+  const headDeadlines = pool.deadlines(Duration.toMillis(headTimeout))
   const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
   const catchStderr = textsOf(options.catchStderr)
   const { documentRoot, endAtClose = false, maxHeadSize, params: extra, scriptFilename, scriptName } = options

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
+import { Deadlines } from "../../connection/internal/deadlines.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import type { FastCgiPoolOptions } from "../FastCgiPool.ts"
@@ -75,6 +76,14 @@ export class Pool {
   /** Runs an Effect in the background, for as long as the pool lives. */
   fork<A, E>(effect: Effect.Effect<A, E>, context?: Context.Context<never>): Fiber.Fiber<A, E> {
     return this.connections.fork(effect, context)
+  }
+
+  /** Deadlines of so many milliseconds for requests of the pool, each of which is a call. */
+  deadlines(milliseconds: number): Deadlines<() => void> {
+    const { connections } = this
+    const fork = (effect: Effect.Effect<void>) => connections.fork(effect)
+    // Requests that come one after the other would each stop a timer, and start the next.
+    return new Deadlines<() => void>(milliseconds, connections.clock, fork, (expire) => expire(), false)
   }
 
   /**

@@ -54,7 +54,7 @@ export class PoolConnections {
   private readonly connectionOptions: ConnectionOptions
   private readonly scope: Scope.Scope
   private readonly context: Context.Context<Scope.Scope>
-  private readonly clock: Clock.Clock
+  readonly clock: Clock.Clock
   private readonly timers: Timers<"reap" | "relieve" | "fill">
   // Who waits for it may ask when it is over.
   private readonly pending = new WeakMap<PoolOpening, Pending>()

@@ -15,10 +15,21 @@ export class Deadlines<A> {
   private readonly clock: Clock.Clock
   private readonly timers: Timers<"due">
   private readonly expire: (it: A) => void
+  private readonly stopsTimer: boolean
   private readonly due = new Map<A, number>()
 
-  /** `timeout` is in milliseconds, `Infinity` for none; `expire` is called with what has not been deleted by then. */
-  constructor(timeout: number, clock: Clock.Clock, fork: Fork, expire: (it: A) => void) {
+  /**
+   * `timeout` is in milliseconds, `Infinity` for none; `expire` is called with what has not been deleted by then. `stopsTimer` says
+   * whether the timer is stopped when nothing is due any more, or rings once for nothing.
+   */
+  constructor(
+    timeout: number,
+    clock: Clock.Clock,
+    fork: Fork,
+    expire: (it: A) => void,
+    stopsTimer = timeout > shortTime
+  ) {
+    this.stopsTimer = stopsTimer
     this.timeout = timeout
     this.clock = clock
     this.timers = new Timers(fork)
@@ -34,7 +45,7 @@ export class Deadlines<A> {
   /** Returns whether it had not expired. */
   delete(it: A): boolean {
     const wasDue = this.due.delete(it)
-    if (wasDue && this.due.size === 0 && this.timeout > shortTime) this.stop()
+    if (wasDue && this.stopsTimer && this.due.size === 0) this.stop()
     return wasDue
   }
 

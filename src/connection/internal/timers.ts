@@ -24,10 +24,6 @@ export class Timers<Name extends string> implements TimersFor<Name> {
     this.fork = fork
   }
 
-  isRunning(name: Name): boolean {
-    return this.running !== undefined && this.running.has(name)
-  }
-
   /** Calls `ring` after so many milliseconds, unless the time is running already, or is stopped before. */
   start(name: Name, milliseconds: number, ring: () => void): void {
     const running = this.running ??= new Map()
