@@ -21,8 +21,8 @@ import {
 } from "effect-fastcgi"
 import { FastCgiHttpServer } from "effect-fastcgi/http"
 import { NodeFastCgiApp } from "effect-fastcgi/node"
+import type * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -163,29 +163,46 @@ const measureInTurns = async (
 
 const connectionsInTurns = 16
 
-/** The handler as a channel between streams of bytes, one request at a time on one connection. */
-const measureChannel = Effect.gen(function*() {
+type Bytes = readonly [Uint8Array, ...Array<Uint8Array>]
+
+/** A channel between streams of bytes, one request at a time. */
+const measureChannel = Effect.fnUntraced(function*(channel: Channel.Channel<Bytes, never, void, Bytes, never, void>) {
   const request = encodeRequest(true)
   const count = Number(requests)
-  const asked = yield* Deferred.make<void>()
-  let give = (_: Uint8Array): void => {}
-  const input = Effect.callback<readonly [Uint8Array]>((resume) => {
-    give = (bytes) => resume(Effect.succeed([bytes]))
-    Deferred.doneUnsafe(asked, Effect.void)
+  let given: Effect.Effect<Bytes> | undefined
+  let wake: ((bytes: Effect.Effect<Bytes>) => void) | undefined
+  const give = (bytes: Uint8Array) => {
+    const resume = wake
+    wake = undefined
+    const taken: Effect.Effect<Bytes> = Effect.succeed([bytes])
+    if (resume === undefined) given = taken
+    else resume(taken)
+  }
+  const input = Effect.callback<Bytes, Cause.Done<void>>((resume) => {
+    const taken = given
+    given = undefined
+    if (taken === undefined) wake = resume
+    else resume(taken)
   })
-  const output = yield* Channel.toTransform(FastCgiConnection.channel(handlers))(input, yield* Effect.scope)
-  yield* Deferred.await(asked)
+  const output = yield* Channel.toTransform(channel)(input, yield* Effect.scope)
   const samples: Array<number> = []
   for (let round = 0; round < Number(rounds); round++) {
     const begin = process.hrtime.bigint()
     for (let i = 0; i < count; i++) {
-      give(request.slice())
+      give(request)
       yield* output
     }
     samples.push(Number(process.hrtime.bigint() - begin) / count)
   }
   return summary(samples)
-})
+}, Effect.scoped)
+
+/** Channels: the handler, and the least that one costs that passes on what it takes, at once or with a fiber that reads ahead. */
+const channels = {
+  "channel, one connection": FastCgiConnection.channel(handlers),
+  "channel, nothing in it": Channel.identity<Bytes, never, void>(),
+  "channel, a buffer": Channel.identity<Bytes, never, void>().pipe(Channel.bufferArray({ capacity: "unbounded" }))
+}
 
 /** Work that the library has no part in. */
 const measureCalibration = () => {
@@ -233,7 +250,9 @@ for (const [name, app] of Object.entries({ ...apps, ...appsInTurns })) {
   }
   await Effect.runPromise(Scope.close(scope, Exit.void))
 }
-await print("channel, one connection", () => Effect.runPromise(Effect.scoped(measureChannel)))
+for (const [name, channel] of Object.entries(channels)) {
+  await print(name, () => Effect.runPromise(measureChannel(channel)))
+}
 await print("calibration", measureCalibration)
 if (json) console.log(JSON.stringify(found))
 process.exit()

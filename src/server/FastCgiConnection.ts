@@ -165,7 +165,7 @@ export const requests = <Role extends 1 | 2 | 3 = 1 | 2 | 3>(
  * where a socket would half-close. Until the channel's scope closes, it reads on and drops what still comes. The channel reads 64 KiB and one pull further than the requests are read
  * (`maxBufferedInput`). Handlers wait while nothing takes its output (`outputHighWaterMark`).
  *
- * It costs more than a `FastCgiTransport`: in memory a request took 1.5 to 2 times as long (bench/README.md).
+ * It costs more than a `FastCgiTransport`: in memory a request took 1.4 to 1.5 times as long (bench/README.md).
  *
  * **Example** (Over standard input and output)
  *

@@ -573,11 +573,9 @@ describe("output that waits for a peer", () => {
         written = chunks
       }
     } as FastCgiTransport.FastCgiTransport
-    const make = () =>
-      new OutputQueue(transport, { scheduleTask: () => {}, flush: () => {} }, 65_536, {
-        onBlocked: () => {},
-        onPending: () => {}
-      })
+    const tasks: Array<() => void> = []
+    const dispatcher = { scheduleTask: (task: () => void) => tasks.push(task), flush: () => {} }
+    const make = () => new OutputQueue(transport, dispatcher, 65_536, { onBlocked: () => {}, onPending: () => {} })
     const queue = make()
     const other = make()
     for (let round = 0; round < 3; round++) {
@@ -586,6 +584,8 @@ describe("output that waits for a peer", () => {
         queue.endRequest(i, round, 0)
         other.endRequest(i, 0, 0)
         queue.flush()
+        // A turn.
+        for (const task of tasks.splice(0)) task()
       }
       pending = 0
       queue.flush()

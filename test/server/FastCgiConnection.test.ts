@@ -23,6 +23,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import type * as Pull from "effect/Pull"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -190,6 +191,37 @@ describe("FastCgiConnection.channel", () => {
         { concurrency: "unbounded" }
       )
       for (const reply of replies) assert.strictEqual(reply.length, body.length + "Status: 200 OK\r\n\r\n".length)
+    }).pipe(Effect.scoped, within))
+
+  it.effect("takes what a handler makes come in behind what has come before", () =>
+    Effect.gen(function*() {
+      const asking = (id: number) => concat(request(id, true))
+      const waiting = [concat([asking(1), asking(2)])]
+      let wake: ((pulled: Pull.Pull<readonly [Uint8Array]>) => void) | undefined
+      const come = (chunk: Uint8Array) => {
+        const resume = wake
+        wake = undefined
+        if (resume === undefined) waiting.push(chunk)
+        else resume(Effect.succeed([chunk]))
+      }
+      const input = Effect.callback<readonly [Uint8Array], Cause.Done>((resume) => {
+        const chunk = waiting.shift()
+        if (chunk === undefined) wake = resume
+        else resume(Effect.succeed([chunk]))
+      })
+      const order: Array<number> = []
+      const channel = FastCgiConnection.channel({
+        responder: ({ requestId }) =>
+          Effect.sync(() => {
+            order.push(requestId)
+            if (requestId === 1) come(asking(3))
+            return FastCgiResponse.make("hello")
+          })
+      })
+      const output = yield* Channel.toTransform(channel)(input, yield* Effect.scope)
+      const answered: Array<Uint8Array> = []
+      while (text(concat(answered)).split("hello").length <= 3) answered.push(...yield* output)
+      assert.deepStrictEqual(order, [1, 2, 3])
     }).pipe(Effect.scoped, within))
 
   it.effect("ends when what comes in fails, and interrupts its handlers", () =>

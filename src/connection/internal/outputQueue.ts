@@ -70,6 +70,8 @@ export class OutputQueue {
   // Who waits for room, in order. Most connections never have one, nor a turn to wait for.
   private waiters: Set<() => void> | undefined
   private turnEnded: (() => void) | undefined
+  private copying = false
+  private copyTurn: (() => void) | undefined
 
   constructor(
     transport: FastCgiTransport,
@@ -272,15 +274,15 @@ export class OutputQueue {
 
   /**
    * Hands over now what is queued. While something is pending below us it stays here instead, where small parts cost no more
-   * than their bytes, until `resume` is called.
+   * than their bytes from the next turn on, until `resume` is called.
    */
   flush(): void {
     if (this.queued === 0) return
-    this.seal()
     if (this.transport.pendingUnsafe() > 0) {
-      this.copyOut()
+      this.copySoon()
       return
     }
+    this.seal()
     if (this.tail !== undefined) this.sealTail()
     const chunks = this.chunks
     this.chunks = []
@@ -359,8 +361,21 @@ export class OutputQueue {
     this.open = undefined
   }
 
+  // What is taken within the turn need not be copied: of a peer that is not slow, a part of what was sent may be pending still when
+  // its next request is answered. Measured, to copy such an answer at once took a fifth of a request.
+  private copySoon(): void {
+    if (this.copying) return
+    this.copying = true
+    this.copyTurn ??= () => {
+      this.copying = false
+      if (this.queued > 0 && this.transport.pendingUnsafe() > 0) this.copyOut()
+    }
+    this.dispatcher.scheduleTask(this.copyTurn, 0)
+  }
+
   // Copies what has come since the last time out of the slabs.
   private copyOut(): void {
+    this.seal()
     const { chunks, copied } = this
     if (copied === chunks.length) return
     const fresh = chunks.splice(copied)

@@ -1,6 +1,7 @@
 /**
  * A transport over two streams of bytes: what is read comes from a pull, what is written is itself a pull that somebody
- * writes out. Neither side ever runs inside a call of the other: the scheduler tells what has happened, behind that call.
+ * writes out. Whoever owns the transport never runs inside a call of its own: the fiber that reads, or that writes out, tells
+ * what has happened, and otherwise the scheduler, behind that call.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -56,8 +57,11 @@ export class StreamTransport implements FastCgiTransport {
   private drainOwed = false
   private closed = false
   private closeTold = false
-  private scheduled = false
+  // Whether something is to be told, a turn of the scheduler will tell it, it is being told, and to the owner of the transport.
   private unsettled = false
+  private scheduled = false
+  private telling = false
+  private calling = false
   private whenClosed: (() => void) | undefined
 
   constructor(dispatcher: Scheduler.SchedulerDispatcher, peer: NetAddress.SocketAddress | undefined) {
@@ -79,7 +83,7 @@ export class StreamTransport implements FastCgiTransport {
           this.arrived.push(chunk)
           this.unread += chunk.length
         }
-        if (this.unread > 0) this.schedule()
+        if (this.unread > 0) this.advance()
         return this.unread < readAhead ? next : Effect.flatMap(this.untilTaken, () => next)
       },
       onDone: () =>
@@ -233,7 +237,7 @@ export class StreamTransport implements FastCgiTransport {
   // What was handed over has been written out.
   private accept(): void {
     this.handedOver = 0
-    if (this.drainOwed && this.queued === 0) this.schedule()
+    if (this.drainOwed && this.queued === 0) this.advance()
   }
 
   private close(): void {
@@ -245,29 +249,44 @@ export class StreamTransport implements FastCgiTransport {
     this.schedule()
   }
 
+  // Tells at once, in a fiber that comes from outside, unless the owner is in the middle of something. Then that is told behind it, and
+  // what comes stays in order.
+  private advance(): void {
+    this.unsettled = true
+    if (!this.calling && !this.scheduled) this.tell()
+  }
+
   private schedule(): void {
     this.unsettled = true
-    if (this.scheduled) return
+    if (this.telling || this.scheduled) return
     this.scheduled = true
-    this.dispatcher.scheduleTask(this.tell, 0)
+    this.dispatcher.scheduleTask(this.turn, 0)
+  }
+
+  private readonly turn = (): void => {
+    this.scheduled = false
+    this.tell()
   }
 
   // What is written or taken by whoever is told is told on at once: with a turn of the scheduler for each step a request took a
   // quarter longer. Whoever always has something to say waits for the next turn all the same.
-  private readonly tell = (): void => {
+  private tell(): void {
+    const { telling } = this
+    this.telling = true
     for (let rounds = 0; this.unsettled && rounds < maxRounds; rounds++) {
       this.unsettled = false
       this.tellOnce()
     }
-    this.scheduled = false
+    this.telling = telling
     if (this.unsettled) this.schedule()
     this.tellClosed()
   }
 
   private tellOnce(): void {
-    if (this.drainOwed && !this.closed && this.pendingUnsafe() === 0 && this.observer !== undefined) {
+    const { observer } = this
+    if (this.drainOwed && !this.closed && this.pendingUnsafe() === 0 && observer !== undefined) {
       this.drainOwed = false
-      this.observer.onDrain()
+      this.call(this.flow, () => observer.onDrain())
     }
     this.tellReader()
     if (this.unread === 0 && this.taken !== undefined) {
@@ -304,20 +323,22 @@ export class StreamTransport implements FastCgiTransport {
       if (arrived !== undefined) {
         // The end that came with it is told behind it.
         if (this.inputEnded) this.schedule()
-        this.hand(flow, () => flow.onRead(arrived))
+        this.call(flow, () => flow.onRead(arrived))
       } else if (this.inputEnded) {
         this.flow = undefined
-        this.hand(flow, () => flow.onReadEnd())
+        this.call(flow, () => flow.onReadEnd())
       }
     }
   }
 
-  // Thrown on, a defect of the reader would end the process.
-  private hand(flow: FastCgiTransportReader, call: () => void): void {
-    const called = Result.try(call)
+  // Thrown on, a defect of the owner would end the process, or the fiber that has come to tell it something.
+  private call(flow: FastCgiTransportReader | undefined, tell: () => void): void {
+    this.calling = true
+    const called = Result.try(tell)
+    this.calling = false
     if (Result.isSuccess(called)) return
     this.destroyUnsafe()
-    flow.onReadDefect(called.failure)
+    flow?.onReadDefect(called.failure)
   }
 
   private tellWriter(): void {
