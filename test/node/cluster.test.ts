@@ -5,14 +5,21 @@ import { assert, describe, it } from "@effect/vitest"
 import { FastCgiLimits } from "effect-fastcgi"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Module from "node:module"
+import * as Net from "node:net"
 import * as Path from "node:path"
+import { bindInCluster } from "../../src/node/internal/clusterSocket.ts"
 import * as Pages from "../support/pages.ts"
 import { programFile } from "../support/programFile.ts"
+import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
 import { answering, gone, refusal } from "../support/workers.ts"
-import { withListening } from "./children.ts"
+import { spawned, withListening } from "./children.ts"
+import { turns } from "./sockets.ts"
 
 const fixture = programFile("test/node/fixtures/cluster.ts")
 
@@ -95,3 +102,69 @@ describe("three workers of node:cluster", () => {
         }))
     }).pipe(Effect.scoped))
 })
+
+describeWith(["perl"], "a worker of node:cluster", (perl) => {
+  // Has the worker listen on a path that is bound, as its primary's is for a moment before the first worker listens on it.
+  const besideBound = Effect.gen(function*() {
+    const path = Path.join(yield* WebServers.temporaryDirectory, "app.sock")
+    const other = yield* spawned(() => ChildProcess.spawn(perl!, ["-e", boundOnly, path]))
+    yield* other.line("bound")
+    const server = yield* Effect.acquireRelease(
+      Effect.sync(() => new Net.Server()),
+      (server) => Effect.sync(() => server.close())
+    )
+    const binding = yield* Effect.forkScoped(
+      bindInCluster(server, { path, mode: undefined, owner: undefined, backlog: 1, unlink: false })
+    )
+    const inode = () => Fs.statSync(path).ino
+    const first = inode()
+    /** Lets so many milliseconds go by, and the worker look at the path between them. */
+    const pass = (millis: number) =>
+      Effect.forEach(
+        Array.from({ length: millis / 10 }),
+        () => Effect.andThen(TestClock.adjust(10), turns(2)),
+        { discard: true }
+      )
+    return {
+      binding,
+      pass,
+      isSame: () => inode() === first,
+      listens: Effect.suspend(() => {
+        other.process.stdin!.write("\n")
+        return other.line("listens")
+      })
+    }
+  })
+
+  it.effect("leaves a path alone that is bound, and listened on in less than a second", () =>
+    Effect.gen(function*() {
+      const { binding, isSame, listens, pass } = yield* besideBound
+      yield* pass(900)
+      yield* listens
+      yield* pass(200)
+      const error = yield* Effect.flip(Fiber.join(binding))
+      assert.strictEqual(error.reason._tag, "AddressInUse")
+      assert.isTrue(isSame())
+    }).pipe(Effect.scoped))
+
+  it.effect("takes the path of one that does not listen for a second", () =>
+    Effect.gen(function*() {
+      const { binding, isSame, pass } = yield* besideBound
+      while (binding.pollUnsafe() === undefined) yield* pass(100)
+      yield* Fiber.join(binding)
+      assert.isFalse(isSame())
+    }).pipe(Effect.scoped))
+})
+
+// Binds a path, and listens there at a line from its standard input.
+const boundOnly = `
+use Socket;
+$| = 1;
+socket(my $socket, AF_UNIX, SOCK_STREAM, 0) or die $!;
+bind($socket, pack_sockaddr_un($ARGV[0])) or die $!;
+print "bound\n";
+<STDIN>;
+listen($socket, 1) or die $!;
+print "listens\n";
+<STDIN>;
+`

@@ -271,13 +271,16 @@ const place = Effect.fnUntraced(function*(
 
 /** Removes a socket that nobody listens on any more, and nothing else. */
 export const takeAway = (path: string, aside: string, stale: Fs.BigIntStats): void => {
+  // Another program may have replaced it since it was probed.
+  const now = Fs.lstatSync(path, { bigint: true, throwIfNoEntry: false })
+  if (now === undefined || !isSame(stale, now)) return
   try {
     Fs.renameSync(path, aside)
   } catch (cause) {
     if (errorCode(cause) === "ENOENT") return
     throw cause
   }
-  // Another program may have replaced it since it was probed: then it gets its name back.
+  // Or between these two calls: then it gets its name back.
   if (!isSame(stale, Fs.lstatSync(aside, { bigint: true }))) link(aside, path)
   Fs.unlinkSync(aside)
 }
