@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import { LinkedItem, LinkedList } from "../connection/internal/linkedList.ts"
 import * as FastCgiLimits from "./FastCgiLimits.ts"
 import * as Settings from "./internal/settings.ts"
 
@@ -139,7 +140,7 @@ export const layerConfig = (
 class Gate {
   readonly most: number
   running = 0
-  private readonly waiting = new Set<(release: () => void) => void>()
+  private readonly waiting = new LinkedList<LinkedItem<(release: () => void) => void>>()
   private handingOn = false
 
   constructor(most: number | "unbounded") {
@@ -151,10 +152,9 @@ class Gate {
       this.letIn(start)
       return nothing
     }
-    this.waiting.add(start)
-    return () => {
-      this.waiting.delete(start)
-    }
+    const waiter = new LinkedItem(start)
+    this.waiting.push(waiter)
+    return () => this.waiting.remove(waiter)
   }
 
   private letIn(start: (release: () => void) => void): void {
@@ -178,10 +178,9 @@ class Gate {
   private handOn(): void {
     if (this.handingOn) return
     this.handingOn = true
-    for (const next of this.waiting) {
-      if (this.running >= this.most) break
-      this.waiting.delete(next)
-      this.letIn(next)
+    for (let { first } = this.waiting; first !== undefined && this.running < this.most; first = this.waiting.first) {
+      this.waiting.remove(first)
+      this.letIn(first.value)
     }
     this.handingOn = false
   }

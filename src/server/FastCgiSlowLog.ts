@@ -10,7 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Tracer from "effect/Tracer"
-import { Deadlines } from "../connection/internal/deadlines.ts"
+import { type Deadline, Deadlines } from "../connection/internal/deadlines.ts"
 import * as Settings from "../settings/settings.ts"
 import * as FastCgiMetrics from "./FastCgiMetrics.ts"
 import { annotationsOf } from "./internal/handlerFailures.ts"
@@ -141,11 +141,15 @@ const makeWatcher = ({ slowTimeout, traceDepth = 20 }: FastCgiSlowLogOptions, sp
     }
 
     const deadlines = new Deadlines<Observation>(millis, clock, run, record)
+    const due = new WeakMap<Observation, Deadline<Observation>>()
     yield* Effect.addFinalizer(() => Effect.sync(() => deadlines.stop()))
     const watcher: Watch.Watcher = {
-      onAdmitted: (observation) => deadlines.add(observation),
+      onAdmitted(observation) {
+        const deadline = deadlines.add(observation)
+        if (deadline !== undefined) due.set(observation, deadline)
+      },
       onEnded(observation) {
-        if (!observation.isRefused && deadlines.delete(observation) && observation.duration > millis) {
+        if (!observation.isRefused && deadlines.delete(due.get(observation)) && observation.duration > millis) {
           record(observation)
         }
       }

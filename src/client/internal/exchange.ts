@@ -11,7 +11,7 @@ import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import * as CgiResponse from "../../cgi/CgiResponse.ts"
-import type { Deadlines } from "../../connection/internal/deadlines.ts"
+import type { Deadline, Deadlines } from "../../connection/internal/deadlines.ts"
 import type { Chunks } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
@@ -129,13 +129,15 @@ const startDeadline = (begun: Begun, { headDeadlines, headTimeout, upgrade }: Ex
     const message = `the application did not answer within ${Duration.format(headTimeout)}`
     begun.connection.abortUnsafe(begun.request, fail({ _tag: "Timeout" }, message))
   }
+  let deadline: Deadline<() => void> | undefined
+  const begin = () => {
+    deadline = headDeadlines.add(expire)
+  }
   // An upload takes as long as it takes.
-  const forget = sender === undefined || upgrade !== undefined
-    ? headDeadlines.add(expire)
-    : sender.addObserver(() => headDeadlines.add(expire))
+  const forget = sender === undefined || upgrade !== undefined ? begin() : sender.addObserver(begin)
   return () => {
     forget?.()
-    headDeadlines.delete(expire)
+    headDeadlines.delete(deadline)
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * What a pool consists of: upstreams, connections, openings, and requests that wait. `PoolState` alone changes them.
  */
-import { type Linked, LinkedList } from "./linkedList.ts"
+import { type Linked, LinkedList } from "../../connection/internal/linkedList.ts"
 import { type UpstreamChoice, UpstreamHealth } from "./upstreams.ts"
 
 /** What the pool sees of a connection. */

@@ -11,7 +11,7 @@
  *       ├──▶ Opening ── opened ──┘   ── failed ──▶ (its requests go elsewhere)
  *       └──▶ wait ── a place is freed ──▶ Entry or Opening
  */
-import { LinkedList } from "./linkedList.ts"
+import { LinkedList } from "../../connection/internal/linkedList.ts"
 import {
   type Answered,
   Entry,

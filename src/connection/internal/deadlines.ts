@@ -3,20 +3,34 @@
  * timer does for all of them. A timer each costs more than a small request.
  */
 import type * as Clock from "effect/Clock"
+import { type Linked, LinkedList } from "./linkedList.ts"
 import { type Fork, millisecondsOf, Timers } from "./timers.ts"
 
 // Milliseconds. A timer that rings so soon is left to ring when nothing is due any more: to stop one and start the next for each
 // of connections that come one after the other doubles what such a connection costs in memory.
 const shortTime = 1000
 
-/** What has a deadline. */
+/** What has a deadline, and when. */
+export class Deadline<A> implements Linked<Deadline<A>> {
+  list: LinkedList<Deadline<A>> | undefined
+  before: Deadline<A> | undefined
+  after: Deadline<A> | undefined
+  readonly it: A
+  readonly at: number
+
+  constructor(it: A, at: number) {
+    this.it = it
+    this.at = at
+  }
+}
+
 export class Deadlines<A> {
   private readonly timeout: number
   private readonly clock: Clock.Clock
   private readonly timers: Timers<"due">
   private readonly expire: (it: A) => void
   private readonly stopsTimer: boolean
-  private readonly due = new Map<A, number>()
+  private readonly due = new LinkedList<Deadline<A>>()
 
   /**
    * `timeout` is in milliseconds, `Infinity` for none; `expire` is called with what has not been deleted by then. `stopsTimer` says
@@ -36,34 +50,38 @@ export class Deadlines<A> {
     this.expire = expire
   }
 
-  add(it: A): void {
-    if (this.timeout === Infinity || this.due.has(it)) return
-    this.due.set(it, millisecondsOf(this.clock) + this.timeout)
+  /** Its time begins. What is returned ends it. */
+  add(it: A): Deadline<A> | undefined {
+    if (this.timeout === Infinity) return undefined
+    const deadline = new Deadline(it, millisecondsOf(this.clock) + this.timeout)
+    this.due.push(deadline)
     this.timers.start("due", this.timeout, this.ring)
+    return deadline
   }
 
   /** Returns whether it had not expired. */
-  delete(it: A): boolean {
-    const wasDue = this.due.delete(it)
-    if (wasDue && this.stopsTimer && this.due.size === 0) this.stop()
-    return wasDue
+  delete(deadline: Deadline<A> | undefined): boolean {
+    if (deadline?.list !== this.due) return false
+    this.due.remove(deadline)
+    if (this.stopsTimer && this.due.size === 0) this.timers.stop("due")
+    return true
   }
 
   /** Calls `expire` no more. */
   stop(): void {
-    this.due.clear()
+    for (const deadline of this.due.toArray()) this.due.remove(deadline)
     this.timers.stop("due")
   }
 
   private readonly ring = (): void => {
     const now = millisecondsOf(this.clock)
-    for (const [it, at] of this.due) {
-      if (at > now) {
-        this.timers.start("due", at - now, this.ring)
+    for (let { first } = this.due; first !== undefined; first = this.due.first) {
+      if (first.at > now) {
+        this.timers.start("due", first.at - now, this.ring)
         return
       }
-      this.due.delete(it)
-      this.expire(it)
+      this.due.remove(first)
+      this.expire(first.it)
     }
   }
 }

@@ -10,6 +10,7 @@ import { endRequestLength, paddingTo8, writeEndRequest, writeHeader } from "../.
 import { headerLength, maxContentLength, RecordType } from "../../protocol/FastCgiRecord.ts"
 import { latin1Bytes, writeLatin1 } from "../../protocol/internal/text.ts"
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
+import { LinkedItem, LinkedList } from "./linkedList.ts"
 
 // Encoded bytes go into slabs that all connections share, and that are replaced when full, never used again: bytes that
 // the transport has taken are not overwritten, and padding, which nobody writes, is zero. One slab per connection would
@@ -68,7 +69,7 @@ export class OutputQueue {
   private batching = false
   private scheduled = false
   // Who waits for room, in order. Most connections never have one, nor a turn to wait for.
-  private waiters: Set<() => void> | undefined
+  private waiters: LinkedList<LinkedItem<() => void>> | undefined
   private turnEnded: (() => void) | undefined
   private copying = false
   private copyTurn: (() => void) | undefined
@@ -232,21 +233,20 @@ export class OutputQueue {
       if (!this.full && !this.blocked) return Effect.void
     }
     return Effect.callback<void>((resume) => {
-      const wake = () => resume(Effect.void)
-      this.whenRoom(wake)
-      return Effect.sync(() => {
-        this.waiters?.delete(wake)
-      })
+      const waiter = this.whenRoom(() => resume(Effect.void))
+      return Effect.sync(() => this.waiters?.remove(waiter))
     })
   }
 
   /** Calls `wake` once when there is room and those have had their turn who waited before. */
-  whenRoom(wake: () => void): void {
-    const waiters = this.waiters ??= new Set()
-    waiters.add(wake)
+  whenRoom(wake: () => void): LinkedItem<() => void> {
+    const waiters = this.waiters ??= new LinkedList()
+    const waiter = new LinkedItem(wake)
+    waiters.push(waiter)
     if (waiters.size === 1) this.observer.onBlocked()
     // Nothing is pending below us, so nothing would call `resume`.
     if (this.transport.pendingUnsafe() === 0) this.schedule()
+    return waiter
   }
 
   /** Hands over what has waited, and lets those go on who wait for room, in order, for as long as there is room. */
@@ -255,10 +255,10 @@ export class OutputQueue {
     const { waiters } = this
     if (waiters === undefined) return
     // Who writes and waits again has had its turn: where all of it is taken at once, or dropped, this would never end.
-    for (let turns = waiters.size; turns > 0 && waiters.size > 0 && !this.full; turns--) {
-      const wake = waiters.values().next().value!
-      waiters.delete(wake)
-      wake()
+    for (let turns = waiters.size; turns > 0 && waiters.first !== undefined && !this.full; turns--) {
+      const { first } = waiters
+      waiters.remove(first)
+      first.value()
     }
   }
 
@@ -266,9 +266,9 @@ export class OutputQueue {
   release(): void {
     const { waiters } = this
     if (waiters === undefined) return
-    for (const wake of waiters) {
-      waiters.delete(wake)
-      wake()
+    for (let { first } = waiters; first !== undefined; first = waiters.first) {
+      waiters.remove(first)
+      first.value()
     }
   }
 

@@ -9,6 +9,7 @@ import { AsyncLocalStorage } from "node:async_hooks"
 import type * as Net from "node:net"
 import * as Tls from "node:tls"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
+import { LinkedItem, LinkedList } from "../../connection/internal/linkedList.ts"
 import * as FastCgiAccess from "../../server/FastCgiAccess.ts"
 import * as FastCgiLimits from "../../server/FastCgiLimits.ts"
 import type { FastCgiListenerError } from "../../server/FastCgiListener.ts"
@@ -62,7 +63,9 @@ export const makeEntrance = Effect.fnUntraced(function*(
     : Effect.runForkWith(context)(
       Stream.runForEach(tls.renewals, (certificates) => renew(name, tlsServer, certificates, tls.ca !== undefined))
     )
-  const waiting = new Map<Net.Socket, NodeJS.Timeout>()
+  // In the order in which they came.
+  const waiting = new LinkedList<LinkedItem<Waiting>>()
+  const places = new WeakMap<Net.Socket, LinkedItem<Waiting>>()
   // Asked when they were accepted: of one that is closed nobody knows it any more.
   const addresses = new WeakMap<Net.Socket, string>()
   // Of which has been said why they were refused, or that were let in.
@@ -81,8 +84,11 @@ export const makeEntrance = Effect.fnUntraced(function*(
     log.log(kind, Effect.logWarning(`Refused a connection${from} on ${name}: ${why}`))
   }
   const leave = (socket: Net.Socket) => {
-    clearTimeout(waiting.get(socket))
-    waiting.delete(socket)
+    const place = places.get(socket)
+    if (place !== undefined) {
+      clearTimeout(place.value.timer)
+      waiting.remove(place)
+    }
     socket.off("close", onClose)
   }
   const onClose = function(this: Net.Socket) {
@@ -135,21 +141,21 @@ export const makeEntrance = Effect.fnUntraced(function*(
       socket.on("close", onClose)
       if (socket.remoteAddress !== undefined) addresses.set(socket, socket.remoteAddress)
       if (waiting.size >= maxWaiting) {
-        const [oldest] = waiting.keys()
-        if (oldest !== undefined) refused(oldest, "waiting", `${maxWaiting} other connections wait in front`)
+        const { first } = waiting
+        if (first !== undefined) refused(first.value.socket, "waiting", `${maxWaiting} other connections wait in front`)
       }
-      waiting.set(
-        socket,
-        setTimeout(
-          () =>
-            refused(
-              socket,
-              "late",
-              `it has not finished its PROXY header and TLS for ${handshakeTimeout} ms (handshakeTimeout)`
-            ),
-          handshakeTimeout
-        )
+      const timer = setTimeout(
+        () =>
+          refused(
+            socket,
+            "late",
+            `it has not finished its PROXY header and TLS for ${handshakeTimeout} ms (handshakeTimeout)`
+          ),
+        handshakeTimeout
       )
+      const place = new LinkedItem({ socket, timer })
+      waiting.push(place)
+      places.set(socket, place)
       const admitted = (source: ProxySource | undefined) => {
         const addressed = source ?? { remoteAddress: socket.remoteAddress, remotePort: socket.remotePort }
         if (tlsServer === undefined) {
@@ -171,7 +177,7 @@ export const makeEntrance = Effect.fnUntraced(function*(
     isEmpty: () => waiting.size === 0,
     close: () => {
       renewals?.interruptUnsafe()
-      for (const socket of [...waiting.keys()]) {
+      for (const { value: { socket } } of waiting.toArray()) {
         leave(socket)
         socket.destroy()
       }
@@ -185,6 +191,11 @@ export const makeEntrance = Effect.fnUntraced(function*(
 
 // Connections that have not been let in. One more costs the oldest its place: no proxy lets so many wait.
 const maxWaiting = 1024
+
+interface Waiting {
+  readonly socket: Net.Socket
+  readonly timer: NodeJS.Timeout
+}
 
 interface Handshake {
   readonly socket: Net.Socket

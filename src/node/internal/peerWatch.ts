@@ -13,17 +13,25 @@ import * as Option from "effect/Option"
 import * as Fs from "node:fs"
 import type * as Net from "node:net"
 import * as Os from "node:os"
+import { LinkedItem, LinkedList } from "../../connection/internal/linkedList.ts"
 import { inetAddress } from "./inetAddress.ts"
 
+/** A socket whose peer is looked at. */
+export type Watched = LinkedItem<Net.Socket>
+
 /** Looks at the peer of this socket from now on, once a second; destroys the socket when the peer has gone. */
-export const watchPeer = (socket: Net.Socket): void => {
-  watched.add(socket)
+export const watchPeer = (socket: Net.Socket): Watched => {
+  const one = new LinkedItem(socket)
+  watched.push(one)
   timer ??= setInterval(look, interval).unref()
+  return one
 }
 
 /** Looks at it no more. */
-export const unwatchPeer = (socket: Net.Socket): void => {
-  if (!watched.delete(socket) || watched.size > 0) return
+export const unwatchPeer = (one: Watched): void => {
+  if (one.list === undefined) return
+  watched.remove(one)
+  if (watched.size > 0) return
   clearInterval(timer)
   timer = undefined
 }
@@ -71,13 +79,13 @@ export const inTable = (address: NetAddress.InetAddress): string => {
 // Milliseconds.
 const interval = 1000
 const nothing = new Uint8Array(0)
-const watched = new Set<Net.Socket>()
+const watched = new LinkedList<Watched>()
 let timer: NodeJS.Timeout | undefined
 let reading = false
 
 const look = (): void => {
   let overTcp = false
-  for (const socket of watched) {
+  for (const { value: socket } of watched.toArray()) {
     if (socket.writable && socket.writableLength === 0) socket.write(nothing)
     overTcp ||= socket.remoteAddress !== undefined
   }
@@ -94,7 +102,7 @@ const look = (): void => {
 
 const destroyClosed = (ends: ReadonlySet<string>): void => {
   if (ends.size === 0) return
-  for (const socket of watched) {
+  for (const { value: socket } of watched.toArray()) {
     const name = endsOf(socket)
     if (name !== undefined && ends.has(name)) socket.destroy(new Error("the peer has closed the connection"))
   }

@@ -16,7 +16,7 @@ import {
   type FastCgiTransportReader
 } from "../../connection/FastCgiTransport.ts"
 import { inetAddress } from "./inetAddress.ts"
-import { unwatchPeer, watchPeer } from "./peerWatch.ts"
+import { unwatchPeer, type Watched, watchPeer } from "./peerWatch.ts"
 import { ReadingSocket, type Taker } from "./readingSocket.ts"
 import * as YoungGeneration from "./youngGeneration.ts"
 
@@ -83,6 +83,7 @@ class SocketTransport implements FastCgiTransport, Taker {
   private readonly socket: Net.Socket | undefined
   private readonly addressed: Addressed | undefined
   private readonly watchesPeer: boolean
+  private watched: Watched | undefined
   private chunks: Array<Uint8Array> = []
   private unpulled = 0
   private paused = false
@@ -217,7 +218,7 @@ class SocketTransport implements FastCgiTransport, Taker {
     else if (this.unpulled >= maxUnpulled && !this.paused) {
       this.paused = true
       this.duplex.pause()
-      if (this.watchesPeer && this.socket !== undefined) watchPeer(this.socket)
+      if (this.watchesPeer && this.socket !== undefined) this.watched = watchPeer(this.socket)
     }
   }
 
@@ -282,7 +283,7 @@ class SocketTransport implements FastCgiTransport, Taker {
 
   private unpause(): void {
     this.paused = false
-    if (this.watchesPeer && this.socket !== undefined) unwatchPeer(this.socket)
+    if (this.watched !== undefined) unwatchPeer(this.watched)
   }
 
   lost(): void {

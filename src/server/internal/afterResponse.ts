@@ -4,6 +4,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import { LinkedItem, LinkedList } from "../../connection/internal/linkedList.ts"
 import type { ApplicationRequest } from "./applicationRequest.ts"
 import { annotationsOf } from "./handlerFailures.ts"
 
@@ -25,7 +26,7 @@ interface LeftWorkOptions {
 /** The work of one server. */
 export class LeftWork {
   private readonly options: LeftWorkOptions
-  private readonly fibers = new Set<Fiber.Fiber<void>>()
+  private readonly fibers = new LinkedList<LinkedItem<Fiber.Fiber<void>>>()
   private count = 0
   private isOver = false
 
@@ -68,16 +69,17 @@ export class LeftWork {
   /** Interrupts what runs. What would begin later, of requests that end afterwards, is left undone. */
   interrupt(): void {
     this.isOver = true
-    for (const fiber of [...this.fibers]) fiber.interruptUnsafe()
+    for (const { value: fiber } of this.fibers.toArray()) fiber.interruptUnsafe()
   }
 
   // Not at once: nobody is called in the middle of a transition.
   private run(work: Effect.Effect<void>): void {
     if (this.isOver) return this.done()
     const fiber = Effect.runFork(Effect.andThen(Effect.yieldNow, work))
-    this.fibers.add(fiber)
+    const running = new LinkedItem(fiber)
+    this.fibers.push(running)
     fiber.addObserver(() => {
-      this.fibers.delete(fiber)
+      this.fibers.remove(running)
       this.done()
     })
   }

@@ -56,8 +56,6 @@ export class ApplicationEnd extends ConnectionLife {
   inParams = 0
   /** Which of all connections have had requests in PARAMS for longer: a number that grows. */
   inParamsSince = 0
-  // How many requests in PARAMS have a deadline for the rest.
-  private paramsAreDue = 0
   // Requests that have begun in this read. PARAMS of one may not have ended in it.
   private readonly justBegun: Array<ApplicationRequest> = []
   // Requests whose PARAMS have ended, in order; those of them whose input is there as a whole start first.
@@ -314,23 +312,21 @@ export class ApplicationEnd extends ConnectionLife {
     this.inParams--
     this.application.paramsEnded()
     if (this.justBegun.at(-1) === request) this.justBegun.pop()
-    else if (this.paramsAreDue > 0 && this.shared.params.delete(request)) this.paramsAreDue--
+    else if (this.shared.params.delete(request.due)) request.due = undefined
     return request.endParams()
   }
 
   // PARAMS come in one read as a rule. Only when they do not is there something to wait for.
   private watchParams(): void {
     for (const request of this.justBegun) {
-      if (!request.isInParams) continue
-      this.shared.params.add(request)
-      this.paramsAreDue++
+      if (request.isInParams) request.due = this.shared.params.add(request)
     }
     this.justBegun.length = 0
   }
 
   /** PARAMS have not come in time. */
   onParamsLate(request: ApplicationRequest): void {
-    this.paramsAreDue--
+    request.due = undefined
     this.decide(() => {
       const message = `PARAMS were not complete after ${this.limits.paramsTimeout} ms`
       // SPEC 6.2 wants no answer before the end of PARAMS. But lighttpd and Apache take an empty one of an Authorizer for leave
@@ -398,7 +394,7 @@ const rowOf = (request: ApplicationRequest | undefined): ApplicationRow =>
   request === undefined ? applicationTable.inactive : request.state.on
 
 /** Of the connections with most requests in PARAMS the one that has had some for longest. `one` is one of them. */
-export const mostInParams = (connections: Iterable<ApplicationEnd>, one: ApplicationEnd): ApplicationEnd => {
+export const mostInParams = (connections: ReadonlyArray<ApplicationEnd>, one: ApplicationEnd): ApplicationEnd => {
   let most = one
   for (const other of connections) {
     if (

@@ -6,6 +6,7 @@
  * decides, and hands what is to be told to `ApplicationEnd`.
  */
 import * as Effect from "effect/Effect"
+import type { Deadline } from "../../connection/internal/deadlines.ts"
 import { InputStream } from "../../connection/internal/inputStream.ts"
 import { type ApplicationState, applicationStates } from "../../connection/internal/requestState.ts"
 import type * as FastCgiParams from "../../protocol/FastCgiParams.ts"
@@ -47,6 +48,8 @@ export class ApplicationRequest {
   observation: Observation | undefined
   /** A page of the server itself that answers instead of a handler. It counts towards no limit. */
   page: Effect.Effect<FastCgiResponse> | undefined
+  /** By when its PARAMS, or its answer, have to be there. */
+  due: Deadline<ApplicationRequest> | undefined
   /** Work that is left for after the response. */
   afterwards: Array<Effect.Effect<void>> | undefined
   private current: ApplicationState = applicationStates.params

@@ -7,7 +7,7 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Scheduler from "effect/Scheduler"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
-import type { Deadlines } from "../../connection/internal/deadlines.ts"
+import type { Deadline, Deadlines } from "../../connection/internal/deadlines.ts"
 import { Endpoint, noRecords } from "../../connection/internal/endpoint.ts"
 import { type Fork, millisecondsOf, Timers } from "../../connection/internal/timers.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
@@ -60,6 +60,8 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   private saidGoodbye = false
   private peerHasEnded = false
   private hurrying = false
+  // By when the peer has to have closed its direction of a closing connection.
+  private due: Deadline<ConnectionLife> | undefined
   private defect: Cause.Cause<never> | undefined
   // When the last request has ended. Kept only where there is an idleTimeout.
   private idleSince = 0
@@ -311,7 +313,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     const pending = this.output.pending
     if (pending === 0 && this.sending.size === 0) {
       this.timers.stop("close")
-      this.shared.closing.add(this)
+      this.due ??= this.shared.closing.add(this)
     } else if (this.hurrying) {
       this.timers.stop("close")
       this.timers.start("close", closingMoment, () => this.destroy())
@@ -328,7 +330,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     this.decide(() => {
       this.state = this.state.after.lose
       this.parked = noRecords
-      this.shared.closing.delete(this)
+      this.shared.closing.delete(this.due)
       for (const request of this.requests.values()) request.lose()
       this.timers.stopAll()
     })

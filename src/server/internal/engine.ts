@@ -14,6 +14,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Deadlines } from "../../connection/internal/deadlines.ts"
+import { LinkedItem, LinkedList } from "../../connection/internal/linkedList.ts"
 import type { Fork } from "../../connection/internal/timers.ts"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
@@ -110,9 +111,9 @@ class Engine<R> implements Application {
   private readonly limits: ReturnType<typeof toLimits>
   private readonly fork: <E>(effect: Effect.Effect<void, E, R>) => Fiber.Fiber<void, E>
   // Connections that run, and those that are held until they may.
-  private readonly connections = new Set<ApplicationEnd>()
-  private readonly held = new Set<FastCgiTransport>()
-  private readonly handlers = new Set<Fiber.Fiber<void, unknown>>()
+  private readonly connections = new LinkedList<LinkedItem<ApplicationEnd>>()
+  private readonly held = new LinkedList<LinkedItem<FastCgiTransport>>()
+  private readonly handlers = new LinkedList<LinkedItem<Fiber.Fiber<void, unknown>>>()
   private readonly complaints: LimitedLog
   private readonly totals: Totals
   private readonly watch: Watch
@@ -184,18 +185,20 @@ class Engine<R> implements Application {
   readonly accept = (transport: FastCgiTransport): void => {
     let waiting = true
     this.totals.connectionsAccepted++
+    const held = new LinkedItem(transport)
     const giveUp = this.admission.connectUnsafe((release) => {
       waiting = false
-      this.held.delete(transport)
+      this.held.remove(held)
       this.connect(transport, release)
     })
     if (!waiting) return
-    this.held.add(transport)
+    this.held.push(held)
     // Nobody reads it meanwhile. When it is closed its place in the queue is given up, and with it what it holds.
     transport.observeUnsafe({
       onDrain: () => {},
       onClose: () => {
-        if (!this.held.delete(transport)) return
+        if (held.list === undefined) return
+        this.held.remove(held)
         giveUp()
         this.idle()
       }
@@ -205,12 +208,13 @@ class Engine<R> implements Application {
 
   private connect(transport: FastCgiTransport, release: () => void): void {
     const connection = new ApplicationEnd(transport, this, this.shared)
-    this.connections.add(connection)
+    const running = new LinkedItem(connection)
+    this.connections.push(running)
     this.totals.connections++
     if (this.draining) connection.drain()
     else if (this.leaving) connection.leave()
     connection.run((defect) => {
-      this.connections.delete(connection)
+      this.connections.remove(running)
       this.totals.connections--
       if (defect !== undefined) {
         this.complaints.log("ConnectionDefect", Effect.logError("a FastCGI connection ended with a defect", defect))
@@ -240,7 +244,7 @@ class Engine<R> implements Application {
     if (connection.inParams === 1) connection.inParamsSince = ++this.paramsBegins
     const most = this.limits.maxRequestsInParams
     if (++this.inParams <= most) return
-    mostInParams(this.connections, connection).overrun(most)
+    mostInParams(this.connections.toArray().map(({ value }) => value), connection).overrun(most)
   }
 
   paramsEnded(): void {
@@ -285,7 +289,7 @@ class Engine<R> implements Application {
     })
     if (!request.isReady) return
     request.queue(leave)
-    this.deadlines.add(request)
+    request.due = this.deadlines.add(request)
   }
 
   private run(request: ApplicationRequest, release: (() => void) | undefined): void {
@@ -307,11 +311,12 @@ class Engine<R> implements Application {
       release?.()
       return
     }
-    this.handlers.add(fiber)
+    const handler = new LinkedItem(fiber)
+    this.handlers.push(handler)
     if (observation !== undefined) observation.fiber = fiber
-    if (!request.isOver) this.deadlines.add(request)
+    if (!request.isOver) request.due ??= this.deadlines.add(request)
     fiber.addObserver((exit) => {
-      this.handlers.delete(fiber)
+      this.handlers.remove(handler)
       this.handled(request, exit)
       release?.()
       this.idle()
@@ -363,7 +368,7 @@ class Engine<R> implements Application {
 
   ended(request: ApplicationRequest): void {
     const { afterwards, observation, page } = request
-    this.deadlines.delete(request)
+    this.deadlines.delete(request.due)
     if (page !== undefined) return
     if (observation !== undefined) this.watch.ended(observation)
     if (afterwards !== undefined) this.left.ended(request)
@@ -427,14 +432,16 @@ class Engine<R> implements Application {
    */
   private drain(stopAccepting: Effect.Effect<void>, interruptAccepting: Effect.Effect<void>): Effect.Effect<void> {
     this.leaving = true
-    for (const connection of this.connections) connection.leave()
+    for (const { value: connection } of this.connections.toArray()) connection.leave()
     const destroyHeld = Effect.sync(() => {
-      for (const transport of this.held) transport.destroyUnsafe()
-      this.held.clear()
+      for (const held of this.held.toArray()) {
+        held.value.destroyUnsafe()
+        this.held.remove(held)
+      }
     })
     const finish = Effect.suspend(() => {
       this.draining = true
-      for (const connection of [...this.connections]) connection.drain()
+      for (const { value: connection } of this.connections.toArray()) connection.drain()
       return this.whenDone
     })
     const timeout = Duration.millis(this.limits.gracefulShutdownTimeout)
@@ -460,8 +467,8 @@ class Engine<R> implements Application {
   readonly stop: Effect.Effect<void> = Effect.suspend(() => {
     this.draining = true
     this.stopping = true
-    for (const connection of [...this.connections]) connection.shutdown()
-    for (const fiber of [...this.handlers]) fiber.interruptUnsafe()
+    for (const { value: connection } of this.connections.toArray()) connection.shutdown()
+    for (const { value: fiber } of this.handlers.toArray()) fiber.interruptUnsafe()
     this.left.interrupt()
     return this.done
   })

@@ -1,5 +1,10 @@
 /**
  * A list that an element is added to and taken out of in constant time, wherever it stands. An element is in one list at most.
+ *
+ * What comes and goes with connections and requests is in such lists, and not in a `Set` or a `Map`. When V8 makes a new table for
+ * one of those, the old table keeps its entries and points to the new one. A collection of the young generation takes old tables
+ * that have grown old for alive, and with them every later one and all that was ever in them: with a connection a request, 2.5 KB a
+ * request, until the next full collection. bench/NOTES.md has the figures.
  */
 
 /** What may be in a list of its kind. Only the list writes these fields. */
@@ -7,6 +12,18 @@ export interface Linked<Element extends Linked<Element>> {
   list: LinkedList<Element> | undefined
   before: Element | undefined
   after: Element | undefined
+}
+
+/** A place in a list for what has no fields for it. */
+export class LinkedItem<A> implements Linked<LinkedItem<A>> {
+  list: LinkedList<LinkedItem<A>> | undefined
+  before: LinkedItem<A> | undefined
+  after: LinkedItem<A> | undefined
+  readonly value: A
+
+  constructor(value: A) {
+    this.value = value
+  }
 }
 
 export class LinkedList<Element extends Linked<Element>> {
@@ -34,6 +51,13 @@ export class LinkedList<Element extends Linked<Element>> {
     else this.first.before = element
     this.first = element
     this.size++
+  }
+
+  /** The elements, as they are now: who is called for one may take others out. */
+  toArray(): Array<Element> {
+    const elements: Array<Element> = []
+    for (let element = this.first; element !== undefined; element = element.after) elements.push(element)
+    return elements
   }
 
   /** Takes an element out. Nothing happens when it is not in this list. */
