@@ -10,7 +10,6 @@ import * as Fiber from "effect/Fiber"
 import * as HttpBody from "effect/http/HttpBody"
 import type * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
-import * as Schedule from "effect/Schedule"
 import { execFileSync } from "node:child_process"
 import * as Fs from "node:fs"
 import { tmpdir } from "node:os"
@@ -126,14 +125,18 @@ for (const { command, name, needs, options } of kinds) {
         // spawn-fcgi has become multiwatch, whose children are the application.
         const children = () =>
           Fs.readFileSync(`/proc/${program.pid}/task/${program.pid}/children`, "utf8").trim().split(" ").map(Number)
-        const killed = Effect.suspend(() => {
+        const killed = Effect.gen(function*() {
+          yield* WebServers.until("two processes", () => children().length === 2)
           const before = children()
+          // One that is killed while it waits for the processor may still accept the connection on which a request is sent again, and
+          // a request is sent again only so often. One that is stopped accepts nothing.
+          for (const pid of before) process.kill(pid, "SIGSTOP")
+          yield* WebServers.until("both are stopped", () => before.every(WebServers.isStopped))
           for (const pid of before) process.kill(pid, "SIGKILL")
-          return Effect.suspend(() =>
-            children().filter((pid) => pid > 0 && !before.includes(pid)).length === 2
-              ? Effect.void
-              : Effect.fail("not yet")
-          ).pipe(Effect.retry(Schedule.spaced("5 millis")), within(() => `two new processes: ${program.log()}`))
+          yield* WebServers.until(
+            "two new processes",
+            () => children().filter((pid) => pid > 0 && !before.includes(pid)).length === 2
+          )
         })
         return { client, killed, notes: () => Fs.readFileSync(join(folder, "notes"), "utf8").trim().split("\n") }
       })

@@ -8,6 +8,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
+import { isStopped, until } from "../support/webServers.ts"
 import { connectClient, nextEvent, pullAll, pullText, temporaryDirectory, turns } from "./sockets.ts"
 
 const isRoot = process.geteuid?.() === 0
@@ -87,9 +88,7 @@ describe("a connector", () => {
     )
     yield* nextEvent(child.stdout, "data")
     child.kill("SIGSTOP")
-    // Sent is not yet stopped: State is the third word of the line.
-    const stat = `/proc/${child.pid}/stat`
-    while (Fs.readFileSync(stat, "utf8").split(") ")[1][0] !== "T") yield* Effect.sleep(1)
+    yield* until("it is stopped", () => isStopped(child.pid!))
     return { path, child }
   })
 

@@ -252,6 +252,9 @@ export const isRunning = (pid: number): boolean => {
   }
 }
 
+/** Whether SIGSTOP has reached it: until then it goes on. */
+export const isStopped = (pid: number): boolean => /^State:\s+T/m.test(Fs.readFileSync(`/proc/${pid}/status`, "utf8"))
+
 /** Tries until it succeeds. For what no event tells, such as the end of a process that is not a child. */
 export const eventually = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, ProgramError, R> =>
   effect.pipe(
