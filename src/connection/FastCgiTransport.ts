@@ -13,6 +13,8 @@ import * as Fiber from "effect/Fiber"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
+import type * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
 import * as Memory from "./internal/memoryTransport.ts"
 import { StreamTransport } from "./internal/streamTransport.ts"
 import type { FastCgiTransport, FastCgiTransportError, FastCgiTransportObserver } from "./internal/transportModel.ts"
@@ -30,7 +32,10 @@ export interface FastCgiTransportOptions<E1 = never, R1 = never, E2 = never, R2 
   readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, E1, unknown, R1>
   /** Writes a batch of chunks, and ends when the batch has been accepted. Until then the batch is pending. One write runs at a time. */
   readonly write: (chunks: Arr.NonEmptyReadonlyArray<Uint8Array>) => Effect.Effect<unknown, E2, R2>
-  /** Half-closes, after all output has been written. Default: does nothing. */
+  /**
+   * Half-closes, after all output has been written. Default: does nothing. When the transport closes, it has a second to end, and is
+   * then interrupted.
+   */
   readonly end?: Effect.Effect<unknown, E2, R2> | undefined
   /** The address of the other end. Default none, as over a UNIX socket. */
   readonly peer?: NetAddress.SocketAddress | undefined
@@ -64,19 +69,89 @@ export const make = <E1 = never, R1 = never, E2 = never, R2 = never>(
   options: FastCgiTransportOptions<E1, R1, E2, R2>
 ): Effect.Effect<FastCgiTransport, never, R1 | R2 | Scope.Scope> =>
   overStreams(options.peer, (transport, scope) => {
-    const fail = (cause: Cause.Cause<unknown>) => Effect.sync(() => transport.failUnsafe(Cause.squash(cause)))
+    const fail = failing(transport)
     const write: Effect.Effect<void, never, R2> = Pull.matchEffect(transport.output, {
       onSuccess: (chunks) =>
         Effect.matchCauseEffect(options.write(chunks), { onSuccess: () => write, onFailure: fail }),
       onDone: () => Effect.catchCause(Effect.asVoid(options.end ?? Effect.void), fail),
       onFailure: fail
     })
-    return Effect.as(Effect.forkIn(write, scope), options.pull)
+    return Effect.as(writeOut(transport, scope, write), options.pull)
   })
 
 /**
- * Makes a transport from a channel of bytes in both directions: Effect's `Socket.toChannel`, a WebSocket, or the standard input and output
- * of a child process. When the channel fails or dies, the connection is lost. The channel's input ends when the transport half-closes.
+ * The two directions of a connection.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FastCgiTransportStreams<E1 = never, R1 = never, E2 = never, R2 = never> {
+  /** What is read. Its end is the peer's half-close. */
+  readonly input: Stream.Stream<Uint8Array, E1, R1>
+  /**
+   * What is written. Its input ends at the half-close of this end, and it has a second to end when the transport closes. When it ends
+   * sooner, the connection is lost.
+   */
+  readonly output: Sink.Sink<unknown, Uint8Array, unknown, E2, R2>
+  /** The address of the other end. Default none, as over a UNIX socket. */
+  readonly peer?: NetAddress.SocketAddress | undefined
+}
+
+/**
+ * Makes a transport from a stream and a sink: the standard input and output of this process, or the pipes of a child process. When either
+ * fails, the connection is lost. Closing the scope closes the transport.
+ *
+ * **Details**
+ *
+ * The directions end one after the other, as those of a socket do. After the half-close of this end the input is read on, so a peer that
+ * still sends is not held up, and gets its answer.
+ *
+ * **Gotchas**
+ *
+ * Effect's `Stdio` leaves standard input open, and a Node process with it lives until its parent closes that. `NodeStream.fromReadable`
+ * closes it with the connection.
+ *
+ * **Example** (A server on standard input and output)
+ *
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stdio from "effect/Stdio"
+ * import { FastCgiConnection, FastCgiResponse, FastCgiTransport } from "effect-fastcgi"
+ *
+ * export const served = Effect.scoped(Effect.gen(function*() {
+ *   const { stdin, stdout } = yield* Stdio.Stdio
+ *   const transport = yield* FastCgiTransport.fromStreams({ input: stdin, output: stdout({ endOnDone: true }) })
+ *   yield* FastCgiConnection.serve(transport, { responder: Effect.succeed(FastCgiResponse.make("Hello\n")) })
+ * }))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromStreams = <E1 = never, R1 = never, E2 = never, R2 = never>(
+  { input, output, peer }: FastCgiTransportStreams<E1, R1, E2, R2>
+): Effect.Effect<FastCgiTransport, never, R1 | R2 | Scope.Scope> =>
+  overStreams(peer, (transport, scope) => {
+    let ended = false
+    const written = Stream.onEnd(
+      Stream.fromPull(Effect.succeed(transport.output)),
+      Effect.sync(() => {
+        ended = true
+      })
+    )
+    const write = Effect.matchCauseEffect(Stream.run(written, output), {
+      onSuccess: () =>
+        Effect.sync(() => {
+          if (!ended) transport.failUnsafe(new Error("nothing takes its output any more"))
+        }),
+      onFailure: failing(transport)
+    })
+    return Effect.andThen(writeOut(transport, scope, write), Channel.toPullScoped(input.channel, scope))
+  })
+
+/**
+ * Makes a transport from a channel of bytes in both directions, such as Effect's `Socket.toChannel`. For a stream and a sink use
+ * `fromStreams`. When the channel fails or dies, the connection is lost. The channel's input ends when the transport half-closes.
  * Closing the scope closes the channel.
  *
  * **Example** (A client over one of Effect's sockets)
@@ -305,6 +380,30 @@ const copied = ([first, ...others]: Arr.NonEmptyReadonlyArray<Uint8Array>): Arr.
   new Uint8Array(first),
   ...others.map((chunk) => new Uint8Array(chunk))
 ]
+
+const failing = (transport: StreamTransport) => (cause: Cause.Cause<unknown>) =>
+  Effect.sync(() => transport.failUnsafe(Cause.squash(cause)))
+
+// How long a transport that closes waits until what it has handed over is written out. Over a pipe, those bytes may still be in this
+// process.
+const lastMoment = "1 second"
+
+// Runs what writes out, until it ends or the transport closes. What it has accepted by then it may still write.
+const writeOut = <R>(
+  transport: StreamTransport,
+  scope: Scope.Scope,
+  write: Effect.Effect<void, never, R>
+): Effect.Effect<void, never, R> =>
+  Effect.flatMap(Effect.forkIn(write, scope), (fiber) =>
+    Scope.addFinalizer(
+      scope,
+      Effect.suspend(() => {
+        transport.destroyUnsafe()
+        return transport.endsInOrder && fiber.pollUnsafe() === undefined
+          ? Effect.asVoid(Effect.timeoutOption(Fiber.await(fiber), lastMoment))
+          : Effect.void
+      })
+    ))
 
 // A transport whose input is the output of `connect`. Its fibers end with the transport, or with the scope.
 const overStreams = <E, R1, R2>(

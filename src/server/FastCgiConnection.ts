@@ -162,26 +162,31 @@ export const requests = <Role extends 1 | 2 | 3 = 1 | 2 | 3>(
  * **Details**
  *
  * A failure of the input counts as the loss of the connection: the requests are interrupted, and the channel ends. The output ends
- * where a socket would half-close. Until the channel's scope closes, it reads on and drops what still comes. The channel reads 64 KiB and one pull further than the requests are read
- * (`maxBufferedInput`). Handlers wait while nothing takes its output (`outputHighWaterMark`).
+ * where a socket would half-close. Until the channel's scope closes, it reads on and drops what still comes. The channel reads 64 KiB and
+ * one pull further than the requests are read (`maxBufferedInput`). Handlers wait while nothing takes its output (`outputHighWaterMark`).
  *
  * It costs more than a `FastCgiTransport`: in memory a request took 1.4 to 1.5 times as long (bench/README.md).
  *
- * **Example** (Over standard input and output)
+ * **Gotchas**
+ *
+ * `Stream.pipeThroughChannel` closes the channel at the end of its output, and reads no further. A peer that is still sending then waits
+ * for ever. Over a stream and a sink, such as standard input and output, use `FastCgiTransport.fromStreams` and `serve`.
+ *
+ * **Example** (A capture is answered again)
  *
  * ```ts
  * import * as Effect from "effect/Effect"
- * import * as Stdio from "effect/Stdio"
+ * import * as FileSystem from "effect/FileSystem"
  * import * as Stream from "effect/Stream"
  * import { FastCgiConnection, FastCgiResponse } from "effect-fastcgi"
  *
- * export const served = Effect.flatMap(Stdio.Stdio, ({ stdin, stdout }) =>
- *   stdin.pipe(
+ * export const answers = Effect.flatMap(FileSystem.FileSystem, (files) =>
+ *   files.stream("capture.bin").pipe(
  *     Stream.orDie,
  *     Stream.pipeThroughChannel(
  *       FastCgiConnection.channel({ responder: Effect.succeed(FastCgiResponse.make("Hello\n")) })
  *     ),
- *     Stream.run(stdout())
+ *     Stream.mkUint8Array
  *   ))
  * ```
  *

@@ -2,7 +2,15 @@
  * The examples of the chain: each is started as a user starts it, on the sources, and a client talks to it.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { FastCgiConnection, FastCgiRecord as R, FastCgiResponse, FastCgiServer, FastCgiTransport } from "effect-fastcgi"
+import {
+  FastCgiConnection,
+  FastCgiEncoder,
+  FastCgiParams,
+  FastCgiRecord as R,
+  FastCgiResponse,
+  FastCgiServer,
+  FastCgiTransport
+} from "effect-fastcgi"
 import { FastCgiClient } from "effect-fastcgi/client"
 import { NodeFastCgiConnector, NodeFastCgiListener, NodeFastCgiTransport } from "effect-fastcgi/node"
 import * as Effect from "effect/Effect"
@@ -17,6 +25,7 @@ import { Duplex } from "node:stream"
 import { fileURLToPath } from "node:url"
 import { projectRoot } from "../support/files.ts"
 import * as WebServers from "../support/webServers.ts"
+import { within } from "../support/within.ts"
 
 const encoder = new TextEncoder()
 
@@ -166,6 +175,37 @@ describe("examples/pipeline", () => {
       // The pipe is closed, and the child ends by itself.
       assert.deepStrictEqual(yield* Effect.promise(() => exited), [0, null])
     }).pipe(Effect.scoped))
+
+  it.live("stdio: reads the rest of a body that nobody reads, when it has answered and closed its end", () =>
+    Effect.gen(function*() {
+      const child = ChildProcess.spawn(process.execPath, commandLine("stdio", ["serve"]), {
+        stdio: ["pipe", "pipe", "inherit"]
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
+      const exited = once(child, "exit")
+      // The write tells.
+      child.stdin.on("error", () => {})
+      const records = [
+        R.beginRequest(1, R.Role.Responder),
+        R.params(1, FastCgiParams.encodePairs([["REQUEST_URI", "/unread"], ["CONTENT_LENGTH", "1000000"]])),
+        R.params(1),
+        ...Array.from({ length: 20 }, () => R.stdin(1, new Uint8Array(50_000))),
+        R.stdin(1)
+      ]
+      const written = Effect.callback<void, Error>((resume) => {
+        child.stdin.write(Buffer.concat(records.map((record) => FastCgiEncoder.encode(record))), (error) => {
+          resume(error ? Effect.fail(error) : Effect.void)
+        })
+      })
+      const answer = Effect.promise(() => child.stdout.toArray())
+      const [chunks] = yield* Effect.all([answer, written], { concurrency: "unbounded" })
+      const text = Buffer.concat(chunks as Array<Buffer>).toString("latin1")
+      assert.include(text, "/unread came over a pipe\n")
+      // END_REQUEST is whole.
+      assert.strictEqual(text.at(-15), "\x03")
+      child.stdin.end()
+      assert.deepStrictEqual(yield* Effect.promise(() => exited), [0, null])
+    }).pipe(Effect.scoped, within("the answer and the end of the child", 30)))
 
   it.live("forwarder: loses nothing, in all three roles", () =>
     Effect.gen(function*() {

@@ -47,6 +47,7 @@ type RawRecords = NonEmptyReadonlyArray<FastCgiChannel.FastCgiRawRecord>
 type FastCgiTransport = Transport.FastCgiTransport
 type FastCgiTransportError = Transport.FastCgiTransportError
 type FastCgiTransportOptions<E1, R1, E2, R2> = Transport.FastCgiTransportOptions<E1, R1, E2, R2>
+type FastCgiTransportStreams<E1, R1, E2, R2> = Transport.FastCgiTransportStreams<E1, R1, E2, R2>
 type FastCgiTransportPairOptions = Transport.FastCgiTransportPairOptions
 type FastCgiListener = Listener.FastCgiListener
 type FastCgiListenerError = Listener.FastCgiListenerError
@@ -109,6 +110,13 @@ stage<
     Effect<FastCgiTransport, never, R | Scope>
   >
 >("FastCgiTransport.fromChannel")
+stage<
+  Stage<
+    typeof Transport.fromStreams<E1, R1, E2, R2>,
+    FastCgiTransportStreams<E1, R1, E2, R2>,
+    Effect<FastCgiTransport, never, R1 | R2 | Scope>
+  >
+>("FastCgiTransport.fromStreams")
 stage<
   Stage<
     typeof Transport.toChannel<IE>,

@@ -26,7 +26,9 @@ import * as Layer from "effect/Layer"
 import type * as Pull from "effect/Pull"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import { overSocket } from "../support/ways.ts"
 import { withinMemory } from "../support/within.ts"
 import { read as readVector, vectors } from "../vectors/vectors.ts"
@@ -386,6 +388,94 @@ describe("FastCgiTransport", () => {
       yield* Effect.forkScoped(Effect.forever(Queue.take(output)))
       yield* Queue.end(input)
       yield* Fiber.join(served)
+    }).pipe(Effect.scoped, within))
+
+  const oneRequest = [
+    R.beginRequest(1, R.Role.Responder),
+    R.params(1, getParams),
+    R.params(1),
+    R.stdin(1, bytes(60_000)),
+    R.stdin(1)
+  ].map((record) => FastCgiEncoder.encode(record))
+
+  const hello = { responder: Effect.succeed(FastCgiResponse.make("hello")) }
+
+  it.effect("fromStreams: reads on when it has half-closed", () =>
+    Effect.gen(function*() {
+      const [begin, params, endOfParams, ...stdin] = oneRequest
+      const input = yield* Queue.unbounded<Uint8Array, Cause.Done>()
+      const written = yield* Deferred.make<ReadonlyArray<Uint8Array>>()
+      const transport = yield* FastCgiTransport.fromStreams({
+        input: Stream.fromQueue(input),
+        output: Sink.mapEffect(Sink.collect<Uint8Array>(), (chunks) => Deferred.succeed(written, chunks))
+      })
+      const served = yield* Effect.forkScoped(FastCgiConnection.serve(transport, hello))
+      yield* Queue.offerAll(input, [begin!, params!, endOfParams!])
+      assert.include(text(concat(yield* Deferred.await(written))), "hello")
+      yield* Queue.offerAll(input, [stdin[0]!, stdin[0]!, stdin[0]!])
+      while ((yield* Queue.size(input)) > 0) yield* Effect.yieldNow
+      assert.isUndefined(served.pollUnsafe())
+      yield* Queue.end(input)
+      yield* Fiber.join(served)
+    }).pipe(Effect.scoped, within))
+
+  it.effect("fromStreams: what its output has accepted is written out when it closes", () =>
+    Effect.gen(function*() {
+      let out = ""
+      yield* Effect.scoped(Effect.gen(function*() {
+        const transport = yield* FastCgiTransport.fromStreams({
+          input: Stream.fromIterable(oneRequest),
+          // As a pipe whose reader is slow: it takes everything at once, and ends when that has been read.
+          output: Sink.mapEffect(Sink.collect<Uint8Array>(), (chunks) =>
+            Effect.map(Effect.repeat(Effect.yieldNow, { times: 100 }), () => {
+              out = text(concat(chunks))
+            }))
+        })
+        yield* FastCgiConnection.serve(transport, hello)
+      }))
+      assert.strictEqual(out.at(-15), "\x03")
+    }).pipe(within))
+
+  it.effect("fromStreams: closes a second later when its output does not end", () =>
+    Effect.gen(function*() {
+      const ending = yield* Deferred.make<void>()
+      const closed = yield* Effect.forkChild(Effect.scoped(Effect.gen(function*() {
+        const transport = yield* FastCgiTransport.fromStreams({
+          input: Stream.never,
+          output: Sink.mapEffect(
+            Sink.collect<Uint8Array>(),
+            () => Effect.andThen(Deferred.succeed(ending, undefined), Effect.never)
+          )
+        })
+        transport.destroyUnsafe()
+      })))
+      yield* Deferred.await(ending)
+      yield* TestClock.adjust("999 millis")
+      assert.isUndefined(closed.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(closed)
+    }).pipe(within))
+
+  it.effect("fromStreams: is lost when nothing takes its output any more, and when a direction fails", () =>
+    Effect.gen(function*() {
+      const failures = [
+        { input: Stream.never, output: Sink.take<Uint8Array>(1) },
+        { input: Stream.never, output: Sink.fail("broken") },
+        { input: Stream.fail("broken"), output: Sink.drain },
+        { input: Stream.die("broken"), output: Sink.drain }
+      ]
+      for (const streams of failures) {
+        const transport = yield* FastCgiTransport.fromStreams(streams)
+        const closed = yield* Deferred.make<void>()
+        transport.observeUnsafe({
+          onDrain() {},
+          onClose: () => Deferred.doneUnsafe(closed, Effect.void)
+        })
+        transport.writeUnsafe([encoder.encode("one")])
+        transport.writeUnsafe([encoder.encode("two")])
+        yield* Deferred.await(closed)
+        assert.strictEqual((yield* Effect.flip(transport.pull))._tag, "FastCgiTransportError")
+      }
     }).pipe(Effect.scoped, within))
 
   it.effect("fromChannel of toChannel is the same transport", () =>

@@ -3,10 +3,10 @@
  * `... serve` as its child and asks it for a page. `ssh host node main.ts serve` in its place serves from another host.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as NodeStream from "@effect/platform-node/NodeStream"
 import { FastCgiConnection, FastCgiResponse, FastCgiTransport } from "effect-fastcgi"
 import { FastCgiClient } from "effect-fastcgi/client"
 import { NodeFastCgiRuntime } from "effect-fastcgi/node"
-import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as Stdio from "effect/Stdio"
@@ -19,28 +19,23 @@ const usage = `FastCGI over standard input and output.
   node examples/pipeline/stdio/main.ts --help     says this
 `
 
-const serve = Effect.flatMap(Stdio.Stdio, ({ stdin, stdout }) =>
-  stdin.pipe(
-    Stream.pipeThroughChannel(FastCgiConnection.channel({
-      responder: (request) =>
-        Effect.succeed(FastCgiResponse.make(`${request.params.get("REQUEST_URI") ?? ""} came over a pipe\n`))
-    })),
-    Stream.run(stdout())
-  ))
+const serve = Effect.scoped(Effect.gen(function*() {
+  const { stdout } = yield* Stdio.Stdio
+  const transport = yield* FastCgiTransport.fromStreams({
+    // Closed with the connection, so that the process ends then. That of `Stdio` stays open.
+    input: NodeStream.fromReadable<Uint8Array>({ evaluate: () => process.stdin }),
+    output: stdout({ endOnDone: true })
+  })
+  yield* FastCgiConnection.serve(transport, {
+    responder: (request) =>
+      Effect.succeed(FastCgiResponse.make(`${request.params.get("REQUEST_URI") ?? ""} came over a pipe\n`))
+  })
+}))
 
-const child = Effect.gen(function*() {
-  const { stdin, stdout } = yield* ChildProcess.make(
-    process.execPath,
-    [...process.execArgv, import.meta.filename, "serve"],
-    { stderr: "inherit" }
-  )
-  return yield* FastCgiTransport.fromChannel(
-    Channel.embedInput(
-      Stream.toChannel(stdout),
-      (bytes) => Effect.orDie(Stream.run(Stream.fromPull(Effect.succeed(bytes)), stdin))
-    )
-  )
-})
+const child = Effect.flatMap(
+  ChildProcess.make(process.execPath, [...process.execArgv, import.meta.filename, "serve"], { stderr: "inherit" }),
+  ({ stdin, stdout }) => FastCgiTransport.fromStreams({ input: stdout, output: stdin })
+)
 
 const get = (path: string) =>
   Effect.scoped(Effect.gen(function*() {

@@ -56,6 +56,8 @@ export class StreamTransport implements FastCgiTransport {
   private writer: ((effect: Pull.Pull<Chunks>) => void) | undefined
   private drainOwed = false
   private closed = false
+  // It was closed when all of its output had been taken.
+  endsInOrder = false
   private closeTold = false
   // Whether something is to be told, a turn of the scheduler will tell it, it is being told, and to the owner of the transport.
   private unsettled = false
@@ -243,6 +245,7 @@ export class StreamTransport implements FastCgiTransport {
   private close(): void {
     if (this.closed) return
     this.closed = true
+    this.endsInOrder = this.loss === undefined && this.pendingUnsafe() === 0
     this.outgoing = []
     this.queued = 0
     this.handedOver = 0
