@@ -20,7 +20,8 @@ export const programs = [
   "test/node/fixtures/life.ts",
   "test/node/fixtures/workers.ts",
   "test/servers/app.ts",
-  "test/servers/authorizer.ts"
+  "test/servers/authorizer.ts",
+  "test/support/stdioServer.ts"
 ] as const
 
 /** The file to run for a program. */
