@@ -90,6 +90,11 @@ const different: ReadonlyArray<
     ]
   ],
   [
+    "The memory of what carries the bytes counts as well: 16.6 KiB a connection over an Effect socket, and 26.4 KiB with a server for each.",
+    ["over an Effect socket", "as a bare channel"],
+    ["are open, and cost 16 KiB each at most, while requests are answered"]
+  ],
+  [
     "Each connection is a server of its own, which logs for itself.",
     ["as a bare channel"],
     [
