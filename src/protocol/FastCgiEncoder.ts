@@ -7,7 +7,14 @@
  *
  * @since 0.1.0
  */
-import { type FastCgiRecord, headerLength, maxContentLength, RecordType, version } from "./FastCgiRecord.ts"
+import {
+  type BeginRequest,
+  type FastCgiRecord,
+  headerLength,
+  maxContentLength,
+  RecordType,
+  version
+} from "./FastCgiRecord.ts"
 
 /**
  * Options of `encode`.
@@ -62,10 +69,8 @@ export const encode = (record: FastCgiRecord, options?: FastCgiEncoderOptions): 
     case "GetValuesResult":
       return encodeDiscrete(RecordType.GetValuesResult, requestId, record.content, options)
     case "BeginRequest": {
-      const bytes = fixed(RecordType.BeginRequest, requestId)
-      bytes[headerLength] = record.role >>> 8
-      bytes[headerLength + 1] = record.role
-      bytes[headerLength + 2] = record.flags
+      const bytes = new Uint8Array(beginRequestLength)
+      writeBeginRequest(bytes, 0, record)
       return bytes
     }
     case "EndRequest": {
@@ -129,6 +134,22 @@ export const writeHeader = (
   bytes[at + 5] = contentLength
   bytes[at + 6] = paddingLength
   bytes[at + 7] = 0
+}
+
+/** @internal The size of a BEGIN_REQUEST record. */
+export const beginRequestLength = 2 * headerLength
+
+/** @internal Writes a BEGIN_REQUEST record. There must be room for `beginRequestLength` bytes. */
+export const writeBeginRequest = (bytes: Uint8Array, at: number, { flags, requestId, role }: BeginRequest): void => {
+  writeHeader(bytes, at, RecordType.BeginRequest, requestId, 8, 0)
+  bytes[at + 8] = role >>> 8
+  bytes[at + 9] = role
+  bytes[at + 10] = flags
+  bytes[at + 11] = 0
+  bytes[at + 12] = 0
+  bytes[at + 13] = 0
+  bytes[at + 14] = 0
+  bytes[at + 15] = 0
 }
 
 /**

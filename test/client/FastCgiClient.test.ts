@@ -8,6 +8,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as FastCgiClient from "../../src/client/FastCgiClient.ts"
 import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
+import * as FastCgiTransport from "../../src/connection/FastCgiTransport.ts"
 import * as FastCgiEncoder from "../../src/protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../../src/protocol/FastCgiParams.ts"
 import * as Record from "../../src/protocol/FastCgiRecord.ts"
@@ -30,6 +31,23 @@ describe("FastCgiClient", () => {
           ...[1, 5, 0, 1, 0, 0, 0, 0] // the end of STDIN
         )
       )
+    }))
+
+  it.effect("sends a request at once where a connection carries one, and those of one turn together where it carries more", () =>
+    Effect.gen(function*() {
+      for (const { atOnce, maxRequests } of [{ maxRequests: 1, atOnce: 1 }, { maxRequests: 2, atOnce: 0 }]) {
+        const app = yield* Application.make()
+        let writes = 0
+        const onWrite = () => {
+          writes++
+        }
+        const connect = Effect.map(app.connect, (transport) => FastCgiTransport.tap(transport, { onWrite }))
+        const client = yield* FastCgiClient.make({ connect, maxRequests })
+        for (let i = 1; i <= maxRequests; i++) yield* client.request({ params, stdin: bytesOf("body") })
+        assert.strictEqual(writes, atOnce)
+        yield* app.until((record) => record._tag === "Stdin" && record.content.length === 0, maxRequests)
+        assert.strictEqual(writes, 1)
+      }
     }))
 
   it.effect("delivers STDOUT, STDERR and the end", () =>

@@ -17,15 +17,8 @@ import type { InputOwner } from "../../connection/internal/inputStream.ts"
 import { webServerStates } from "../../connection/internal/requestState.ts"
 import { type Fork, Timers } from "../../connection/internal/timers.ts"
 import type * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
-import { encode } from "../../protocol/FastCgiEncoder.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
-import {
-  beginRequest,
-  type EndRequest,
-  type FastCgiRecord,
-  ProtocolStatus,
-  RecordType
-} from "../../protocol/FastCgiRecord.ts"
+import { type EndRequest, type FastCgiRecord, ProtocolStatus, RecordType } from "../../protocol/FastCgiRecord.ts"
 import { FastCgiClientError } from "../FastCgiClientError.ts"
 import { AnswerPolicy } from "./answerPolicy.ts"
 import { type BeginOptions, ClientRequest, type ConnectionOptions, type Outcome } from "./clientRequest.ts"
@@ -142,15 +135,18 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     this.live++
     const { body, keepConnection } = options
     if (!keepConnection) this.state = this.state.after.finish
-    // Not padded: libfcgi loses the params behind a padded BEGIN_REQUEST.
-    this.output.encoded(encode(beginRequest(id, options.role, { keepConnection })))
-    for (const part of paramsParts(options.params)) this.output.text(RecordType.Params, id, part)
-    this.output.endStream(RecordType.Params, id)
+    const { output } = this
+    // Where it shares the write with nobody, it needs no turn of the scheduler to wait for others.
+    const batch = this.options.maxRequests === 1 && body !== undefined && output.beginBatch()
+    output.beginRequest(id, options.role, keepConnection)
+    for (const part of paramsParts(options.params)) output.text(RecordType.Params, id, part)
+    output.endStream(RecordType.Params, id)
     if (body === "none") request.sent = true
     else if (body !== undefined) {
-      this.output.stream(RecordType.Stdin, id, body)
+      output.stream(RecordType.Stdin, id, body)
       this.sendEndUnsafe(request, RecordType.Stdin, true)
     }
+    if (batch) output.endBatch()
     // More may be unread now.
     this.readAhead.reconsider()
     return request

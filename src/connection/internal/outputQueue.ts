@@ -6,8 +6,15 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scheduler from "effect/Scheduler"
-import { endRequestLength, paddingTo8, writeEndRequest, writeHeader } from "../../protocol/FastCgiEncoder.ts"
-import { headerLength, maxContentLength, RecordType } from "../../protocol/FastCgiRecord.ts"
+import {
+  beginRequestLength,
+  endRequestLength,
+  paddingTo8,
+  writeBeginRequest,
+  writeEndRequest,
+  writeHeader
+} from "../../protocol/FastCgiEncoder.ts"
+import { beginRequest, headerLength, maxContentLength, RecordType } from "../../protocol/FastCgiRecord.ts"
 import { latin1Bytes, writeLatin1 } from "../../protocol/internal/text.ts"
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
 import { LinkedItem, LinkedList } from "./linkedList.ts"
@@ -111,9 +118,11 @@ export class OutputQueue {
     return this.queued === 0
   }
 
-  /** From here until `endBatch`, nothing is handed over. */
-  beginBatch(): void {
+  /** From here until `endBatch`, nothing is handed over. Returns whether that was not so before. */
+  beginBatch(): boolean {
+    const begins = !this.batching
     this.batching = true
+    return begins
   }
 
   /** Hands over what the batch has appended. */
@@ -171,10 +180,10 @@ export class OutputQueue {
     this.appended()
   }
 
-  /** Appends records that are encoded already. */
-  encoded(records: Uint8Array): void {
-    this.reserve(0)
-    this.append(records, 0, records.length)
+  /** Appends BEGIN_REQUEST. Not padded: libfcgi loses the params behind one that is. */
+  beginRequest(requestId: number, role: number, keepConnection: boolean): void {
+    const at = this.reserve(beginRequestLength)
+    writeBeginRequest(slab, at, beginRequest(requestId, role, { keepConnection }))
     this.appended()
   }
 
