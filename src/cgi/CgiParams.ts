@@ -5,7 +5,7 @@
  */
 import * as Data from "effect/Data"
 import { isAscii, latin1Bytes, utf8ToLatin1 } from "../protocol/internal/text.ts"
-import { hopByHop, hopByHopWith, isFieldName, parseHost } from "./internal/fields.ts"
+import { fieldName, hopByHop, hopByHopWith, parseHost, remembered } from "./internal/fields.ts"
 import { resolvePath, staysBelow } from "./internal/path.ts"
 
 /**
@@ -212,7 +212,7 @@ const collect = (headers: CgiParamsRequest["headers"]): Fields => {
   if (headers === undefined) return fields
   const connection: Array<string> = []
   const others: Array<readonly [name: string, value: string | Uint8Array]> = []
-  for (const [name, value] of Symbol.iterator in headers ? headers : Object.entries(headers)) {
+  const take = (name: string, value: string): void => {
     const known = knownName(name)
     switch (known.lower) {
       case "host":
@@ -231,6 +231,8 @@ const collect = (headers: CgiParamsRequest["headers"]): Fields => {
         if (known.param !== undefined) others.push([known.param, fieldBytes(value)])
     }
   }
+  if (Symbol.iterator in headers) { for (const [name, value] of headers) take(name, value) }
+  else for (const name of Object.keys(headers)) take(name, headers[name])
   const oneHop = hopByHopWith(connection)
   if (oneHop === hopByHop) fields.others = others
   else {
@@ -248,23 +250,11 @@ interface KnownName {
 
 const paramName = (lower: string): string => "HTTP_" + lower.toUpperCase().replaceAll("-", "_")
 
-// Clients send the same few names again and again. One that makes up names must not fill the memory with them.
-const maxKnownNames = 1024
-const maxKnownLength = 64
-const knownNames = new Map<string, KnownName>()
-
-const knownName = (name: string): KnownName => {
-  const known = knownNames.get(name)
-  if (known !== undefined) return known
-  const lower = name.toLowerCase()
-  const passes = !lower.includes("_") && isFieldName(lower) && lower !== "proxy" && !hopByHop.has(lower)
-  const made: KnownName = { lower, param: passes ? paramName(lower) : undefined }
-  if (name.length <= maxKnownLength) {
-    if (knownNames.size >= maxKnownNames) knownNames.clear()
-    knownNames.set(name, made)
-  }
-  return made
-}
+const knownName = remembered((name): KnownName => {
+  const { isHopByHop, isToken, lower } = fieldName(name)
+  const passes = isToken && !isHopByHop && !lower.includes("_") && lower !== "proxy"
+  return { lower, param: passes ? paramName(lower) : undefined }
+})
 
 // oxlint-disable-next-line no-control-regex -- the point is what is no byte
 const notLatin1 = /[^\x00-\xff]/

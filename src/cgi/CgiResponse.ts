@@ -8,7 +8,7 @@
  */
 import * as Data from "effect/Data"
 import { latin1 } from "../protocol/internal/text.ts"
-import { hopByHop, hopByHopWith, isFieldName, isFieldValue, isSpace, trimSpaces } from "./internal/fields.ts"
+import { fieldName, hopByHop, hopByHopWith, isFieldName, isFieldValue, isSpace, trimSpaces } from "./internal/fields.ts"
 import { reasonOf } from "./internal/reasons.ts"
 
 /**
@@ -71,10 +71,11 @@ export const isHopByHop = (name: string): boolean => hopByHop.has(name)
 export const endToEndHeaders = (
   headers: ReadonlyArray<readonly [name: string, value: string]>
 ): ReadonlyArray<readonly [name: string, value: string]> => {
+  if (!headers.some(([name]) => fieldName(name).isHopByHop)) return headers
   const connection: Array<string> = []
-  for (const [name, value] of headers) if (name.toLowerCase() === "connection") connection.push(value)
+  for (const [name, value] of headers) if (fieldName(name).lower === "connection") connection.push(value)
   const oneHop = hopByHopWith(connection)
-  return headers.filter(([name]) => !oneHop.has(name.toLowerCase()))
+  return headers.filter(([name]) => !oneHop.has(fieldName(name).lower))
 }
 
 /**
@@ -418,13 +419,16 @@ const httpStatusOf = (line: string): string | undefined => {
   return at < line.length && httpVersion.test(line.substring(0, at)) ? trimSpaces(line.substring(at)) : undefined
 }
 
-const threeDigits = /^\d{3}$/
-
 // The number at the beginning of a Status field: three digits, and then nothing or a space. NaN when there is none.
-const statusCodeOf = (field: string): number =>
-  threeDigits.test(field.substring(0, 3)) && (field.length === 3 || isSpace(field.charCodeAt(3)))
-    ? Number(field.substring(0, 3))
-    : NaN
+const statusCodeOf = (field: string): number => {
+  let code = 0
+  for (let at = 0; at < 3; at++) {
+    const digit = field.charCodeAt(at) - 0x30
+    if (!(digit >= 0 && digit <= 9)) return NaN
+    code = 10 * code + digit
+  }
+  return field.length === 3 || isSpace(field.charCodeAt(3)) ? code : NaN
+}
 
 // A complete head with its blank line. `undefined` when it is an interim response.
 const parse = (text: string, rest: Uint8Array, upgrade: boolean): CgiHead | CgiHeadError | undefined => {
@@ -453,7 +457,7 @@ const parse = (text: string, rest: Uint8Array, upgrade: boolean): CgiHead | CgiH
     }
     const colon = line.indexOf(":")
     const name = trimSpaces(line.substring(0, colon))
-    if (colon === -1 || folded || !isFieldName(name)) return invalidName(line.substring(0, 80))
+    if (colon === -1 || folded || !fieldName(name).isToken) return invalidName(line.substring(0, 80))
     const value = trimSpaces(line.substring(colon + 1))
     if (!isFieldValue(value)) return invalidValue(name)
     headers.push([name, value])
@@ -462,7 +466,7 @@ const parse = (text: string, rest: Uint8Array, upgrade: boolean): CgiHead | CgiH
   let location: string | undefined
   let kept = 0
   for (const header of headers) {
-    const name = header[0].toLowerCase()
+    const name = fieldName(header[0]).lower
     if (name === "status") {
       statusField ??= header[1]
       statusFields.push(header[1])

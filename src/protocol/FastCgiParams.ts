@@ -192,10 +192,13 @@ const pairsText = (entries: Iterable<readonly [name: string | Uint8Array, value:
   for (const [name, value] of entries) {
     const nameText = toLatin1(name)
     const valueText = toLatin1(value)
-    text += lengthText(nameText.length) + lengthText(valueText.length) + nameText + valueText
+    text += lengthsText(nameText.length, valueText.length) + nameText + valueText
   }
   return text
 }
+
+const lengthsText = (name: number, value: number): string =>
+  name < 0x80 && value < 0x80 ? String.fromCharCode(name, value) : lengthText(name) + lengthText(value)
 
 // A length as it is sent (SPEC 3.4), one character per byte.
 const lengthText = (length: number): string =>

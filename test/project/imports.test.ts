@@ -59,7 +59,7 @@ const table: Record<string, Rules> = {
   client: {
     folders: ["protocol", "connection", "cgi", "settings"],
     internals: ["connection"],
-    files: ["cgi/internal/phpPath.ts"],
+    files: ["cgi/internal/fields.ts", "cgi/internal/phpPath.ts"],
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
   // Settings of the environment are read, and what peers cause is logged, in one way. Apps written for Node and for the web

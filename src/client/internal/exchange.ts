@@ -11,10 +11,11 @@ import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import * as CgiResponse from "../../cgi/CgiResponse.ts"
+import { fieldName, remembered } from "../../cgi/internal/fields.ts"
 import type { Deadline, Deadlines } from "../../connection/internal/deadlines.ts"
 import type { Chunks } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
-import type { FastCgiClientError } from "../FastCgiClientError.ts"
+import { FastCgiClientError } from "../FastCgiClientError.ts"
 import { fail } from "./failures.ts"
 import type { Begun, Pool } from "./pool.ts"
 import { repeatsOf } from "./repeats.ts"
@@ -72,55 +73,76 @@ export const exchange = <E, R>(
         annotate(options.span, begun)
         const start = (log: Effect.Effect<void>) => pool.fork(log, fiber.context)
         const stderr = new Stderr(begun.request, request.params, options.catchStderr, start)
-        return Effect.mapError(head(begun, stderr, options), (error) => stderr.described(error))
+        return head(begun, stderr, options)
       }),
     // A connection that is handed over is nobody else's.
     options.upgrade !== undefined
   )
 
-const head = (begun: Begun, stderr: Stderr, options: ExchangeOptions): Effect.Effect<Exchange, FastCgiClientError> => {
-  const { request } = begun
-  const parser = CgiResponse.makeHeadParser({
-    maxHeadSize: options.maxHeadSize,
-    upgrade: options.upgrade !== undefined
-  })
-  let size = 0
-  const read: Effect.Effect<Exchange, FastCgiClientError> = Effect.suspend(() =>
-    Pull.matchEffect(request.stdout.pull, {
-      onSuccess: (chunks) => {
-        for (let i = 0; i < chunks.length; i++) {
-          const result = parser.push(chunks[i])
-          size += chunks[i].length
-          if (result === undefined) continue
-          if (result instanceof CgiResponse.CgiHeadError) {
-            return giveUp(begun, badHead(`the application's answer is not a CGI response: ${result.message}`, result))
-          }
-          const rest = result.rest.length > 0 ? [result.rest, ...chunks.slice(i + 1)] : chunks.slice(i + 1)
-          return toExchange(begun, stderr, result, size - result.rest.length, rest, options)
-        }
-        return read
-      },
-      onFailure: (cause) => Effect.failCause(cause),
-      onDone: () =>
-        Effect.flatMap(Deferred.await(request.end), (end) => {
-          const error = parser.end()
-          const status = end.appStatus === 0 ? "" : ` (appStatus ${end.appStatus})`
-          return Effect.fail(fail(
-            { _tag: "BadHead", appStatus: end.appStatus },
-            request.received === 0
-              ? `the application ended the request without an answer${status}`
-              : `the application ended the request inside its response head${status}: ${error.message}`,
-            error
-          ))
-        })
+// Measured, an Effect for each step would cost a small answer as much as its records do.
+const head = (begun: Begun, stderr: Stderr, options: ExchangeOptions): Effect.Effect<Exchange, FastCgiClientError> =>
+  Effect.callback((resume) => {
+    const { stdout } = begun.request
+    const parser = CgiResponse.makeHeadParser({
+      maxHeadSize: options.maxHeadSize,
+      upgrade: options.upgrade !== undefined
     })
-  )
-  if (!Duration.isFinite(options.headTimeout)) return read
-  return Effect.suspend(() => {
     const stop = startDeadline(begun, options)
-    return Effect.ensuring(read, Effect.sync(stop))
+    let size = 0
+    const push = (chunks: Chunks): Exchange | FastCgiClientError | undefined => {
+      for (let i = 0; i < chunks.length; i++) {
+        const result = parser.push(chunks[i])
+        size += chunks[i].length
+        if (result === undefined) continue
+        if (result instanceof CgiResponse.CgiHeadError) {
+          return givenUp(begun, badHead(`the application's answer is not a CGI response: ${result.message}`, result))
+        }
+        const rest = result.rest.length > 0 ? [result.rest, ...chunks.slice(i + 1)] : chunks.slice(i + 1)
+        return toExchange(begun, stderr, result, size - result.rest.length, rest, options)
+      }
+      return undefined
+    }
+    const read = (): void => {
+      for (let chunks = stdout.takeUnsafe(); chunks !== undefined; chunks = stdout.takeUnsafe()) {
+        const answer = push(chunks)
+        if (answer === undefined) continue
+        stop()
+        return resume(
+          answer instanceof FastCgiClientError ? Effect.fail(stderr.described(answer)) : Effect.succeed(answer)
+        )
+      }
+      if (!stdout.isReadable) return stdout.whenReadable(read)
+      stop()
+      resume(Effect.mapError(withoutHead(begun, parser), (error) => stderr.described(error)))
+    }
+    read()
+    return Effect.sync(() => {
+      stop()
+      stdout.stopWaiting()
+    })
   })
-}
+
+// Of a request that has ended: why there is no head.
+const withoutHead = (
+  { request }: Begun,
+  parser: CgiResponse.CgiHeadParser
+): Effect.Effect<never, FastCgiClientError> =>
+  Pull.matchEffect(request.stdout.pull, {
+    onSuccess: () => Effect.die(new Error("a request that has ended goes on")),
+    onFailure: (cause) => Effect.failCause(cause),
+    onDone: () =>
+      Effect.flatMap(Deferred.await(request.end), (end) => {
+        const error = parser.end()
+        const status = end.appStatus === 0 ? "" : ` (appStatus ${end.appStatus})`
+        return Effect.fail(fail(
+          { _tag: "BadHead", appStatus: end.appStatus },
+          request.received === 0
+            ? `the application ended the request without an answer${status}`
+            : `the application ended the request inside its response head${status}: ${error.message}`,
+          error
+        ))
+      })
+  })
 
 // Gives the request up when its head does not come in time, which is what its reader then fails with.
 const startDeadline = (begun: Begun, { headDeadlines, headTimeout, upgrade }: ExchangeOptions): () => void => {
@@ -141,11 +163,11 @@ const startDeadline = (begun: Begun, { headDeadlines, headTimeout, upgrade }: Ex
   }
 }
 
-const giveUp = (begun: Begun, error: FastCgiClientError): Effect.Effect<never, FastCgiClientError> =>
-  Effect.suspend(() => {
-    begun.connection.abortUnsafe(begun.request, error)
-    return Effect.fail(error)
-  })
+// Gives the request up, for the reason that is returned.
+const givenUp = ({ connection, request }: Begun, error: FastCgiClientError): FastCgiClientError => {
+  connection.abortUnsafe(request, error)
+  return error
+}
 
 const badHead = (message: string, cause?: unknown): FastCgiClientError => fail({ _tag: "BadHead" }, message, cause)
 
@@ -157,6 +179,12 @@ const single: ReadonlyMap<string, number> = new Map(
   ("age content-disposition content-location content-range content-type date etag expires last-modified location " +
     "retry-after server").split(" ").map((name, at) => [name, 1 << at])
 )
+
+// What of an answer's header depends on its name.
+const answerField = remembered((name) => {
+  const { lower } = fieldName(name)
+  return { lower, bit: single.get(lower) ?? 0 }
+})
 
 // FastCGI carries no transfer coding. Of an application that writes chunks all the same the body passes as it is, but one
 // that is compressed would arrive without a sign of it.
@@ -173,41 +201,44 @@ const toExchange = (
   headSize: number,
   first: ReadonlyArray<Uint8Array>,
   options: ExchangeOptions
-): Effect.Effect<Exchange, FastCgiClientError> => {
+): Exchange | FastCgiClientError => {
   if (head.status === 101 && options.upgrade !== undefined) return handedOver(begun, stderr, head, first, options)
   options.upgrade?.(false)
   const headers: Array<readonly [string, string]> = []
   let length: string | undefined
   let seen = 0
   const endToEnd = CgiResponse.endToEndHeaders(head.headers)
-  for (const [name, value] of endToEnd) {
-    const lower = name.toLowerCase()
+  for (const header of endToEnd) {
+    const [name, value] = header
+    const { bit, lower } = answerField(name)
     if (lower === "content-length") {
       if (!decimal.test(value) || (length !== undefined && length !== value)) {
-        return giveUp(begun, badHead("the application's answer has a Content-Length that is no length, or two of them"))
+        return givenUp(
+          begun,
+          badHead("the application's answer has a Content-Length that is no length, or two of them")
+        )
       }
       if (length !== undefined) continue
       length = value
     }
-    const bit = single.get(lower) ?? 0
     if ((seen & bit) !== 0) continue
     seen |= bit
-    headers.push([lower, value])
+    headers.push(lower === name ? header : [lower, value])
   }
   if (endToEnd.length < head.headers.length && isCoded(head.headers)) {
-    return giveUp(begun, badHead("the application's answer has a Transfer-Encoding, which FastCGI does not have"))
+    return givenUp(begun, badHead("the application's answer has a Transfer-Encoding, which FastCGI does not have"))
   }
   const { status } = head
   begun.headUnsafe()
   if (status < 200 || status > 599) {
-    return giveUp(begun, badHead(`the application answered with status ${status}, which is none for a final response`))
+    return givenUp(begun, badHead(`the application answered with status ${status}, which is none for a final response`))
   }
   const hasBody = options.method !== "HEAD" && status !== 204 && status !== 205 && status !== 304
   const contentLength = hasBody ? length === undefined ? undefined : Number(length) : 0
   const failure = stderr.failureBefore(headSize + (contentLength ?? Infinity))
-  if (failure !== undefined) return giveUp(begun, failure)
+  if (failure !== undefined) return givenUp(begun, failure)
   const whole = wholeOf(begun, first, contentLength)
-  return Effect.succeed({
+  return {
     status,
     statusText: head.statusText,
     headers,
@@ -215,7 +246,7 @@ const toExchange = (
     hasBody,
     whole,
     pull: whole === undefined ? bodyPull(begun, stderr, first, contentLength, options) : wholePull(begun, whole)
-  })
+  }
 }
 
 // Where the application says no length, the end of the request is the end of the body. What was read together is dispatched
@@ -251,14 +282,14 @@ const handedOver = (
   head: CgiResponse.CgiHead,
   first: ReadonlyArray<Uint8Array>,
   options: ExchangeOptions
-): Effect.Effect<Exchange, FastCgiClientError> => {
+): Exchange | FastCgiClientError => {
   const headers = head.headers.map(([name, value]) => [name.toLowerCase(), value] as const).filter(([name]) =>
     name === "upgrade" || !(CgiResponse.isHopByHop(name) || name === "content-length" || name.startsWith("x-accel-"))
   )
   if (!headers.some(([name]) => name === "upgrade")) {
-    return giveUp(begun, badHead("the application answered with status 101, and does not say to which protocol"))
+    return givenUp(begun, badHead("the application answered with status 101, and does not say to which protocol"))
   }
-  return Effect.succeed({
+  return {
     status: 101,
     statusText: head.statusText,
     headers,
@@ -266,7 +297,7 @@ const handedOver = (
     hasBody: true,
     whole: undefined,
     pull: bodyPull(begun, stderr, first, undefined, { ...options, bodyTimeout: Duration.infinity })
-  })
+  }
 }
 
 // The body up to its declared length. What the application sends beyond is dropped, as nginx does it; and where it
@@ -302,7 +333,7 @@ const bodyPull = (
         duration: bodyTimeout,
         orElse: () => {
           const message = `the application sent nothing of its answer's body for ${Duration.format(bodyTimeout)}`
-          return giveUp(begun, fail({ _tag: "Timeout" }, message))
+          return Effect.fail(givenUp(begun, fail({ _tag: "Timeout" }, message)))
         }
       })
     )

@@ -35,7 +35,7 @@ export class InputStream<E> {
   private blockSize = 0
   private ended = false
   private failure: (() => E) | undefined
-  private reader: ((effect: Effect.Effect<Chunks, E | Cause.Done>) => void) | undefined
+  private reader: (() => void) | undefined
   // Who waits for the end of the stream, without reading it.
   private whenEnded: (() => void) | undefined
   private remaining = Infinity
@@ -118,11 +118,9 @@ export class InputStream<E> {
       resume()
     }
     const reader = this.reader
-    if (reader === undefined) return
-    const taken = this.take()
-    if (taken === undefined) return
+    if (reader === undefined || !this.isReadable) return
     this.reader = undefined
-    reader(taken)
+    reader()
   }
 
   /** Drops what is unread and whatever still comes. A pull fails, unless everything had been pulled already. */
@@ -158,38 +156,54 @@ export class InputStream<E> {
     )
   }
 
-  /** Everything that has arrived since the last pull; waits when that is nothing. Dies beside a pull that waits. */
+  /** Everything that has arrived since the last pull; waits when that is nothing. Dies beside a reader that waits. */
   get pull(): Pull.Pull<Chunks, E> {
     return Effect.suspend(() =>
-      this.take() ??
-        Effect.callback<Chunks, E | Cause.Done>((resume) => {
-          if (this.reader !== undefined) return resume(Effect.die(new Error("the input is being read already")))
-          this.reader = resume
-          this.owner?.onAwaited()
-          return Effect.sync(() => {
-            this.reader = undefined
-          })
-        })
+      this.isReadable ? this.pulled() : Effect.callback<Chunks, E | Cause.Done>((resume) => {
+        if (this.reader !== undefined) return resume(Effect.die(new Error("the input is being read already")))
+        this.whenReadable(() => resume(this.pulled()))
+        return Effect.sync(() => this.stopWaiting())
+      })
     )
   }
 
-  private take(): Effect.Effect<Chunks, E | Cause.Done> | undefined {
+  /** Whether a pull would not wait. */
+  get isReadable(): boolean {
+    return this.unread > 0 || this.ended || this.failure !== undefined ||
+      (this.remaining === 0 && this.whenShort !== undefined)
+  }
+
+  /** Calls `reader` once, when a pull would not wait any more. One at a time may wait. */
+  whenReadable(reader: () => void): void {
+    this.reader = reader
+    this.owner?.onAwaited()
+  }
+
+  /** Who waits has given up. */
+  stopWaiting(): void {
+    this.reader = undefined
+  }
+
+  /** The bytes that a pull would give now; `undefined` where it would wait, fail, or be at the end. */
+  takeUnsafe(): Chunks | undefined {
+    if (this.failure !== undefined || this.unread === 0) return undefined
+    this.seal()
+    let chunks = this.chunks
+    const size = this.unread
+    this.chunks = []
+    this.unread = 0
+    if (size > this.remaining) chunks = trim(chunks, this.remaining)
+    this.remaining -= Math.min(size, this.remaining)
+    this.owner?.onConsumed(size)
+    return chunks.length > 0 ? chunks as unknown as Chunks : undefined
+  }
+
+  // What a pull gives where it does not wait.
+  private pulled(): Effect.Effect<Chunks, E | Cause.Done> {
     if (this.failure !== undefined) return Effect.fail(this.failure())
-    if (this.unread > 0) {
-      this.seal()
-      let chunks = this.chunks
-      const size = this.unread
-      this.chunks = []
-      this.unread = 0
-      if (size > this.remaining) chunks = trim(chunks, this.remaining)
-      this.remaining -= Math.min(size, this.remaining)
-      this.owner?.onConsumed(size)
-      if (chunks.length > 0) return Effect.succeed(chunks as unknown as Chunks)
-    }
-    if (this.remaining === 0 && this.whenShort !== undefined) return Cause.done()
-    if (!this.ended) return undefined
-    if (this.remaining > 0 && this.whenShort !== undefined) return Effect.fail(this.whenShort())
-    return Cause.done()
+    const chunks = this.takeUnsafe()
+    if (chunks !== undefined) return Effect.succeed(chunks)
+    return this.remaining > 0 && this.whenShort !== undefined ? Effect.fail(this.whenShort()) : Cause.done()
   }
 
   private touch(): void {
