@@ -24,7 +24,7 @@ import type { FastCgiExchangeOptions } from "./FastCgiHttpClient.ts"
 import * as FastCgiPool from "./FastCgiPool.ts"
 import { errorPage } from "./internal/errorPage.ts"
 import { makeForward } from "./internal/forward.ts"
-import { failed, refuse, toResponse } from "./internal/gatewayResponse.ts"
+import { toResponse, withoutAnswer } from "./internal/gatewayResponse.ts"
 import { makeSite } from "./internal/phpFront.ts"
 import { PoolTypeId } from "./internal/pool.ts"
 import { withSettings } from "./internal/settings.ts"
@@ -123,15 +123,11 @@ export const fromPool = (
   Effect.gen(function*() {
     const forward = makeForward(pool[PoolTypeId], options, yield* Effect.serviceOption(FileSystem))
     return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-      forward(request).pipe(
-        Effect.flatMap((answer) => answer.handOver ?? Effect.succeed(toResponse(answer))),
-        Effect.catchTags({
-          FastCgiClientError: (error) => failed(request, error, errorPage),
-          RequestRefused: (error) => refuse(request, error, errorPage)
-        }),
-        // A client that goes away interrupts, but `HttpServer.serve` alone would not let the interruption through.
-        Effect.interruptible
-      ))
+      // A client that goes away interrupts, but `HttpServer.serve` alone would not let the interruption through.
+      Effect.interruptible(Effect.matchEffect(forward(request), {
+        onSuccess: (answer) => answer.handOver ?? Effect.succeed(toResponse(answer)),
+        onFailure: (error) => withoutAnswer(request, error, errorPage)
+      })))
   })
 
 /**

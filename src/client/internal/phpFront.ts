@@ -17,7 +17,7 @@ import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import { type RequestRefused, visitorErrorPage, visitorPage } from "./errorPage.ts"
 import type { Exchange } from "./exchange.ts"
 import type { Forward } from "./forward.ts"
-import { failed, refuse, respondWith, toResponse } from "./gatewayResponse.ts"
+import { respondWith, toResponse, withoutAnswer } from "./gatewayResponse.ts"
 import { printable, requestLine } from "./log.ts"
 import { type Directory, makeDirectory } from "./phpFiles.ts"
 import { makeInternal, type Sent, sentBy, withHeadersOf } from "./phpSendFile.ts"
@@ -195,8 +195,8 @@ export const makeSite = Effect.fnUntraced(function*(options: SiteOptions, forwar
       ? page(405)
       : answer(asked, plan(end === -1 ? target : target.substring(0, end), options))).pipe(
         Effect.catchTags({
-          FastCgiClientError: (error) => failed(asked.request, error, visitorErrorPage),
-          RequestRefused: (error) => refuse(asked.request, error, visitorErrorPage),
+          FastCgiClientError: (error) => withoutAnswer(asked.request, error, visitorErrorPage),
+          RequestRefused: (error) => withoutAnswer(asked.request, error, visitorErrorPage),
           HttpServerError: (error) => error.reason._tag === "RouteNotFound" ? page(404) : Effect.fail(error),
           PlatformError: (error) => {
             const status = error.reason._tag === "PermissionDenied" ? 404 : 500
