@@ -225,8 +225,9 @@ export const server = {
     counted: true
   },
   /**
-   * How long a closing connection may stay open while the peer takes nothing, or still owes input. A peer that owes nothing
-   * has a second to close its end. Default 30 seconds.
+   * How long a closing connection may stay open while the peer takes nothing, or when it owed input when the connection began to
+   * close: what comes then is not decoded, so nobody knows when all has come. A peer that owed nothing has a second to close its
+   * end. Default 30 seconds.
    */
   lingerTimeout: {
     unit: "duration",

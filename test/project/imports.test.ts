@@ -36,10 +36,10 @@ const table: Record<string, Rules> = {
   },
   // One setting of the environment.
   settings: { folders: [], packages: [core] },
-  // Header blocks become bytes in the output queue.
+  // Header blocks become bytes in the output queue. Chunks are put together in one way.
   connection: {
     folders: ["protocol"],
-    files: ["protocol/internal/text.ts"],
+    files: ["protocol/internal/text.ts", "protocol/internal/bytes.ts"],
     packages: [core, /^effect\/socket\/Socket$/, /^effect\/net\/NetAddress$/]
   },
   // A target that came from a peer is encoded before it is logged. The access log writes params on as bytes.
@@ -59,24 +59,33 @@ const table: Record<string, Rules> = {
   client: {
     folders: ["protocol", "connection", "cgi", "settings"],
     internals: ["connection"],
-    files: ["cgi/internal/fields.ts", "cgi/internal/phpPath.ts"],
+    files: ["cgi/internal/fields.ts", "cgi/internal/phpPath.ts", "protocol/internal/bytes.ts"],
     packages: [core, net, http, /^effect\/socket\/Socket$/]
   },
-  // Settings of the environment are read, and what peers cause is logged, in one way. Apps written for Node and for the web
+  // Settings of the environment are read, what peers cause is logged, and what comes and goes is kept, in one way. Apps written for Node and for the web
   // get their requests made from the params.
   node: {
     folders: ["server", "http", "client", "connection", "cgi", "settings"],
     types: ["protocol"],
-    files: ["server/internal/settings.ts", "server/internal/limitedLog.ts"],
+    files: [
+      "connection/internal/linkedList.ts",
+      "server/internal/settings.ts",
+      "server/internal/limitedLog.ts"
+    ],
     packages: [core, net, socket, http, /^node:/, /^@effect\/platform-node\/[A-Z][A-Za-z]*$/]
   },
   testing: {
     folders: ["server", "client", "protocol", "cgi", "http", "connection"],
-    files: ["connection/internal/memoryTransport.ts"],
+    files: ["connection/internal/memoryTransport.ts", "protocol/internal/bytes.ts"],
     packages: [core, net, http]
   },
   // Judges servers by their bytes: of a connection it knows the transport, and nothing of how this package speaks.
-  conformance: { folders: ["protocol"], types: ["connection"], packages: [core] },
+  conformance: {
+    folders: ["protocol"],
+    types: ["connection"],
+    files: ["protocol/internal/bytes.ts"],
+    packages: [core]
+  },
   // People type addresses in settings and on the command line. Records are split as by `FastCgiChannel`. `status` reads the JSON that
   // the status page writes.
   cli: {
