@@ -478,7 +478,8 @@ const parse = (text: string, rest: Uint8Array, upgrade: boolean): CgiHead | CgiH
   headers.length = kept
   if (statusField === undefined) {
     const status = location === undefined ? 200 : 302
-    const localRedirect = location !== undefined && isLocalPath(location) ? location : undefined
+    // A path on this server; "//host/path" is a URL of another one.
+    const localRedirect = location !== undefined && /^\/(?!\/)/.test(location) ? location : undefined
     return { _tag: "CgiHead", status, statusText: reasonOf(status), statusFields, headers, localRedirect, rest }
   }
   const status = statusCodeOf(statusField)
@@ -498,6 +499,3 @@ const parse = (text: string, rest: Uint8Array, upgrade: boolean): CgiHead | CgiH
     rest
   }
 }
-
-// A path on this server; "//host/path" is a URL of another one.
-const isLocalPath = (location: string): boolean => location.startsWith("/") && !location.startsWith("//")
