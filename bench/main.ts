@@ -28,7 +28,7 @@ const usage = `npm run bench -- [options]
   --priority     servers and generators have real-time priority (chrt -r 10): for a machine that does other things, as root
   --json FILE    also write every sample and every figure to FILE
   --plot         also write charts to .bench/plots/
-  --page         3 starts of 1 round of 1 second, and write tables and charts of docs/performance.md: less than 10 minutes
+  --page         3 starts of 1 round of 1 second, and write tables and charts of docs/performance.md: 12 minutes
   --list         print the names
 `
 
