@@ -479,7 +479,7 @@ const parse = (text: string, rest: Uint8Array, upgrade: boolean): CgiHead | CgiH
   if (statusField === undefined) {
     const status = location === undefined ? 200 : 302
     // A path on this server; "//host/path" is a URL of another one.
-    const localRedirect = location !== undefined && /^\/(?!\/)/.test(location) ? location : undefined
+    const localRedirect = location?.startsWith("/") && !location.startsWith("//") ? location : undefined
     return { _tag: "CgiHead", status, statusText: reasonOf(status), statusFields, headers, localRedirect, rest }
   }
   const status = statusCodeOf(statusField)
