@@ -6,22 +6,13 @@ import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Effect from "effect/Effect"
 import * as Conformance from "../../src/conformance/Conformance.ts"
 import { App } from "./support/faults.ts"
+import { findsNothing } from "./support/findsNothing.ts"
 
 describe("the conformance suite in memory", () => {
   it.live("finds nothing in effect-fastcgi", () =>
     Effect.gen(function*() {
       const memory = yield* FastCgiTest.FastCgiMemory
-      const report = yield* Conformance.run({
-        connect: memory.connect,
-        server: "effect-fastcgi",
-        deadline: "10 seconds",
-        quiet: "20 millis"
-      })
-      const found = report.lines.filter((line) => line.result !== "pass")
-      assert.deepStrictEqual(found.map(({ came, result, row }) => `${row} ${result}: ${came}`), [
-        "6.1-e n/a: the application has no /nothing"
-      ])
-      assert.isAbove(report.lines.length, 140)
+      yield* findsNothing(memory.connect)
     }).pipe(Effect.provide(App)))
 
   it("has every case under a row of its own words", () => {

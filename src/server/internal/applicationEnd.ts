@@ -14,6 +14,7 @@
  * | not a record            | decode error: close; HTTP at the start is answered in HTTP                    |
  */
 import type { InputStream } from "../../connection/internal/inputStream.ts"
+import type { LinkedItem, LinkedList } from "../../connection/internal/linkedList.ts"
 import {
   type ApplicationAction,
   type ApplicationRow,
@@ -394,9 +395,13 @@ const rowOf = (request: ApplicationRequest | undefined): ApplicationRow =>
   request === undefined ? applicationTable.inactive : request.state.on
 
 /** Of the connections with most requests in PARAMS the one that has had some for longest. `one` is one of them. */
-export const mostInParams = (connections: ReadonlyArray<ApplicationEnd>, one: ApplicationEnd): ApplicationEnd => {
+export const mostInParams = (
+  connections: LinkedList<LinkedItem<ApplicationEnd>>,
+  one: ApplicationEnd
+): ApplicationEnd => {
   let most = one
-  for (const other of connections) {
+  for (let item = connections.first; item !== undefined; item = item.after) {
+    const { value: other } = item
     if (
       other.inParams > most.inParams || (other.inParams === most.inParams && other.inParamsSince < most.inParamsSince)
     ) most = other

@@ -244,7 +244,7 @@ class Engine<R> implements Application {
     if (connection.inParams === 1) connection.inParamsSince = ++this.paramsBegins
     const most = this.limits.maxRequestsInParams
     if (++this.inParams <= most) return
-    mostInParams(this.connections.toArray().map(({ value }) => value), connection).overrun(most)
+    mostInParams(this.connections, connection).overrun(most)
   }
 
   paramsEnded(): void {
