@@ -2,14 +2,54 @@
  * Collections of V8's young generation for the bytes of input, which V8 does not count as part of it.
  *
  * A chunk of input is a hundred bytes in V8's heap, and up to 64 KiB outside of the heap. So the young generation is nearly empty when
- * 64 MiB have come, and V8 marks the whole program then, 20 MB with Effect: two thirds of the CPU of an upload. A collection of the
- * young generation frees the same chunks in a third of a millisecond. bench/NOTES.md has the figures.
+ * V8 finds that there is too much outside, and marks the whole program, 20 MB with Effect: two thirds of the CPU of an upload. A
+ * collection of the young generation frees the same chunks in a third of a millisecond. bench/NOTES.md has the figures.
  */
 import * as V8 from "node:v8"
 import * as Vm from "node:vm"
 
-/** After how many bytes the young generation is collected. */
-export const period = 16 * 1024 * 1024
+const mebibyte = 1024 * 1024
+
+/** After how many bytes the young generation is collected, at the most often and at the least often. */
+export const least = 4 * mebibyte
+/** See `least`. */
+export const most = 16 * mebibyte
+
+// So many collections that left nothing behind make the period shorter.
+const untilShorter = 16
+
+/**
+ * After how many bytes the next collection is due.
+ *
+ * Some seconds after the last request V8 lowers its limits, and marks the program from then on when some 8 MiB more are outside. What
+ * a collection frees is outside until the next one, so the period has to be less than half of that. But a chunk that outlives two
+ * collections is old, and only marking frees it. So the period grows while what is outside grows from one collection to the next:
+ * then readers hold more than a period.
+ */
+export class Period {
+  /** Bytes. */
+  bytes = least
+  private external = Infinity
+  private grown = 0
+  private steady = 0
+
+  /** A collection is due, and so many bytes are outside of the heap. */
+  next(external: number): void {
+    const growth = external - this.external
+    this.external = external
+    if (growth > this.bytes / 2) {
+      this.grown++
+      if (this.grown === 1 || this.bytes === most) return
+      this.bytes *= 2
+      this.grown = this.steady = 0
+      return
+    }
+    this.grown = 0
+    if (this.bytes === least || ++this.steady < untilShorter) return
+    this.bytes /= 2
+    this.steady = 0
+  }
+}
 
 type Collector = (options: { readonly type: "minor" }) => void
 
@@ -32,15 +72,17 @@ const collector = (): Collector | undefined => {
 let collect: Collector | undefined
 let isKnown = false
 let since = 0
+const period = new Period()
 
-/** Counts bytes that have come from outside, and collects the young generation once in `period`. */
+/** Counts bytes that have come from outside, and collects the young generation once in a period. */
 export const count = (bytes: number): void => {
   since += bytes
-  if (since < period) return
+  if (since < period.bytes) return
   since = 0
   if (!isKnown) {
     isKnown = true
     collect = collector()
   }
+  period.next(V8.getHeapStatistics().external_memory)
   collect?.({ type: "minor" })
 }
