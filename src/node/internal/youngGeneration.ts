@@ -19,34 +19,50 @@ export const most = 16 * mebibyte
 const untilShorter = 16
 
 /**
- * After how many bytes the next collection is due.
+ * When the next collection is due.
  *
  * Some seconds after the last request V8 lowers its limits, and marks the program from then on when some 8 MiB more are outside. What
  * a collection frees is outside until the next one, so the period has to be less than half of that. But a chunk that outlives two
  * collections is old, and only marking frees it. So the period grows while what is outside grows from one collection to the next:
  * then readers hold more than a period.
  */
-export class Period {
-  /** Bytes. */
-  bytes = least
-  private external = Infinity
+export class Collections {
+  private readonly external: () => number
+  private readonly collect: () => void
+  private period = least
+  private since = 0
+  private before = Infinity
   private grown = 0
   private steady = 0
 
-  /** A collection is due, and so many bytes are outside of the heap. */
-  next(external: number): void {
-    const growth = external - this.external
+  /** `external` is how many bytes are outside of the heap. */
+  constructor(external: () => number, collect: () => void) {
     this.external = external
-    if (growth > this.bytes / 2) {
+    this.collect = collect
+  }
+
+  /** Counts bytes that have come from outside, and collects once in a period. */
+  count(bytes: number): void {
+    this.since += bytes
+    if (this.since < this.period) return
+    this.since = 0
+    const external = this.external()
+    this.adapt(external - this.before)
+    this.before = external
+    this.collect()
+  }
+
+  private adapt(growth: number): void {
+    if (growth > this.period / 2) {
       this.grown++
-      if (this.grown === 1 || this.bytes === most) return
-      this.bytes *= 2
+      if (this.grown === 1 || this.period === most) return
+      this.period *= 2
       this.grown = this.steady = 0
       return
     }
     this.grown = 0
-    if (this.bytes === least || ++this.steady < untilShorter) return
-    this.bytes /= 2
+    if (this.period === least || ++this.steady < untilShorter) return
+    this.period /= 2
     this.steady = 0
   }
 }
@@ -71,18 +87,17 @@ const collector = (): Collector | undefined => {
 
 let collect: Collector | undefined
 let isKnown = false
-let since = 0
-const period = new Period()
 
-/** Counts bytes that have come from outside, and collects the young generation once in a period. */
-export const count = (bytes: number): void => {
-  since += bytes
-  if (since < period.bytes) return
-  since = 0
-  if (!isKnown) {
-    isKnown = true
-    collect = collector()
+const collections = new Collections(
+  () => V8.getHeapStatistics().external_memory,
+  () => {
+    if (!isKnown) {
+      isKnown = true
+      collect = collector()
+    }
+    collect?.({ type: "minor" })
   }
-  period.next(V8.getHeapStatistics().external_memory)
-  collect?.({ type: "minor" })
-}
+)
+
+/** Counts bytes that have come from outside, and collects the young generation when that is due. */
+export const count = (bytes: number): void => collections.count(bytes)
