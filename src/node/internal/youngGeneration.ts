@@ -10,9 +10,9 @@ import * as Vm from "node:vm"
 
 const mebibyte = 1024 * 1024
 
-/** After how many bytes the young generation is collected, at the most often and at the least often. */
+/** The young generation is collected after so many bytes, or after up to `most`. */
 export const least = 4 * mebibyte
-/** See `least`. */
+/** The longest period, in bytes. */
 export const most = 16 * mebibyte
 
 // So many collections that left nothing behind make the period shorter.
@@ -22,7 +22,7 @@ const untilShorter = 16
  * When the next collection is due.
  *
  * Some seconds after the last request V8 lowers its limits, and marks the program from then on when some 8 MiB more are outside. What
- * a collection frees is outside until the next one, so the period has to be less than half of that. But a chunk that outlives two
+ * a collection frees is outside until the next one, so the period has to be at most half of that. But a chunk that outlives two
  * collections is old, and only marking frees it. So the period grows while what is outside grows from one collection to the next:
  * then readers hold more than a period.
  */
