@@ -20,15 +20,15 @@ import { sections } from "./sections.ts"
 const usage = `npm run bench -- [options]
 
   --starts N     how often each server is started (5)
-  --rounds N     measurements of each server in each start (2)
-  --seconds N    of each measurement (2)
-  --warm-up N    seconds of load after a start, before it is measured (2)
+  --warm-up N    rounds of load on each server of a start before it is measured (4)
+  --rounds N     measurements of each server in each start (4)
+  --seconds N    of each round (1)
   --only NAME    sections, workloads and servers whose name contains NAME (repeatable)
-  --quick        one start, one round of 1 second: to see that it works, not to compare
+  --quick        one start, one round after one: to see that it works, not to compare
   --priority     servers and generators have real-time priority (chrt -r 10): for a machine that does other things, as root
   --json FILE    also write every sample and every figure to FILE
   --plot         also write charts to .bench/plots/
-  --page         3 starts of 1 round of 1 second, and write tables and charts of docs/performance.md: 25 minutes
+  --page         3 starts, and write tables and charts of docs/performance.md: half an hour
   --list         print the names
 `
 
@@ -49,11 +49,11 @@ const { values: options } = parseArgs({
   }
 })
 
-const preset: Plan = options.quick
-  ? { starts: 1, rounds: 1, seconds: 1, warmUp: 0.5 }
-  : options.page
-  ? { starts: 3, rounds: 1, seconds: 1, warmUp: 3 }
-  : { starts: 5, rounds: 2, seconds: 2, warmUp: 2 }
+const preset: Plan = {
+  starts: options.quick ? 1 : options.page ? 3 : 5,
+  ...options.quick ? { warmUp: 1, rounds: 1 } : { warmUp: 4, rounds: 4 },
+  seconds: 1
+}
 
 const plan: Plan = {
   starts: Number(options.starts ?? preset.starts),
@@ -77,7 +77,7 @@ const about = async (): Promise<string> => {
     `Measured on ${new Date().toISOString().slice(0, 10)}`,
     ...commit === "" ? [] : [` at commit ${commit.trim()}`],
     `, with Node ${process.version} on ${Os.cpus().length} cores (${model.trim()}): `,
-    `${plan.starts} starts of every server, ${plan.rounds} rounds of ${plan.seconds} s each after ${plan.warmUp} s of load.`,
+    `${plan.starts} starts of every server, ${plan.rounds} rounds of ${plan.seconds} s each in turns, after ${plan.warmUp} that are not counted.`,
     ...options.priority
       ? [" Other programs ran on the machine; servers, nginx and load generators had priority over them."]
       : []

@@ -25,20 +25,20 @@ export interface Tools {
   readonly go: string | undefined
 }
 
-/** How much is measured. Times are in seconds. */
+/** How much is measured. */
 export interface Plan {
   /** How often every server is started. */
   readonly starts: number
+  /** Rounds of load on each server of a start before the ones that are measured. */
+  readonly warmUp: number
   /** Measurements of each server in each start. */
   readonly rounds: number
+  /**
+   * How long a round loads one server while the others wait. After some eight seconds without a request V8 throws away code and
+   * lowers its limits, and the seconds after that cost more: so all servers of a workload together must take less.
+   */
   readonly seconds: number
-  /** Load before the first measurement of a start. */
-  readonly warmUp: number
 }
-
-// Load before each further one. While the others were measured, V8 may have thrown away code of a server that had nothing to do: then
-// its first second costs twice as much.
-const wakeUp = 1
 
 /** One request, checked to the byte: a server that answers wrongly is not measured. */
 const verify = (workload: Workload, port: number): Promise<string | undefined> =>
@@ -89,7 +89,7 @@ export interface Measured {
   readonly unmeasured: ReadonlyMap<string, string>
 }
 
-/** There and back, so that a machine that slows down or speeds up does so for everyone. */
+/** There in one start and back in the next, so that a machine that slows down or speeds up does so for everyone. */
 const turns = <A>(all: ReadonlyArray<A>, index: number): ReadonlyArray<A> => index % 2 === 0 ? all : all.toReversed()
 
 /** Measures the workload on all targets of the group that can take it. */
@@ -110,19 +110,22 @@ export const runWorkload = async (
   const kind = Path.basename(workload.path)
   const load = (
     one: Target,
-    server: { pid: number; socket: string },
+    server: { readonly pid: number; readonly socket: string },
     port: number | undefined,
-    warmUp: number,
     seconds: number
-  ) =>
-    port === undefined
-      ? fastCgi(tools.generator, one.keepConnection ? workload : { ...workload, keepConnection: false }, server, {
-        seconds,
-        warmUp
-      })
-      : http(tools.wrk!, workload, { port, pid: server.pid }, { seconds, warmUp })
+  ) => {
+    const duration = { seconds, warmUp: 0 }
+    return port === undefined
+      ? fastCgi(
+        tools.generator,
+        one.keepConnection ? workload : { ...workload, keepConnection: false },
+        server,
+        duration
+      )
+      : http(tools.wrk!, workload, { port, pid: server.pid }, duration)
+  }
 
-  /** All servers of one start, measured in turns. */
+  /** All servers of one start, loaded in turns. */
   const warm = async (index: number): Promise<void> => {
     const servers: Array<Server> = []
     try {
@@ -133,7 +136,7 @@ export const runWorkload = async (
       const ports = new Map<Target, number>()
       if (group.through === "nginx") {
         const upstreams = targets.map((one) => ({ ...one, socket: of.get(one.server)!.socket }))
-        const nginx = await startNginx(tools.nginx!, Fs.mkdtempSync(Path.join(folder, "nginx-")), upstreams)
+        const nginx = await startNginx(tools.nginx!, Fs.mkdtempSync(Path.join(folder, "nginx-")), upstreams, "60s")
         servers.push(nginx.server)
         for (const [at, one] of targets.entries()) {
           ports.set(one, nginx.ports[at]!)
@@ -143,11 +146,10 @@ export const runWorkload = async (
       }
       const measured = targets.filter((one) => !unmeasured.has(one.name))
       for (const one of measured) samples.get(one)!.push([])
-      for (let round = 0; round < plan.rounds; round++) {
-        for (const one of turns(measured, index + round)) {
-          const warmUp = round === 0 ? plan.warmUp : Math.min(plan.warmUp, wakeUp)
-          const sample = await load(one, of.get(one.server)!, ports.get(one), warmUp, plan.seconds)
-          samples.get(one)!.at(-1)!.push(sample)
+      for (let round = -plan.warmUp; round < plan.rounds; round++) {
+        for (const one of turns(measured, index)) {
+          const sample = await load(one, of.get(one.server)!, ports.get(one), plan.seconds)
+          if (round >= 0) samples.get(one)!.at(-1)!.push(sample)
         }
       }
     } finally {
@@ -160,7 +162,7 @@ export const runWorkload = async (
     for (const one of turns(targets, index)) {
       const server = await startServer(one.server, folder, tools, kind)
       try {
-        samples.get(one)!.push([await load(one, server, undefined, 0, seconds)])
+        samples.get(one)!.push([await load(one, server, undefined, seconds)])
       } finally {
         await server.stop()
       }

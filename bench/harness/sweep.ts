@@ -28,7 +28,7 @@ export const runSweep = async (
       const measure = (point: number, seconds: number) =>
         fastCgi(tools.generator, sweep.workload(sweep.points[point]!), server, { seconds, warmUp: seconds / 4 })
       try {
-        for (const point of order) await measure(point, plan.warmUp / order.length)
+        for (const point of order) await measure(point, plan.warmUp * plan.seconds / order.length)
         for (let round = 0; round < plan.rounds; round++) {
           for (const point of round % 2 === 0 ? order : order.toReversed()) {
             samples[at]![point]!.push(await measure(point, plan.seconds))
