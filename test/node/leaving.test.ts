@@ -113,30 +113,63 @@ describe.each(["unix", "tcp"] as const)("over %s, a handler that reads nothing",
   }
 })
 
-describe.each(["unix", "tcp"] as const)("over %s, an answer", (kind) => {
-  it.live("is read to its end although something arrives late on a connection that is not kept", () =>
-    Effect.gen(function*() {
-      const size = 100_000
-      const answered = yield* Queue.unbounded<void>()
-      const { connect } = yield* serve(
-        kind,
-        Effect.as(Queue.offer(answered, undefined), FastCgiResponse.make(new Uint8Array(size)))
-      )
-      for (let i = 0; i < 10; i++) {
-        const { errors, received, socket } = yield* connect({ paused: true })
-        socket.write(Buffer.concat([opening(false), encode(R.stdin(1))]))
-        yield* within("the start of the handler", 10)(Queue.take(answered))
-        // The server writes the answer in the same turn, and closes its end.
+const answerSize = 100_000
+
+/** Ten connections that are not kept, with `request` on each; `late` is sent when the server has written the answer, before it is read. */
+const readsLate = (kind: Kind, request: Buffer, late: ReadonlyArray<Buffer>) =>
+  Effect.gen(function*() {
+    const answered = yield* Queue.unbounded<void>()
+    const { connect } = yield* serve(
+      kind,
+      Effect.as(Queue.offer(answered, undefined), FastCgiResponse.make(new Uint8Array(answerSize)))
+    )
+    for (let i = 0; i < 10; i++) {
+      const { errors, received, socket } = yield* connect({ paused: true })
+      socket.write(request)
+      yield* within("the start of the handler", 10)(Queue.take(answered))
+      // The server writes the answer in the same turn, and closes its end.
+      yield* turns(20)
+      for (const bytes of late) {
+        socket.write(bytes)
         yield* turns(20)
-        for (let late = 0; late < 3; late++) {
-          socket.write(encode(R.stdin(1)))
-          yield* turns(20)
-        }
-        socket.resume()
-        yield* eventually(() => received().length > size, `${size} bytes of an answer: ${errors.join()}`)
-        assert.deepStrictEqual(errors, [])
       }
-    }))
+      socket.resume()
+      yield* eventually(() => received().length > answerSize, `${answerSize} bytes of an answer: ${errors.join()}`)
+      assert.deepStrictEqual(errors, [])
+    }
+  })
+
+describe("an answer on a connection that is not kept is read to its end", () => {
+  const complete = Buffer.concat([opening(false), encode(R.stdin(1))])
+  const rest = [encode(R.stdin(1, new Uint8Array(2))), encode(R.stdin(1, new Uint8Array(1))), encode(R.stdin(1))]
+
+  it.live.each(["unix", "tcp"] as const)(
+    "although the rest of the body arrives late (%s)",
+    (kind) => readsLate(kind, opening(false, 3), rest)
+  )
+
+  it.live("although something arrives late that nobody waits for (tcp)", () =>
+    readsLate("tcp", complete, [encode(R.stdin(1)), encode(R.stdin(1)), encode(R.stdin(1))]))
+
+  // The peer has said all and wants the close: nothing is waited for, and the kernel keeps what has been written.
+  it.live.each([answerSize, 4 * MiB])(
+    "although the server has closed both directions (unix, %i bytes)",
+    (size) =>
+      Effect.gen(function*() {
+        const { connect } = yield* serve("unix", Effect.succeed(FastCgiResponse.make(new Uint8Array(size))))
+        const { ended, errors, received, socket } = yield* connect({ paused: true })
+        socket.write(complete)
+        yield* turns(20)
+        socket.resume()
+        yield* within("the end of the answer", 10)(ended)
+        assert.isAbove(received().length, size)
+        assert.deepStrictEqual(errors, [])
+        // A half-closed server would take it.
+        socket.write(encode(R.stdin(1)))
+        yield* eventually(() => errors.length > 0, "the failure of the write")
+        assert.deepStrictEqual(errors, ["EPIPE"])
+      })
+  )
 })
 
 describe.each(["unix", "tcp"] as const)("over %s, a stop", (kind) => {

@@ -93,6 +93,11 @@ export interface FastCgiTransport {
   readonly writeUnsafe: (chunks: ReadonlyArray<Uint8Array>) => void
   /** How many written bytes the operating system has not accepted yet. */
   readonly pendingUnsafe: () => number
+  /**
+   * Whether the peer reads all that has been written although both directions are closed here, whatever it sends meanwhile, as over
+   * a UNIX socket. Over TCP what comes after a close is answered by RST, and what the peer has not read may be lost. Default false.
+   */
+  readonly deliversWhenClosed?: boolean | undefined
   /** Half-closes: the peer reads the end after everything that was written. Reading goes on. */
   readonly endUnsafe: () => void
   /** Closes both directions now; what is pending may be lost. The peer reads the end, unless it is still sending. */

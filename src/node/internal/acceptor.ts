@@ -2,7 +2,7 @@
  * A listening `node:net` server as a `FastCgiListener`: accepts, holds what comes before somebody runs it, and stops.
  */
 import * as Effect from "effect/Effect"
-import type * as NetAddress from "effect/net/NetAddress"
+import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
@@ -82,6 +82,7 @@ export const acceptor = Effect.fnUntraced(function*(
   let accept: ((transport: FastCgiTransport) => void) | undefined
   let accepted = 0
   let open = 0
+  let bindsUnix = false
   let whenClosed: (() => void) | undefined
   // They come in bursts.
   const errors = new LimitedLog(context)
@@ -111,7 +112,7 @@ export const acceptor = Effect.fnUntraced(function*(
       refuse(socket)
       return
     }
-    if (entrance === undefined) enter(fromSocket(socket, { watchesPeer: true }))
+    if (entrance === undefined) enter(fromSocket(socket, { watchesPeer: true, isUnix: bindsUnix }))
     else entrance.admit(socket, enter)
   })
 
@@ -149,8 +150,9 @@ export const acceptor = Effect.fnUntraced(function*(
           entrance?.close()
         })
       ),
-      Effect.tap(() =>
+      Effect.tap((bound) =>
         Effect.sync(() => {
+          bindsUnix = NetAddress.isUnixPathAddress(bound.address)
           // Node's streams read the layers in front of FastCGI.
           if (entrance === undefined) acceptReadingSockets(server)
           server.on("error", (cause) =>

@@ -30,13 +30,20 @@ export const maxUnpulled = 64 * 1024
  * With `watchesPeer`, for the end of a server, a peer that has closed both directions is noticed within a second or two
  * although what it has sent is not read, and then is lost: a reset on any socket, a plain close on UNIX sockets, and over TCP
  * where both ends are on one Linux host. `addressed` has the address of the other end where the socket's is that of a proxy.
+ * `isUnix` says that it is a UNIX socket, whose peer reads what has been written to it after a close as well. (Finding out costs a
+ * system call.)
  */
 export const fromSocket = (
   socket: Net.Socket,
-  options?: { readonly watchesPeer?: boolean | undefined; readonly addressed?: Addressed | undefined }
+  options?: {
+    readonly watchesPeer?: boolean | undefined
+    readonly addressed?: Addressed | undefined
+    readonly isUnix?: boolean | undefined
+  }
 ): FastCgiTransport => {
   socket.setNoDelay(true)
-  return new SocketTransport(socket, socket, options?.addressed ?? socket, options?.watchesPeer === true)
+  const { addressed = socket, isUnix = false, watchesPeer = false } = options ?? {}
+  return new SocketTransport(socket, socket, addressed, watchesPeer, isUnix)
 }
 
 /**
@@ -44,7 +51,7 @@ export const fromSocket = (
  * reset, and has the address of `addressed`, such as a TLS socket, or none.
  */
 export const fromDuplex = (duplex: Duplex, addressed?: Addressed): FastCgiTransport =>
-  new SocketTransport(duplex, undefined, addressed, false)
+  new SocketTransport(duplex, undefined, addressed, false, false)
 
 // -----------------------------------------------------------------------------
 // Internal
@@ -83,6 +90,7 @@ class SocketTransport implements FastCgiTransport, Taker {
   private readonly socket: Net.Socket | undefined
   private readonly addressed: Addressed | undefined
   private readonly watchesPeer: boolean
+  readonly deliversWhenClosed: boolean
   private watched: Watched | undefined
   private chunks: Array<Uint8Array> = []
   private unpulled = 0
@@ -105,12 +113,14 @@ class SocketTransport implements FastCgiTransport, Taker {
     duplex: Duplex,
     socket: Net.Socket | undefined,
     addressed: Addressed | undefined,
-    watchesPeer: boolean
+    watchesPeer: boolean,
+    deliversWhenClosed: boolean
   ) {
     this.duplex = duplex
     this.socket = socket
     this.addressed = addressed
     this.watchesPeer = watchesPeer
+    this.deliversWhenClosed = deliversWhenClosed
     if (duplex instanceof ReadingSocket) duplex.taker = this
     else duplex.on("data", (chunk: Uint8Array) => this.onBytes(chunk, false))
     ;(duplex as Duplex & Partial<Transported>)[transportOf] = this

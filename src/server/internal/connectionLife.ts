@@ -59,6 +59,8 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   protected withheld = 0
   private saidGoodbye = false
   private peerHasEnded = false
+  // Closes when all has been written, and does not wait for the peer to close its end.
+  private closesAtOnce = false
   private hurrying = false
   // By when the peer has to have closed its direction of a closing connection.
   private due: Deadline<ConnectionLife> | undefined
@@ -284,10 +286,13 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     })
   }
 
-  // Closes once everything is written out and the peer has ended. What it still sends is read and dropped: closing with unread
-  // input would be a RST, and cost the peer the answer.
+  // Closes once everything is written out and the peer has ended. What it still sends is read and dropped: over TCP, closing with
+  // unread input would be a RST, and cost the peer the answer.
   private close(): void {
     if (!this.state.isOpen) return
+    // The peer wants the close, and has sent all its input.
+    this.closesAtOnce = this.transport.deliversWhenClosed === true && this.state.name === "finishing" &&
+      this.sending.size === 0
     this.state = this.state.after.close
     this.writeOut()
     if (this.isClosed) return
@@ -300,13 +305,13 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   private writeOut(): void {
     this.output.flush()
     if (!this.output.handedOverAll || this.isClosed) return
+    const nothingComes = this.peerHasEnded || this.closesAtOnce
     if (this.state.name === "closing") {
       this.state = this.state.after.halfClose
       // The end is written behind what is pending.
-      if (!this.peerHasEnded || this.output.pending > 0) this.transport.endUnsafe()
+      if (!nothingComes || this.output.pending > 0) this.transport.endUnsafe()
     }
-    // A transport both of whose directions have ended may be closed now.
-    if (this.peerHasEnded && this.output.pending === 0) this.destroy()
+    if (nothingComes && this.output.pending === 0) this.destroy()
   }
 
   private watchClosing(): void {
