@@ -338,6 +338,7 @@ export const tap = (transport: FastCgiTransport, tap: FastCgiTap): FastCgiTransp
   }
   return {
     peer: transport.peer,
+    deliversWhenClosed: transport.deliversWhenClosed,
     pull: Effect.tapCause(
       Effect.tap(transport.pull, (chunks) => Effect.sync(() => tap.onRead?.(chunks))),
       (cause) => Pull.isDoneCause(cause) ? Effect.sync(() => tap.onReadEnd?.()) : Effect.void

@@ -613,6 +613,10 @@ describe("FastCgiTransport", () => {
       assert.deepStrictEqual(concat(read), sent)
       assert.deepStrictEqual(concat(written).subarray(0, concat(received).length), concat(received))
       assert.deepStrictEqual(events, ["end", "read end"])
+      const local: FastCgiTransport.FastCgiTransport = Object.assign(Object.create(server), {
+        deliversWhenClosed: true
+      })
+      assert.isTrue(FastCgiTransport.tap(local, {}).deliversWhenClosed)
     }).pipe(Effect.scoped, within))
 
   it.effect("tap tells the close of a connection that is refused before anybody has observed it", () =>
