@@ -49,11 +49,9 @@ const { values: options } = parseArgs({
   }
 })
 
-const preset: Plan = {
-  starts: options.quick ? 1 : options.page ? 3 : 5,
-  ...options.quick ? { warmUp: 1, rounds: 1 } : { warmUp: 4, rounds: 4 },
-  seconds: 1
-}
+const preset: Plan = options.quick
+  ? { starts: 1, warmUp: 1, rounds: 1, seconds: 1 }
+  : { starts: options.page ? 3 : 5, warmUp: 4, rounds: 4, seconds: 1 }
 
 const plan: Plan = {
   starts: Number(options.starts ?? preset.starts),

@@ -61,7 +61,7 @@ describe("an application that is told to end while it works", () => {
       process.kill(pid, "SIGTERM")
       yield* removed(path)
       assert.isUndefined(response.pollUnsafe())
-      // Again and again: in the first half of a second they are taken for the same. It is gone a moment before that is told.
+      // Again and again: in the first half of a second they are taken for the same. The process is gone a moment before its end is told.
       const ended = yield* Effect.raceFirst(
         application.program.ended,
         Effect.andThen(

@@ -94,8 +94,9 @@ export interface FastCgiTransport {
   /** How many written bytes the operating system has not accepted yet. */
   readonly pendingUnsafe: () => number
   /**
-   * Whether the peer reads all that has been written although both directions are closed here, whatever it sends meanwhile, as over
-   * a UNIX socket. Over TCP what comes after a close is answered by RST, and what the peer has not read may be lost. Default false.
+   * Whether the peer can still read all that has been written when both directions are closed here, as over a UNIX socket: the
+   * kernel keeps it, although what the peer sends then fails. Then a server closes at once where the peer wants the close and has
+   * sent all its input. Over TCP what comes after a close is answered by RST, and what has not been read may be lost. Default false.
    */
   readonly deliversWhenClosed?: boolean | undefined
   /** Half-closes: the peer reads the end after everything that was written. Reading goes on. */
