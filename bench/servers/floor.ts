@@ -66,27 +66,27 @@ const server = Net.createServer((socket) => {
   let header = Buffer.alloc(0)
   let skip = 0
   let filled = 0
+  const close = () => socket.destroy()
 
   const answer = (id: number): void => {
     const { bytes, ids } = wanted
+    // Over a UNIX socket the kernel keeps what has been written when the socket is closed.
+    const written = ending.delete(id) ? close : undefined
     if (bytes.length > arena.length) {
       flush()
-      socket.write(largeReply(id))
+      socket.write(largeReply(id), written)
     } else {
       if (filled + bytes.length > arena.length) flush()
       arena.set(bytes, filled)
       stamp(arena, filled, ids, id)
       filled += bytes.length
-    }
-    if (ending.delete(id)) {
-      flush()
-      socket.end()
+      if (written !== undefined) flush(written)
     }
   }
 
-  const flush = (): void => {
+  const flush = (written?: () => void): void => {
     if (filled === 0) return
-    socket.write(Buffer.from(arena.subarray(0, filled)))
+    socket.write(Buffer.from(arena.subarray(0, filled)), written)
     filled = 0
   }
 
