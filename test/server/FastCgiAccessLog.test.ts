@@ -62,6 +62,11 @@ const app = (log: Partial<FastCgiAccessLog.FastCgiAccessLogOptions>, options?: S
               ),
               end: Effect.succeed({ appStatus: 0 })
             }))
+          case "/odd":
+            return Effect.succeed(FastCgiResponse.raw({
+              stdout: Stream.encodeText(Stream.succeed("Status: 2x0 OK\n\n")),
+              end: Effect.succeed({ appStatus: 0 })
+            }))
           default:
             return Effect.as(
               Effect.sleep("1234567 micros"),
@@ -241,6 +246,9 @@ describe("the access log", () => {
       yield* peer.send(...send(1, "/raw"))
       yield* peer.reply(1)
       assert.deepStrictEqual(taken(), ["GET /raw HTTP/1.1 404 9 +"])
+      yield* peer.send(...send(1, "/odd"))
+      yield* peer.reply(1)
+      assert.deepStrictEqual(taken(), ["GET /odd HTTP/1.1 - - +"])
       yield* peer.send(...send(1, "/never"), ...send(2, "/other"))
       yield* peer.reply(2)
       assert.deepStrictEqual(taken(), ["GET /other HTTP/1.1 503 24 +"])

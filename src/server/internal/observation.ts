@@ -106,7 +106,18 @@ export class Observation {
 
 // A header block without a Status line is a 200, or a redirect (RFC 3875 6.2).
 const statusOf = (head: string): number => {
-  if (head.startsWith("Status: ")) return Number(head.substring(8, 11)) || 0
+  if (head.startsWith("Status: ")) return threeDigits(head, "Status: ".length)
   const status = /^status:[ \t]*(\d{3})/im.exec(head)
   return status !== null ? Number(status[1]) : /^location:/im.test(head) ? 302 : 200
+}
+
+// A number of three digits there, 0 where there is none.
+const threeDigits = (text: string, start: number): number => {
+  let number = 0
+  for (let at = start; at < start + 3; at++) {
+    const digit = text.charCodeAt(at) - 0x30
+    if (!(digit >= 0 && digit <= 9)) return 0
+    number = number * 10 + digit
+  }
+  return number
 }
