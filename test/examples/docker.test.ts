@@ -62,6 +62,8 @@ const documents = (file: string) =>
 
 const deployment = (file: string) => documents(file).find(({ kind }) => kind === "Deployment") as Document & IDeployment
 
+const environmentOf = ({ env }: IContainer) => Object.fromEntries(env!.map(({ name, value }) => [name, value!]))
+
 const probesOf = (container: IContainer) =>
   [container.startupProbe, container.livenessProbe, container.readinessProbe].flatMap((probe) =>
     probe?.exec?.command === undefined ? [] : [{ ...probe, command: probe.exec.command }]
@@ -113,6 +115,19 @@ describe("the commands of docs/containers.md", () => {
     for (const file of ["Dockerfile", "compose.yaml", "nginx.conf"]) {
       assert.isTrue(Fs.existsSync(Path.join(folder, file)))
     }
+  })
+})
+
+describe("docs/containers.md", () => {
+  it("has the environment of an app on a port, which admits the health check, as ingress-nginx.yaml has it", () => {
+    const block = Pages.stepsOf(Pages.read("docs/containers.md")).find((step) =>
+      step._tag === "Other" && step.content.startsWith("environment:")
+    )
+    const { environment } = parse((block as { readonly content: string }).content) as { readonly environment: object }
+    const [fastcgi] = deployment("ingress-nginx.yaml").spec!.template.spec!.containers
+    const { FASTCGI_ALLOW, ...others } = environmentOf(fastcgi!)
+    assert.deepStrictEqual({ ...others, FASTCGI_ALLOW: "127.0.0.1, 172.16.0.0/12" }, environment)
+    assert.match(FASTCGI_ALLOW!, /^127\.0\.0\.1,/)
   })
 })
 
@@ -272,6 +287,21 @@ if (process.getuid?.() === 0) {
         nginx.exec(shell!, option!, WebServers.fill(line!, [["sleep 5", "sleep 0.1"]]))
         assert.deepStrictEqual(yield* nginx.program.ended, { code: 0, signal: null }, nginx.program.log())
         assert.deepStrictEqual(yield* app.stop(image.stopSignal), { code: 0, signal: null }, app.program.log())
+
+        // On a port, for ingress-nginx, which is not here. The image's own check and those of the pod connect from inside.
+        const [fastcgi] = deployment("ingress-nginx.yaml").spec!.template.spec!.containers
+        const env = environmentOf(fastcgi!)
+        const onPort = yield* Container.start(
+          "app on a port",
+          { ...image, env: { ...image.env, ...env } },
+          { path: "/run/app", options: volume }
+        )
+        yield* onPort.program.says(`fastcgi://${env["FASTCGI_LISTEN"]}`)
+        for (const command of [image.healthcheck, ...probesOf(fastcgi!).map(({ command }) => command)]) {
+          const { code, log } = onPort.exec(...command)
+          assert.strictEqual(code, 0, `${command.join(" ")}: ${log}\n${onPort.program.log()}`)
+        }
+        assert.deepStrictEqual(yield* onPort.stop(image.stopSignal), { code: 0, signal: null }, onPort.program.log())
       }))
   })
 } else {

@@ -56,6 +56,7 @@ export const tests: ReadonlyArray<readonly [page: string, start: string, test: s
   ["README.md", "npm ci && npm start", "test/examples/browser.test.ts", "npm start"],
   ["docs/cgi.md", "#!/bin/sh\n# app.cgi", "test/servers/cgi.test.ts", "# app\\.cgi"],
   ["docs/client.md", "FASTCGI_UPSTREAM=", "test/node/config.test.ts", "FASTCGI_UPSTREAM"],
+  ["docs/containers.md", "environment:", "test/examples/docker.test.ts", "environment:"],
   ["docs/containers.md", "docker build", "test/examples/docker.test.ts", "docs/containers.md"],
   ["docs/conformance.md", "npx effect-fastcgi conformance", "test/conformance/command.test.ts", "conformance"],
   ["docs/frameworks.md", "// app.js: ", "test/servers/paths.test.ts", "app.js: ${name}"],
