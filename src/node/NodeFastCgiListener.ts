@@ -226,7 +226,8 @@ export const layerSystemd = (
  * | `FASTCGI_TLS_CA`      | a file with authorities; every peer must present a certificate of one of them                 |
  * | `FASTCGI_HANDSHAKE_TIMEOUT` | a duration, such as `10 seconds`                                                        |
  *
- * Logs a warning for each variable that begins with `FASTCGI_` and is no setting of this package.
+ * Logs a warning for each variable that begins with `FASTCGI_` and is no setting of this package, and for a setting that says
+ * nothing about the sockets of `FASTCGI_LISTEN`: a file mode or an owner of a port, an access list of a path.
  *
  * @category configuration
  * @since 0.1.0
@@ -278,7 +279,15 @@ export const config: Config.Config<ReadonlyArray<NodeFastCgiListenerOptions>> = 
         tls: cert === undefined || key === undefined ? undefined : { ca, cert, key, renewals }
       }
       const more = { ...front, allow: allow ?? ((yield* isSetToNothing("FASTCGI_ALLOW")) ? [] : undefined) }
-      return (listen ?? [{ fd: 0 }]).map((options): NodeFastCgiListenerOptions =>
+      const listens = listen ?? [{ fd: 0 }]
+      if (listens.every(({ path }) => path === undefined)) {
+        const why = "names no path of a UNIX socket"
+        yield* warnOfIgnored({ FASTCGI_SOCKET_MODE: mode, FASTCGI_SOCKET_USER: user, FASTCGI_SOCKET_GROUP: group }, why)
+      } else if (listens.every(({ path }) => path !== undefined)) {
+        const why = "names nothing but paths of UNIX sockets, where the file mode says who may connect"
+        yield* warnOfIgnored({ FASTCGI_ALLOW: allow }, why)
+      }
+      return listens.map((options): NodeFastCgiListenerOptions =>
         options.path === undefined ? { ...options, ...more } : { ...options, ...front, mode, owner }
       )
     }
@@ -299,6 +308,13 @@ export const layerConfig = (
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const warnOfIgnored = (given: Readonly<Record<string, unknown>>, why: string): Effect.Effect<void> =>
+  Effect.forEach(
+    Object.keys(given).filter((name) => given[name] !== undefined),
+    (name) => Effect.logWarning(`${name} is set, but FASTCGI_LISTEN ${why}`),
+    { discard: true }
+  )
 
 const makeOne = (
   options: NodeFastCgiListenerOptions

@@ -217,6 +217,35 @@ describe("a setting of a log that is not there", () => {
   }
 })
 
+describe("a setting of a socket that FASTCGI_LISTEN does not name", () => {
+  const none = "names no path of a UNIX socket"
+  for (
+    const [env, ...expected] of [
+      [{ FASTCGI_LISTEN: "9000", FASTCGI_SOCKET_MODE: "660" }, ["FASTCGI_SOCKET_MODE", none]],
+      [{ FASTCGI_LISTEN: "systemd, fd:3", FASTCGI_SOCKET_USER: "app", FASTCGI_SOCKET_GROUP: "app" }, [
+        "FASTCGI_SOCKET_USER",
+        none
+      ], ["FASTCGI_SOCKET_GROUP", none]],
+      [{ FASTCGI_SOCKET_MODE: "660" }, ["FASTCGI_SOCKET_MODE", none]],
+      [{ FASTCGI_LISTEN: "/run/a.sock", FASTCGI_ALLOW: "10.0.0.0/8" }, [
+        "FASTCGI_ALLOW",
+        "names nothing but paths of UNIX sockets, where the file mode says who may connect"
+      ]],
+      [{ FASTCGI_LISTEN: "/run/a.sock", FASTCGI_SOCKET_MODE: "660", FASTCGI_ALLOW: "" }],
+      [{ FASTCGI_LISTEN: "9000", FASTCGI_SOCKET_MODE: "", FASTCGI_ALLOW: "10.0.0.0/8" }],
+      [{ FASTCGI_LISTEN: "9000, /run/a.sock", FASTCGI_SOCKET_MODE: "660", FASTCGI_ALLOW: "10.0.0.0/8" }]
+    ] as const
+  ) {
+    it.effect(`is warned of: ${JSON.stringify(env)}`, () =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(
+          yield* warningsOf(NodeFastCgiListener.config, ConfigProvider.fromEnv({ env })),
+          expected.map(([name, why]) => `Warn ${name} is set, but FASTCGI_LISTEN ${why}`)
+        )
+      }))
+  }
+})
+
 describe("a variable that is no setting", () => {
   const warnings = (from: ConfigProvider.ConfigProvider) => warningsOf(NodeFastCgi.config, from)
 
