@@ -160,6 +160,18 @@ describe("effect-fastcgi request", () => {
       assert.strictEqual(yield* Queue.take(aborted), "/endless")
     })))
 
+  it.live("goes on where nobody reads its messages", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const { socket } = yield* App.start
+      const shown = yield* start(["request", socket, "/hello", "-v"])
+      shown.child.stderr!.destroy()
+      assert.deepInclude(yield* shown.ended, { code: 0, signal: null, stdout: "hello\n" })
+
+      const failed = yield* start(["request", "/no/such.sock"])
+      failed.child.stderr!.destroy()
+      assert.deepInclude(yield* failed.ended, { code: 3, signal: null, stdout: "" })
+    })))
+
   it.live("starts in a few times what Node takes that does nothing, and shows its help", () =>
     Effect.gen(function*() {
       const { code, stdout } = yield* command("--help")

@@ -31,7 +31,7 @@ export const write = (data: Uint8Array | string): Effect.Effect<void> => writeTo
 /** Writes a line to stdout. */
 export const line = (text = ""): Effect.Effect<void> => write(`${text}\n`)
 
-/** Writes to stderr, and waits until it has been taken. */
+/** Writes to stderr, and waits until it has been taken or nobody reads it any more. */
 export const writeError = (data: Uint8Array | string): Effect.Effect<void> => writeTo(process.stderr, data)
 
 /**
@@ -104,8 +104,8 @@ const unprintable = /[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g
 
 const writeTo = (stream: NodeJS.WriteStream, data: Uint8Array | string): Effect.Effect<void> =>
   Effect.callback((resume) => {
-    // An error is for `untilClosed`, which ends the command.
     stream.write(data, (error) => {
-      if (error === undefined || error === null) resume(Effect.void)
+      // An error of stdout is for `untilClosed`, which ends the command. Without a reader of its messages it goes on.
+      if (error === undefined || error === null || stream !== process.stdout) resume(Effect.void)
     })
   })
