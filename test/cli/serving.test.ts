@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as PhpFpm from "../client/phpFpm.ts"
 import { projectRoot } from "../support/files.ts"
 import { describeWith } from "../support/requirement.ts"
 import { eventually, temporaryDirectory, until } from "../support/webServers.ts"
@@ -71,6 +72,19 @@ describe("effect-fastcgi bench", () => {
       })),
     30_000
   )
+})
+
+describeWith(["php-fpm8.2"], "effect-fastcgi bench with php-fpm", (phpFpm) => {
+  it.live("says that it takes one request at a time on a connection", () =>
+    Effect.gen(function*() {
+      const { documentRoot, socket } = yield* PhpFpm.start(phpFpm!)
+      const bench = (...args: ReadonlyArray<string>) =>
+        command("bench", socket, "/hello.php", "--root", documentRoot, "--seconds", "100ms", "--keep-conn", ...args)
+      const multiplexed = yield* bench("--multiplex", "4")
+      assert.deepInclude(multiplexed, { code: 2, stdout: "" })
+      assert.match(multiplexed.stderr, /^effect-fastcgi: .* one request at a time on a connection .*--multiplex/)
+      assert.strictEqual((yield* bench("--connections", "2")).code, 0)
+    }))
 })
 
 describe("effect-fastcgi gateway", () => {

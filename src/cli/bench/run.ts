@@ -5,12 +5,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as CgiResponse from "../../cgi/CgiResponse.ts"
 import * as FastCgiClient from "../../client/FastCgiClient.ts"
 import type { FastCgiClientError } from "../../client/FastCgiClientError.ts"
 import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
+import { ValueName } from "../../protocol/FastCgiRecord.ts"
 import type { BenchOptions } from "../commands/bench.ts"
 import { type CommandFailure, ExitCode, fail, usage } from "../internal/failure.ts"
 import * as Output from "../internal/output.ts"
@@ -30,6 +32,7 @@ export const run = (options: BenchOptions): Effect.Effect<void, CommandFailure, 
     const message = yield* toMessage(options)
     // One that fails would fail for the whole time.
     const first = yield* Effect.scoped(firstAnswer(target, message, options))
+    if (options.multiplex > 1) yield* Effect.scoped(multiplexes(target))
     const measurement = new Measurement(first)
     const measuring = Effect.raceFirst(
       load(target, message, options, measurement),
@@ -101,6 +104,21 @@ const firstAnswer = (
     )
   )
 }
+
+// An application that does not multiplex would read several requests as one. It says so when it is asked; libfcgi does not answer.
+const multiplexes = (target: Target.Target): Effect.Effect<void, CommandFailure, Scope.Scope> =>
+  FastCgiClient.make({ connect: target.connect }).pipe(
+    Effect.flatMap((client) => client.getValues([ValueName.MpxsConns], { timeout: "1 second" })),
+    Effect.option,
+    Effect.flatMap((values) =>
+      Option.isSome(values) && values.value[ValueName.MpxsConns] === "0"
+        ? usage(
+          "The application takes one request at a time on a connection (FCGI_MPXS_CONNS is 0): give more --connections, and " +
+            "no --multiplex."
+        )
+        : Effect.void
+    )
+  )
 
 /** The measurements so far. */
 class Measurement {
