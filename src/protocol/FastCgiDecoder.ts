@@ -310,7 +310,7 @@ class Decoder implements FastCgiDecoder {
       reason: { _tag: "UnsupportedVersion" },
       message: `a record header starts with version ${byte}, expected ${version}${
         byte >= 0x41 && byte <= 0x5a
-          ? " (this looks like HTTP: use fastcgi_pass or its like, not proxy_pass)"
+          ? " (this looks like HTTP)"
           : byte === 0x16
           ? " (this looks like TLS)"
           : ""

@@ -193,7 +193,7 @@ describe("FastCgiDecoder", () => {
     > = [
       ["UnsupportedVersion", bytesOf(5, 1, [], [], { version: 2 }), /version 2, expected 1/, 1],
       ["UnsupportedVersion", bytesOf(5, 1, [], [], { version: 0 }), /version 0, expected 1/, 1],
-      ["UnsupportedVersion", ascii("GET / HTTP/1.1\r\n\r\n"), /looks like HTTP.*fastcgi_pass/, 1],
+      ["UnsupportedVersion", ascii("GET / HTTP/1.1\r\n\r\n"), /looks like HTTP\)$/, 1],
       ["UnsupportedVersion", Uint8Array.of(0x16, 3, 1, 0, 1, 2, 3, 4), /looks like TLS/, 1],
       ["NullRequestId", bytesOf(1, 0, [0, 1, 0, 0, 0, 0, 0, 0]), /request id 0/, 8],
       [

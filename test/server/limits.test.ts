@@ -257,9 +257,9 @@ const text = (peer: Peer) =>
 describe("bytes that are not FastCGI", () => {
   for (
     const [name, sent, hint, answer] of [
-      ["HTTP", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", /this looks like HTTP: use fastcgi_pass/, httpRefusal],
-      ["the first byte of HTTP", "P", /this looks like HTTP: use fastcgi_pass/, httpRefusal],
-      ["HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", /this looks like HTTP: use fastcgi_pass/, httpRefusal],
+      ["HTTP", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", /this looks like HTTP\): use fastcgi_pass/, httpRefusal],
+      ["the first byte of HTTP", "P", /this looks like HTTP\): use fastcgi_pass/, httpRefusal],
+      ["HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", /this looks like HTTP\): use fastcgi_pass/, httpRefusal],
       ["TLS", "\x16\x03\x01\x02\x00\x01", /this looks like TLS/, ""],
       ["zeros", "\0\0\0\0\0\0\0\0", /starts with version 0/, ""],
       ["one byte", "\xff", /starts with version 255/, ""]

@@ -132,8 +132,9 @@ export class ApplicationEnd extends ConnectionLife {
     // Where a client has gone, its web server may stop in the middle of a record.
     if (error.reason._tag === "TruncatedRecord") return this.onPeerEnd()
     // Somebody with a browser, or a web server that is told to proxy, waits for an answer that says what this is.
-    if (this.speaksHttp === true) this.transport.writeUnsafe([noHttp])
-    this.breakOff(error.message)
+    if (this.speaksHttp !== true) return this.breakOff(error.message)
+    this.transport.writeUnsafe([noHttp])
+    this.breakOff(`${error.message}: use fastcgi_pass or its like, not proxy_pass`)
   }
 
   // --- records ----------------------------------------------------------------------------------
