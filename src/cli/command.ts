@@ -38,7 +38,11 @@ const command = Command.make("effect-fastcgi").pipe(
       description: "Serve an app, and its new code after each change"
     }
   ]),
-  Command.withSubcommands([request, ping, values, status, dump, record, replay, bench, gateway, serve, conformance])
+  Command.withSubcommands([
+    { group: "Requests", commands: [request, ping, values, status, bench] },
+    { group: "Records", commands: [dump, record, replay] },
+    { group: "Servers", commands: [gateway, serve, conformance] }
+  ])
 )
 
 /** Runs the command line of this process. */

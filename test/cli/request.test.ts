@@ -124,7 +124,9 @@ describe("effect-fastcgi request", () => {
         [2, ["app.sock"], /Did you mean \.\/app\.sock\?/],
         [2, [socket, "hello"], /Did you mean \/hello\?/],
         [2, [socket, "/", "-H", "nonsense"], /"nonsense" is no header/],
-        [2, [socket, "/", "-d", "@/no/such/file"], /Cannot read \/no\/such\/file/],
+        [2, [socket, "/", "-d", "@/no/such/file"], /Cannot read \/no\/such\/file: there is no such file\./],
+        [2, [socket, "/", "-F", "f=@/no/such/file"], /Cannot read \/no\/such\/file: there is no such file\./],
+        [2, [socket, "/", "-o", "/no/such/file"], /Cannot write \/no\/such\/file: there is no such directory\./],
         [2, [socket, "/", "-d", "a", "-F", "a=b"], /--data and --form exclude each other/],
         [2, [socket, "/", "--timeout", "soon"], /--timeout takes a time such as 5/],
         [2, [socket, "/", "--verbos"], /Did you mean this\?\s+--verbose/],
@@ -179,6 +181,7 @@ describe("effect-fastcgi request", () => {
       for (const name of ["request", "ping", "values", "status", "dump", "bench", "serve", "conformance"]) {
         assert.match(stdout, new RegExp(`^  ${name} +[A-Z]`, "m"))
       }
+      assert.match(stdout, /\n\nEXAMPLES\n/)
       const completions = yield* command("--completions", "bash")
       assert.include(completions.stdout, "request")
       const timed = (args: ReadonlyArray<string>) => {

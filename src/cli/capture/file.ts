@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { CommandFailure, ExitCode } from "../internal/failure.ts"
+import { CommandFailure, ExitCode, unreadable } from "../internal/failure.ts"
 
 /** The bytes. `follow` waits for more where the file ends, until it is interrupted. */
 export const read = (
@@ -13,8 +13,7 @@ export const read = (
   follow: boolean
 ): Stream.Stream<Uint8Array, CommandFailure, FileSystem.FileSystem> =>
   path === "-" ? standardInput : Stream.unwrap(Effect.gen(function*() {
-    const failed = (error: { readonly message: string }) =>
-      new CommandFailure({ code: ExitCode.Usage, message: `Cannot read ${path}: ${error.message}` })
+    const failed = unreadable(path)
     const files = yield* FileSystem.FileSystem
     const file = yield* Effect.mapError(files.open(path, { flag: "r" }), failed)
     const next: Effect.Effect<Option.Option<Uint8Array>, CommandFailure> = Effect.flatMap(

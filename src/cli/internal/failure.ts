@@ -4,6 +4,7 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import type { PlatformError } from "effect/PlatformError"
 import * as Runtime from "effect/Runtime"
 import type { FastCgiClientError } from "../../client/FastCgiClientError.ts"
 
@@ -42,6 +43,14 @@ export const fail = (code: ExitCode, message = ""): Effect.Effect<never, Command
 /** Fails because of the command line. */
 export const usage = (message: string): Effect.Effect<never, CommandFailure> => fail(ExitCode.Usage, message)
 
+/** Fails because of a file that the command line names. */
+export const unreadable = (file: string) => (error: PlatformError): CommandFailure =>
+  new CommandFailure({ code: ExitCode.Usage, message: `Cannot read ${file}: ${why(error, "file")}` })
+
+/** Fails because of a file that the command was to write. */
+export const unwritable = (file: string) => (error: PlatformError): CommandFailure =>
+  new CommandFailure({ code: ExitCode.Usage, message: `Cannot write ${file}: ${why(error, "directory")}` })
+
 /** Turns a request's failure into a message and an exit code. */
 export const clientFailure = (error: FastCgiClientError): CommandFailure => {
   const { reason } = error
@@ -60,6 +69,17 @@ export const sentence = (message: string): string =>
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
+
+const why = (error: PlatformError, missing: string): string => {
+  switch (error.reason._tag) {
+    case "NotFound":
+      return `there is no such ${missing}.`
+    case "PermissionDenied":
+      return "this user may not do that."
+    default:
+      return sentence(error.message)
+  }
+}
 
 // The connector's own error, behind ConnectFailed.
 const isTimeout = (cause: unknown): boolean =>

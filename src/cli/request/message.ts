@@ -9,7 +9,7 @@ import * as CgiParams from "../../cgi/CgiParams.ts"
 import type { FastCgiClientBody, FastCgiClientRequest } from "../../client/FastCgiClient.ts"
 import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { RequestOptions } from "../commands/request.ts"
-import { CommandFailure, ExitCode, usage } from "../internal/failure.ts"
+import { type CommandFailure, unreadable, usage } from "../internal/failure.ts"
 
 /** The part of the command line that says what is sent. */
 export type MessageOptions = Pick<
@@ -129,9 +129,6 @@ const parseParam = (text: string): Effect.Effect<readonly [string, string], Comm
     : Effect.succeed([text.slice(0, at), text.slice(at + 1)] as const)
 }
 
-const unreadable = (file: string) => (error: { readonly message: string }) =>
-  new CommandFailure({ code: ExitCode.Usage, message: `Cannot read ${file}: ${error.message}` })
-
 const fileBody = Effect.fnUntraced(function*(
   file: string
 ): Effect.fn.Return<Body & { readonly modified: number }, CommandFailure, FileSystem.FileSystem> {
@@ -151,7 +148,7 @@ const standardInput = Effect.callback<Uint8Array, CommandFailure>((resume) => {
   const chunks: Array<Uint8Array> = []
   process.stdin.on("data", (chunk) => chunks.push(chunk))
   process.stdin.on("end", () => resume(Effect.succeed(Buffer.concat(chunks))))
-  process.stdin.on("error", (error) => resume(Effect.fail(unreadable("standard input")(error))))
+  process.stdin.on("error", ({ message }) => resume(usage(`Cannot read standard input: ${message}.`)))
 })
 
 const formType = "application/x-www-form-urlencoded"

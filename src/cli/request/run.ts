@@ -7,7 +7,7 @@ import * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 import type { CgiHead } from "../../cgi/CgiResponse.ts"
 import type { RequestOptions } from "../commands/request.ts"
-import { CommandFailure, ExitCode, fail, usage } from "../internal/failure.ts"
+import { type CommandFailure, ExitCode, fail, unwritable, usage } from "../internal/failure.ts"
 import * as Output from "../internal/output.ts"
 import * as Target from "../internal/target.ts"
 import { exchange, type Outcome, type Receiver } from "./answer.ts"
@@ -121,8 +121,7 @@ const headText = (head: CgiHead): Uint8Array =>
 const fileWriter = Effect.fnUntraced(function*(
   path: string
 ): Effect.fn.Return<Receiver["onBody"], CommandFailure, FileSystem.FileSystem | Scope.Scope> {
-  const failed = (error: { readonly message: string }) =>
-    new CommandFailure({ code: ExitCode.Usage, message: `Cannot write ${path}: ${error.message}` })
+  const failed = unwritable(path)
   const files = yield* FileSystem.FileSystem
   const file = yield* Effect.mapError(files.open(path, { flag: "w" }), failed)
   return (bytes) => Effect.mapError(file.writeAll(bytes), failed)
