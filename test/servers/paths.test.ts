@@ -234,6 +234,7 @@ const paths: ReadonlyArray<Way> = [
     has: { "site/index.php": "<?php echo \"Hello from PHP \" . (1 + 1);\n" },
     commands: [
       install,
+      type,
       { command: "npx effect-fastcgi gateway --php site", goesOn: says(/answers for/) },
       { command: "curl http://127.0.0.1:8080/index.php", says: /Hello from PHP 2/ }
     ]
