@@ -166,8 +166,12 @@ export const layerListen = (
       // What can open the socket may read the pages, and no browser opens one.
       if ("path" in listen) return undefined
       const peer = Option.getOrUndefined(inetAddress(Option.getOrUndefined(remoteAddress), 0))
-      if (!FastCgiAccess.permits(access, peer)) return "this address is not in `allow` of the status page\n"
-      return isAllowedHost(host) ? undefined : "the name in Host is not in `allowedHosts` of the status page\n"
+      if (!FastCgiAccess.permits(access, peer)) {
+        return "this address is not in `allow` of the status page (FASTCGI_STATUS_ALLOW)\n"
+      }
+      return isAllowedHost(host)
+        ? undefined
+        : "the name in Host is not in `allowedHosts` of the status page (FASTCGI_STATUS_ALLOWED_HOSTS)\n"
     }
     const app = Effect.gen(function*() {
       const { headers, method, remoteAddress, url } = yield* HttpServerRequest.HttpServerRequest
