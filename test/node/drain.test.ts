@@ -55,4 +55,33 @@ describe("a server that stops, and connections that are kept", () => {
       assert.deepStrictEqual([...used.errors, ...unused.errors], [])
       yield* Fiber.join(closing)
     }))
+
+  it.live("closes an idle one when for a moment nobody has asked on any", () =>
+    Effect.gen(function*() {
+      const path = `${yield* temporaryDirectory}/app.sock`
+      const scope = yield* Scope.make()
+      // Half of the moment and more: the third of them asks when the first moment has passed.
+      const responder = () => Effect.delay(Effect.succeed(FastCgiResponse.make("done")), "60 millis")
+      yield* Layer.buildWithScope(
+        FastCgiServer.serve({ responder }).pipe(
+          Layer.provide([NodeFastCgiListener.layerUnix({ path }), FastCgiAdmission.layer()])
+        ),
+        scope
+      )
+      const clients = yield* Effect.forEach([1, 2, 3, 4], () => connectClient({ path }))
+      for (const client of clients) client.socket.write(request)
+      for (const client of clients) yield* eventually(() => statuses(client) === 1)
+
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      while ((yield* connectCode({ path })) === "") yield* turns(1)
+      for (const client of clients) {
+        client.socket.write(request)
+        yield* Effect.race(client.ended, client.closed)
+        // As nginx does, which keeps none that has ended.
+        client.socket.destroy()
+      }
+      assert.deepStrictEqual(clients.map(statuses), [2, 2, 2, 2])
+      assert.deepStrictEqual(clients.flatMap(({ errors }) => errors), [])
+      yield* Fiber.join(closing)
+    }))
 })
