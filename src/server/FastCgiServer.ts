@@ -36,6 +36,7 @@ import { BodyLimit } from "./internal/bodyLimit.ts"
 import * as Engine from "./internal/engine.ts"
 import { applicationRequestOf, AuthorizerImpl, FilterImpl, ResponderImpl } from "./internal/requests.ts"
 import * as Respond from "./internal/respond.ts"
+import { Stopping } from "./internal/stopping.ts"
 
 /**
  * The handlers of a server, by role. A role without a handler is answered with UNKNOWN_ROLE (SPEC 5.5).
@@ -266,6 +267,40 @@ export const afterResponse = <A, E, R>(
     return take === undefined ? Effect.asVoid(Effect.forkDetach(provided)) : take(provided)
   })
 }
+
+/**
+ * Waits until the server of the current request has been told to stop. Use it to end what would go on for ever, such as a stream of
+ * server-sent events: a stop waits for running requests, so one open page delays every restart by `gracefulShutdownTimeout`.
+ *
+ * **Details**
+ *
+ * Succeeds when the server no longer accepts, or at once when a handler asks later. A client that connects anew then comes to another
+ * process, or to the next one: an `EventSource` does so by itself when its stream has ended.
+ *
+ * Works in a handler of any role, in an HTTP app and in the stream of a response. It never succeeds where no server of this package
+ * runs the fiber, such as over `NodeHttpServer`, and never before the interruption with `disablePreemptiveShutdown`.
+ *
+ * **Example** (A live stream that ends when the server stops)
+ *
+ * ```ts
+ * import * as HttpRouter from "effect/http/HttpRouter"
+ * import * as HttpServerResponse from "effect/http/HttpServerResponse"
+ * import * as Stream from "effect/Stream"
+ * import { FastCgiServer } from "effect-fastcgi"
+ *
+ * const ticks = Stream.tick("1 second").pipe(
+ *   Stream.map(() => "data: tick\n\n"),
+ *   Stream.interruptWhen(FastCgiServer.stopping),
+ *   Stream.encodeText
+ * )
+ *
+ * export const Ticks = HttpRouter.add("GET", "/ticks", HttpServerResponse.stream(ticks, { contentType: "text/event-stream" }))
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const stopping: Effect.Effect<void> = Effect.flatten(Stopping)
 
 /** @internal Starts the fiber that answers a request. */
 export type Start<R> = (request: ApplicationRequest, context: Context.Context<R>) => Fiber.Fiber<void, unknown>

@@ -5,6 +5,7 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -43,6 +44,7 @@ import {
   tooLate
 } from "./refusals.ts"
 import * as Respond from "./respond.ts"
+import { Stopping } from "./stopping.ts"
 import { valuesOf } from "./values.ts"
 import { Watch, type WatchedServer, type Watcher, watchersOf } from "./watch.ts"
 
@@ -104,6 +106,9 @@ export const serveConnection = <R>(
     return Effect.onInterrupt(engine.done, () => engine.end(Effect.void, Effect.void))
   })
 
+// A stop that takes longer says what it waits for.
+const explainAfter = Duration.seconds(1)
+
 class Engine<R> implements Application {
   private readonly options: EngineOptions<R>
   private readonly context: Context.Context<R>
@@ -128,6 +133,8 @@ class Engine<R> implements Application {
   private inParams = 0
   private paramsBegins = 0
   private stopping = false
+  // Done when handlers are to come to an end.
+  private readonly told = Deferred.makeUnsafe<void>()
   private whenIdle: (() => void) | undefined
 
   constructor(
@@ -152,7 +159,10 @@ class Engine<R> implements Application {
         if (by < 0) this.idle()
       }
     })
-    this.context = Context.add(context, AfterResponse, this.left.take) as Context.Context<R>
+    this.context = context.pipe(
+      Context.add(AfterResponse, this.left.take),
+      Context.add(Stopping, Deferred.await(this.told))
+    ) as Context.Context<R>
     this.fork = Effect.runForkWith(this.context)
     const fork: Fork = (effect) => this.fork(effect)
     const clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
@@ -442,6 +452,8 @@ class Engine<R> implements Application {
     const finish = Effect.suspend(() => {
       this.draining = true
       for (const { value: connection } of this.connections.toArray()) connection.drain()
+      // Who begins anew with another server, as the reader of a live stream does, no longer comes to this one.
+      Deferred.doneUnsafe(this.told, Effect.void)
       return this.whenDone
     })
     const timeout = Duration.millis(this.limits.gracefulShutdownTimeout)
@@ -453,9 +465,24 @@ class Engine<R> implements Application {
           `${Duration.format(timeout)} after the server was told to stop`
       )
     )
+    // Whoever has told it waits too, in a terminal without a word.
+    const explain = Effect.suspend(() =>
+      this.handlers.size === 0 || !Duration.isGreaterThan(timeout, explainAfter)
+        ? Effect.void
+        : Effect.logInfo(
+          `stopping: ${this.handlers.size} FastCGI requests on ${this.connections.size} connections have another ` +
+            `${Duration.format(Duration.subtract(timeout, explainAfter))} to finish (gracefulShutdownTimeout)`
+        )
+    ).pipe(
+      Effect.provideContext(this.context),
+      Effect.delay(explainAfter),
+      Effect.andThen(Effect.never),
+      Effect.interruptible
+    )
     return Effect.andThen(stopAccepting, interruptAccepting).pipe(
       Effect.andThen(destroyHeld),
       Effect.andThen(finish),
+      Effect.raceFirst(explain),
       Effect.timeoutOrElse({ duration: timeout, orElse: () => report }),
       Effect.andThen(interruptAccepting),
       Effect.andThen(destroyHeld),
