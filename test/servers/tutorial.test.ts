@@ -47,6 +47,7 @@ Machine.describeWith(programs, "a reader of docs/tutorial.md", () => {
       // A server that nginx has been installed on runs it.
       yield* machine.run("nginx", { user: "root" })
       let folder = ""
+      let restarted = false
       let terminals = new Map<string, Machine.Terminal>()
       for (const step of steps) {
         if (step._tag === "Heading") {
@@ -68,6 +69,13 @@ Machine.describeWith(programs, "a reader of docs/tutorial.md", () => {
               ? terminal.says(ready.says)
               : WebServers.eventually(command, machine.run(ready.succeeds, { folder }))
             terminals.set(command, terminal)
+          } else if (command === "sudo systemctl restart uploads") {
+            // "`FastCgiServer.stopping` ends it then": a watcher's stream comes to its end, and does not break off.
+            const watcher = yield* machine.start("curl -sN --cacert localhost.crt https://localhost/events", { folder })
+            yield* watcher.says(/^data: \/uploads\//m)
+            yield* machine.run(command, { folder })
+            assert.strictEqual((yield* watcher.ended).code, 0)
+            restarted = true
           } else {
             const said = yield* machine.run(command, { folder })
             assert.match(said, answers.get(command) ?? /^/, command)
@@ -79,6 +87,12 @@ Machine.describeWith(programs, "a reader of docs/tutorial.md", () => {
                 folder
               })
               assert.strictEqual(main, Fs.readFileSync(Path.join(machine.home, folder, "main.ts"), "utf8"))
+              // A file of any type, as a browser names it.
+              const json = yield* machine.run(
+                command.replace("@main.ts", "'@package.json;type=application/json'"),
+                { folder }
+              )
+              assert.include(json, "HTTP/1.1 303")
             }
           }
         }
@@ -91,8 +105,10 @@ Machine.describeWith(programs, "a reader of docs/tutorial.md", () => {
         "drwxr-x--- uploads www-data d",
         "srw-rw---- uploads www-data s"
       ])
-      // The app that was started again answers, and plain HTTP leads to TLS.
+      assert.isTrue(restarted)
+      // The app that was started again answers and lists what it has, and plain HTTP leads to TLS.
       const home = yield* machine.run("curl -sL --cacert localhost.crt http://localhost/", { folder })
       assert.include(home, "multipart/form-data")
+      assert.match(home, /<li><a href="\/uploads\/[0-9a-f-]{36}">/)
     }), 300_000)
 })
