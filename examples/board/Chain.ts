@@ -61,7 +61,7 @@ const meaning = ({ contentLength, start, type }: WireRecord, { pairs }: Exchange
     case Type.Stderr:
       return contentLength === 0 ? "end of the log lines" : "for the web server's log"
     case Type.EndRequest:
-      return start.length < 8 ? "" : `${statuses[start[4]!] ?? "unknown status"}, appStatus ${view.getUint32(0)}`
+      return start.length < 8 ? "" : `${statuses[start[4]!] ?? "unknown status"}, appStatus\u00a0${view.getUint32(0)}`
     default:
       return ""
   }

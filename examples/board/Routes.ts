@@ -7,6 +7,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerError from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Multipart from "effect/http/Multipart"
 import * as UrlParams from "effect/http/UrlParams"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -137,6 +138,8 @@ const files = HttpRouter.use(Effect.fnUntraced(function*(router) {
             })
             : Effect.undefined
         ),
+        // Otherwise Effect takes a JSON file for a field of text.
+        Stream.provideService(Multipart.FieldMimeTypes, []),
         Stream.runCount
       )
       return received > 0 ? seeOther("/#files") : Pages.message({

@@ -102,12 +102,12 @@ const watch = Effect.gen(function*() {
 })
 
 const boundary = "----a-boundary"
-const multipart = (fileName: string, content: Stream.Stream<Uint8Array>) =>
+const multipart = (fileName: string, content: Stream.Stream<Uint8Array>, contentType = "text/plain") =>
   HttpClientRequest.post("/files").pipe(
     HttpClientRequest.bodyStream(
       Stream.make(
         `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="${fileName}"\r\n` +
-          `Content-Type: text/plain\r\n\r\n`
+          `Content-Type: ${contentType}\r\n\r\n`
       ).pipe(
         Stream.encodeText,
         Stream.concat(content),
@@ -239,6 +239,15 @@ for (const [name, server] of servers) {
 
         assert.strictEqual((yield* post(`/files/${file!.id}/delete`, {})).status, 303)
         assert.strictEqual((yield* HttpClient.get(`/files/${file!.id}`)).status, 404)
+      })))
+
+    it.live("takes a JSON file for a file", () =>
+      onBoard(Effect.gen(function*() {
+        const upload = multipart("a.json", Stream.encodeText(Stream.make("[1]")), "application/json")
+        assert.strictEqual((yield* HttpClient.execute(upload)).status, 303)
+        const [file] = yield* Effect.flatMap(Board.Board, (board) => board.files)
+        assert.strictEqual(file!.name, "a.json")
+        assert.strictEqual(yield* Effect.flatMap(HttpClient.get(`/files/${file!.id}`), ({ text }) => text), "[1]")
       })))
 
     it.live("restores what was deleted, at its place, by a plain form", () =>
@@ -456,7 +465,7 @@ describe("the records of a page", () => {
       assert.isAbove(head, 100)
       assert.isBelow(head, 2000)
       assert.deepStrictEqual(bytesOf(whole, "END_REQUEST"), [8])
-      assert.include(whole, "REQUEST_COMPLETE, appStatus 0")
+      assert.include(whole, "REQUEST_COMPLETE, appStatus\u00a00")
       assert.include(whole, "Status: 200")
       assert.notInclude(whole, "data-rest")
       // The same request: what came in is what it was.
