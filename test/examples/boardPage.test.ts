@@ -212,6 +212,20 @@ describeWith([browserName], "the page of the board", (executablePath) => {
         })
       )
     assert.deepStrictEqual(await targets(), [])
+    const rooms = await page.evaluate(() =>
+      Array.from(document.querySelectorAll("nav"), (nav) => {
+        const words = Array.from(nav.querySelectorAll("a"), (link) => {
+          const range = document.createRange()
+          range.selectNodeContents(link)
+          return range.getBoundingClientRect()
+        })
+        return words.slice(1).flatMap((word, i) =>
+          word.top === words[i]!.top ? [Math.round(word.left - words[i]!.right)] : []
+        )
+      }).flat()
+    )
+    assert.isAtLeast(rooms.length, 3)
+    assert.deepStrictEqual(new Set(rooms).size, 1, `room between links: ${rooms}`)
     await page.getByRole("button", { name: "Delete the note by Ada" }).click()
     await page.getByRole("button", { name: "Undo" }).waitFor()
     assert.deepStrictEqual(await targets(), [])
