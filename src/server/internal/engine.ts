@@ -5,8 +5,6 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -44,7 +42,7 @@ import {
   tooLate
 } from "./refusals.ts"
 import * as Respond from "./respond.ts"
-import { Stopping } from "./stopping.ts"
+import { Stop } from "./stopping.ts"
 import { valuesOf } from "./values.ts"
 import { Watch, type WatchedServer, type Watcher, watchersOf } from "./watch.ts"
 
@@ -106,9 +104,6 @@ export const serveConnection = <R>(
     return Effect.onInterrupt(engine.done, () => engine.end(Effect.void, Effect.void))
   })
 
-// A stop that takes longer says what it waits for.
-const explainAfter = Duration.seconds(1)
-
 class Engine<R> implements Application {
   private readonly options: EngineOptions<R>
   private readonly context: Context.Context<R>
@@ -133,8 +128,7 @@ class Engine<R> implements Application {
   private inParams = 0
   private paramsBegins = 0
   private stopping = false
-  // Done when handlers are to come to an end.
-  private readonly told = Deferred.makeUnsafe<void>()
+  private readonly stopped: Stop
   private whenIdle: (() => void) | undefined
 
   constructor(
@@ -159,10 +153,11 @@ class Engine<R> implements Application {
         if (by < 0) this.idle()
       }
     })
-    this.context = context.pipe(
-      Context.add(AfterResponse, this.left.take),
-      Context.add(Stopping, Deferred.await(this.told))
-    ) as Context.Context<R>
+    this.stopped = new Stop(this.limits.gracefulShutdownTimeout, () => ({
+      requests: this.handlers.size,
+      connections: this.connections.size
+    }))
+    this.context = this.stopped.addTo(Context.add(context, AfterResponse, this.left.take)) as Context.Context<R>
     this.fork = Effect.runForkWith(this.context)
     const fork: Fork = (effect) => this.fork(effect)
     const clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
@@ -453,37 +448,15 @@ class Engine<R> implements Application {
       this.draining = true
       for (const { value: connection } of this.connections.toArray()) connection.drain()
       // Who begins anew with another server, as the reader of a live stream does, no longer comes to this one.
-      Deferred.doneUnsafe(this.told, Effect.void)
+      this.stopped.tell()
       return this.whenDone
     })
-    const timeout = Duration.millis(this.limits.gracefulShutdownTimeout)
-    const report = Effect.sync(() =>
-      this.reached(
-        "gracefulShutdownTimeout",
-        "interrupted requests that were still running",
-        `${this.handlers.size} FastCGI requests on ${this.connections.size} connections, ` +
-          `${Duration.format(timeout)} after the server was told to stop`
-      )
-    )
-    // Whoever has told it waits too, in a terminal without a word.
-    const explain = Effect.suspend(() =>
-      this.handlers.size === 0 || !Duration.isGreaterThan(timeout, explainAfter)
-        ? Effect.void
-        : Effect.logInfo(
-          `stopping: ${this.handlers.size} FastCGI requests on ${this.connections.size} connections have another ` +
-            `${Duration.format(Duration.subtract(timeout, explainAfter))} to finish (gracefulShutdownTimeout)`
-        )
-    ).pipe(
-      Effect.provideContext(this.context),
-      Effect.delay(explainAfter),
-      Effect.andThen(Effect.never),
-      Effect.interruptible
-    )
-    return Effect.andThen(stopAccepting, interruptAccepting).pipe(
-      Effect.andThen(destroyHeld),
-      Effect.andThen(finish),
-      Effect.raceFirst(explain),
-      Effect.timeoutOrElse({ duration: timeout, orElse: () => report }),
+    const closed = Effect.andThen(stopAccepting, interruptAccepting)
+    const finished = Effect.andThen(closed, Effect.andThen(destroyHeld, finish))
+    return this.stopped.wait(finished, (what) => {
+      this.reached("gracefulShutdownTimeout", "interrupted requests that were still running", what)
+    }).pipe(
+      Effect.provideContext(this.context as Context.Context<never>),
       Effect.andThen(interruptAccepting),
       Effect.andThen(destroyHeld),
       Effect.andThen(this.stop)
