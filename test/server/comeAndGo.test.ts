@@ -1,5 +1,6 @@
 /**
- * What connections and requests leave to V8's collector that come and go while others are there: see linkedList.ts.
+ * What connections and requests leave to V8's collector that come and go while others are there: see linkedList.ts. The first file
+ * of its process (test/support/longestFirst.ts).
  */
 import { assert, describe, it } from "@effect/vitest"
 import {
