@@ -485,6 +485,34 @@ describe("FastCgiClient", () => {
         assert.isTrue(client.openUnsafe())
       }))
 
+    it.effect("closes the connection when the last of the others has ended and its own end has not come", () =>
+      Effect.gen(function*() {
+        const app = yield* Application.make()
+        const client = yield* FastCgiClient.make({ ...app, maxRequests: 4 })
+        const other = yield* client.request({ params })
+        yield* Effect.scoped(client.request({ params }))
+        yield* app.untilTag("AbortRequest")
+        // An application that ignores ABORT_REQUEST would keep the id for ever.
+        yield* app.send(...answer(1, "fine"))
+        assert.strictEqual(yield* textOfStream(other.stdout), "fine")
+        yield* other.end
+        yield* app.untilEnd
+        assert.isFalse(client.openUnsafe())
+      }))
+
+    it.effect("leaves the connection open when its own end comes before that of the last of the others", () =>
+      Effect.gen(function*() {
+        const app = yield* Application.make()
+        const client = yield* FastCgiClient.make({ ...app, maxRequests: 4 })
+        const other = yield* client.request({ params })
+        yield* Effect.scoped(client.request({ params }))
+        yield* app.untilTag("AbortRequest")
+        yield* app.send(Record.endRequest(2, 1), ...answer(1, "fine"))
+        yield* other.end
+        assert.isTrue(client.openUnsafe())
+        assert.isFalse(app.client.closedUnsafe())
+      }))
+
     it.effect("does nothing after the end of the request", () =>
       Effect.gen(function*() {
         const app = yield* Application.make()

@@ -110,7 +110,6 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   /** Begins no further request, and closes when none is active. */
   finishUnsafe(): void {
     this.state = this.state.after.finish
-    if (this.live === 0 && this.state.closesWhenIdle) this.close(closedHere)
     this.settle()
   }
 
@@ -187,9 +186,8 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     this.detach(request, error)
     request.stdout.discard(() => error)
     request.stderr.discard(() => error)
-    // php-fpm and most others ignore ABORT_REQUEST, so the connection is closed where nobody else needs it.
+    // An empty record, behind what is queued. Without others `settleConnection` closes the connection.
     if (this.live > 0) this.output.endStream(RecordType.AbortRequest, request.requestId)
-    else this.close(closedHere)
     this.settle()
   }
 
@@ -374,7 +372,6 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     // Without the end of its input the application may still be reading it: only a multiplexing one is known to skip
     // what comes for an id that has ended (SPEC 3.3).
     if (!request.sent && this.requests.size === 0) this.state = this.state.after.finish
-    if (this.live === 0 && this.state.closesWhenIdle) this.close(closedHere)
     this.changed = true
   }
 
@@ -412,7 +409,6 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
       // server does. HAProxy takes it for that as well.
       if (params instanceof FastCgiParams.FastCgiParamsError || params.get("FCGI_MPXS_CONNS") !== "0") return
       this.state = this.state.after.finish
-      if (this.live === 0) this.close(closedHere)
       return
     }
     if (params instanceof FastCgiParams.FastCgiParamsError) {
@@ -463,6 +459,9 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   }
 
   protected settleConnection(): void {
+    // php-fpm and most others ignore ABORT_REQUEST, and may never end what has been given up: its connection is closed as soon as
+    // nobody else needs it.
+    if (this.live === 0 && (this.state.closesWhenIdle || this.requests.size > 0)) this.close(closedHere)
     if (!this.state.isOpen) this.output.release()
     const { due } = this
     if (due.length > 0) {
