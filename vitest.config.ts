@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
-import { everyWay, wayNames } from "./test/support/everyWay.ts"
+import { filesOver, wayNames } from "./test/support/everyWay.ts"
 import { inMemory, slow, withSockets } from "./test/support/inMemory.ts"
 import { LongestFirst } from "./test/support/longestFirst.ts"
 
@@ -46,9 +46,9 @@ const onSockets = [
 // The applications and servers that tests start, some hundreds, need half the time to start when what V8 has compiled is kept.
 process.env.NODE_COMPILE_CACHE ??= source("./node_modules/.cache/compiled")
 
-/** The tests of a server run over a bare channel as well, and with `FULL=1` over every way. */
+/** The tests of a server run over a bare channel as well, some over the stdio of a child, and with `FULL=1` all over every way. */
 const isFull = process.env.FULL !== undefined
-const otherWays = isFull ? wayNames.filter((way) => way !== "over the transport") : ["as a bare channel" as const]
+const otherWays = wayNames.filter((way) => filesOver(way, isFull).length > 0)
 
 const programs = "test/support/setupPrograms.ts"
 
@@ -85,7 +85,7 @@ export default defineConfig(({ mode }) => ({
         extends: true,
         test: {
           name: way,
-          include: everyWay.filter((file) => isFull || !slow.has(file)).map((file) => `test/${file}`),
+          include: filesOver(way, isFull).map((file) => `test/${file}`),
           provide: { way },
           sequence: { groupOrder: 0 }
         }

@@ -2,9 +2,16 @@
  * Which tests of a server run once more over every way that bytes may take to it: each way is a project of vitest.config.ts, which plays
  * the same files.
  */
+import { slow } from "./inMemory.ts"
 
-/** The ways of ways.ts, and the transport itself. */
-export const wayNames = ["over the transport", "over a channel", "over an Effect socket", "as a bare channel"] as const
+/** The ways of ways.ts and relayed.ts, and the transport itself. */
+export const wayNames = [
+  "over the transport",
+  "over a channel",
+  "over an Effect socket",
+  "over the stdio of a child",
+  "as a bare channel"
+] as const
 
 export type WayName = typeof wayNames[number]
 
@@ -14,8 +21,7 @@ declare module "vitest" {
   }
 }
 
-/** The files of these tests. */
-export const everyWay: ReadonlyArray<string> = [
+const everyWay: ReadonlyArray<string> = [
   "connection/input.test.ts",
   "connection/output.test.ts",
   "connection/stalls.test.ts",
@@ -37,7 +43,25 @@ export const everyWay: ReadonlyArray<string> = [
   "server/timeouts.test.ts"
 ]
 
-const streams: ReadonlyArray<WayName> = ["over a channel", "over an Effect socket", "as a bare channel"]
+// A child for each connection takes its time.
+const shortest: ReadonlyArray<string> = ["connection/stateTable.test.ts", "server/anyTime.test.ts"]
+
+/** The files of tests that are played over a way besides the transport itself. All are with `FULL=1`. */
+export const filesOver = (way: WayName, isFull: boolean): ReadonlyArray<string> => {
+  if (way === "over the transport") return []
+  if (isFull) return everyWay
+  if (way === "as a bare channel") return everyWay.filter((file) => !slow.has(file))
+  return way === "over the stdio of a child" ? shortest : []
+}
+
+const streams: ReadonlyArray<WayName> = [
+  "over a channel",
+  "over an Effect socket",
+  "over the stdio of a child",
+  "as a bare channel"
+]
+
+const stdio: ReadonlyArray<WayName> = ["over the stdio of a child"]
 
 /** Plays in these files that are not the same over every way, and why. */
 const different: ReadonlyArray<
@@ -61,6 +85,36 @@ const different: ReadonlyArray<
     ]
   ],
   [
+    "The pipes of a child hold some hundred KiB more in each direction.",
+    stdio,
+    [
+      "drops unread input of its only request after stallTimeout: another request may stand behind it",
+      "drops as many stalled requests at once as it takes to go on",
+      "meets a handler that writes before it reads: resolved after stallTimeout",
+      "a peer that reads nothing stops its connection, with bounded memory, and no other",
+      "a response waits as soon as 3056 bytes are pending",
+      "a response waits as soon as 3057 bytes are pending",
+      "STDERR waits as STDOUT does",
+      "the answer to GET_VALUES waits behind what was written before, and nothing else",
+      "leaves a peer alone that takes little",
+      "holds a peer up that floods with it and reads nothing, and answers it to the last when it reads",
+      /^holds no more memory than its budget and a constant, /
+    ]
+  ],
+  [
+    "How far bytes have come in a turn of the scheduler, nobody knows of pipes.",
+    stdio,
+    [/^lets its sibling finish within twice the time that it takes alone, /]
+  ],
+  [
+    "A child for each of some thousand connections takes minutes, or more descriptors than there are.",
+    stdio,
+    [
+      "that break off at random leave no more than none",
+      "are open, and cost 16 KiB each at most, while requests are answered"
+    ]
+  ],
+  [
     "Output counts as taken when all 64 KiB of a batch are.",
     streams,
     ["that lingers gives a slow peer the time to take a large answer"]
@@ -78,6 +132,11 @@ const different: ReadonlyArray<
       "is interrupted whatever it has not read when its peer closes, as over a UNIX socket",
       "is not used up by held connections that have gone"
     ]
+  ],
+  [
+    "A reset is an end as well, and is not seen past the bytes before it either.",
+    stdio,
+    ["of connections that are lost is forgotten, while others are held"]
   ],
   [
     "A stream cannot be reset: the record that cuts a response off, with a content that no decoder takes, is what the peer gets.",

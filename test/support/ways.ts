@@ -89,14 +89,14 @@ export const socketOf = (transport: Transport): Socket.Socket => {
 }
 
 /** Joins a channel from bytes to bytes to a transport, until that is closed or both directions have ended. */
-export const join = <R>(
+export const join = <E, R>(
   transport: Transport,
   channel: Channel.Channel<
     readonly [Uint8Array, ...Array<Uint8Array>],
-    never,
+    E,
     void,
     readonly [Uint8Array, ...Array<Uint8Array>],
-    FastCgiTransport.FastCgiTransportError,
+    FastCgiTransport.FastCgiTransportError | E,
     unknown,
     R
   >
@@ -104,7 +104,7 @@ export const join = <R>(
   Effect.scoped(Effect.gen(function*() {
     const scope = yield* Effect.scope
     const closed = yield* Deferred.make<void>()
-    const written = yield* Deferred.make<Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], never, void, R>>()
+    const written = yield* Deferred.make<Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], E, void, R>>()
     const context = yield* Effect.context<R>()
     let directions = 2
     const close = () => Deferred.doneUnsafe(closed, Effect.void)
@@ -112,7 +112,7 @@ export const join = <R>(
       if (--directions === 0) close()
     }
     const tapped = FastCgiTransport.tap(transport, { onClose: close, onReadEnd: ended, onEnd: ended })
-    const read = yield* Channel.toTransform(FastCgiTransport.toChannel(tapped))(
+    const read = yield* Channel.toTransform(FastCgiTransport.toChannel<E>(tapped))(
       Effect.provideContext(Effect.flatten(Deferred.await(written)), context),
       scope
     )

@@ -12,8 +12,11 @@ import {
 } from "effect-fastcgi"
 import { FastCgiTest } from "effect-fastcgi/testing"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
@@ -24,6 +27,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { inject } from "vitest"
 import type { WayName } from "../../support/everyWay.ts"
 import { isLeftOut } from "../../support/everyWay.ts"
+import { arrived, overStdio } from "../../support/relayed.ts"
 import { carried, type Carry, overChannel, overSocket, serveChannels } from "../../support/ways.ts"
 import { withinMemory } from "../../support/within.ts"
 
@@ -49,6 +53,8 @@ interface Way {
   readonly serve: typeof FastCgiServer.serve
   /** Fibers of a server without connections: one accepts them. */
   readonly idleFibers: number
+  /** Waits for bytes that are on their way, where that takes real time. */
+  readonly arrived?: Effect.Effect<void>
 }
 
 const over = (carry: Carry): Way => ({
@@ -60,6 +66,7 @@ const ways: { readonly [Name in WayName]: Way } = {
   "over the transport": { serve: FastCgiServer.serve, idleFibers: 1 },
   "over a channel": over(overChannel),
   "over an Effect socket": over(overSocket),
+  "over the stdio of a child": { ...over(overStdio), arrived },
   "as a bare channel": { serve: serveChannels, idleFibers: 2 }
 }
 
@@ -95,8 +102,22 @@ export const takeLogs = Effect.map(Observed, ({ logs }) => logs.splice(0))
 
 export type PlayServices = FastCgiTest.FastCgiMemory | FastCgiAdmission.FastCgiAdmission | Observed | Scope.Scope
 
+const turns = Effect.repeat(Effect.yieldNow, { times: 40 })
+
 /** Lets everything run that can run without time passing. */
-export const settle: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { times: 40 })
+export const settle: Effect.Effect<void> = way.arrived === undefined
+  ? turns
+  // What arrives may be answered.
+  : Effect.repeat(Effect.andThen(way.arrived, turns), { times: 3 })
+
+/** The clock, which moves when nothing is on its way. */
+const settled = (clock: Clock.Clock): Clock.Clock => {
+  const testClock = clock as TestClock.TestClock
+  return Object.create(testClock, {
+    adjust: { value: (duration: Duration.Input) => Effect.andThen(settle, testClock.adjust(duration)) },
+    setTime: { value: (timestamp: number) => Effect.andThen(settle, testClock.setTime(timestamp)) }
+  }) as TestClock.TestClock
+}
 
 /** A server's layer, observed. */
 export const observe = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A | Observed, E, R> => {
@@ -179,6 +200,7 @@ export const play = <E>(
         JSON.stringify(observed.logs)
       yield* Effect.suspend(body).pipe(
         Effect.scoped,
+        way.arrived === undefined ? identity : Effect.updateService(Clock.Clock, settled),
         Effect.provideService(FastCgiTest.FastCgiMemory, limited(memory)),
         withinMemory(state, 100, 6)
       )
