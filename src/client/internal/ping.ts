@@ -2,13 +2,13 @@
  * Whether an application is alive: it answers a request.
  */
 import * as Effect from "effect/Effect"
-import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as CgiResponse from "../../cgi/CgiResponse.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import type { FastCgiPing } from "../FastCgiPool.ts"
 import type { ClientRequest } from "./clientRequest.ts"
-import { beginOptions, started } from "./request.ts"
+import { request, toResponse } from "./request.ts"
 import type { WebServerEnd } from "./webServerEnd.ts"
 
 const defaultParams = {
@@ -48,42 +48,27 @@ export const pinging = (options: FastCgiPing, upstream: Pinged): Effect.Effect<n
 const isAlive = (
   connect: Effect.Effect<WebServerEnd, FastCgiClientError>,
   { params, timeout }: FastCgiPing
-): Effect.Effect<boolean, never, Scope.Scope> => {
-  const request = { params: Object.entries(params ?? defaultParams), keepConnection: false }
-  return Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(restore(connect), (connection): Effect.Effect<boolean, FastCgiClientError, Scope.Scope> => {
-      if (!connection.available) return Effect.succeed(false)
-      const begin = beginOptions(request, false)
-      return Effect.flatMap(
-        started(connection, connection.beginUnsafe(begin), request, begin),
-        (request) => restore(answered(request))
-      )
-    })
-  ).pipe(
+): Effect.Effect<boolean, never, Scope.Scope> =>
+  connect.pipe(
+    Effect.flatMap((connection) =>
+      request<never, never>(connection, { params: Object.entries(params ?? defaultParams) }, false)
+    ),
+    Effect.flatMap(answered),
     Effect.timeoutOrElse({ duration: timeout ?? "5 seconds", orElse: () => Effect.succeed(false) }),
     Effect.catch(() => Effect.succeed(false)),
     // A bug of `connect`. Without this, nobody would ping any more.
     Effect.catchDefect(() => Effect.succeed(false))
   )
-}
 
 // An answer that is there as a whole, with a head that does not say that something is wrong.
-const answered = (request: ClientRequest): Effect.Effect<boolean, FastCgiClientError> => {
+const answered = (request: ClientRequest) => {
   const parser = CgiResponse.makeHeadParser()
-  let status: number | undefined
-  const read: Effect.Effect<boolean, FastCgiClientError> = Effect.suspend(() =>
-    Pull.matchEffect(request.stdout.pull, {
-      onSuccess: (chunks) => {
-        for (let i = 0; i < chunks.length && status === undefined; i++) {
-          const head = parser.push(chunks[i])
-          if (head instanceof CgiResponse.CgiHeadError) return Effect.succeed(false)
-          status = head?.status
-        }
-        return read
-      },
-      onFailure: (cause) => Effect.failCause(cause),
-      onDone: () => Effect.succeed(status !== undefined && status < 500)
-    })
+  let head: CgiResponse.CgiHead | CgiResponse.CgiHeadError | undefined
+  return Effect.map(
+    Stream.runForEachArray(toResponse(request).stdout, (chunks) => {
+      for (const chunk of chunks) head ??= parser.push(chunk)
+      return head instanceof CgiResponse.CgiHeadError ? Effect.fail(head) : Effect.void
+    }),
+    () => head?._tag === "CgiHead" && head.status < 500
   )
-  return read
 }
