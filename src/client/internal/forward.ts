@@ -14,7 +14,7 @@ import * as Stream from "effect/Stream"
 import * as CgiParams from "../../cgi/CgiParams.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
-import type { FastCgiExchangeOptions } from "../FastCgiHttpClient.ts"
+import type { FastCgiGatewayFromPoolOptions } from "../FastCgiGateway.ts"
 import { RequestRefused } from "./errorPage.ts"
 import { type Exchange, exchange, type ExchangeOptions } from "./exchange.ts"
 import * as Gather from "./gather.ts"
@@ -22,12 +22,6 @@ import type { Pool } from "./pool.ts"
 import { textsOf } from "./stderr.ts"
 import { spanned } from "./tracing.ts"
 import { clientBytes, relay, upgradeOf, upgradeParams } from "./upgrade.ts"
-
-/** How requests are passed on. */
-export interface ForwardOptions extends FastCgiExchangeOptions {
-  readonly serverName?: string | undefined
-  readonly upgrade?: boolean | undefined
-}
 
 /** What is asked for, where it is not the request's own URL and the script of the options. */
 export interface Target extends
@@ -49,7 +43,7 @@ export type Forward = (
 /** Passes requests on to the application of a pool. Each is given up with its scope, unless its response is complete by then. */
 export const makeForward = (
   pool: Pool,
-  options: ForwardOptions,
+  options: FastCgiGatewayFromPoolOptions,
   fileSystem: Option.Option<FileSystem>
 ): Forward => {
   const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
@@ -115,12 +109,8 @@ export const makeForward = (
 const defaultTimeout = 60_000
 
 // A script is run for an answer: some read their input to its end, which comes only when the client goes.
-const mayUpgrade = (
-  { upgrade }: ForwardOptions,
-  { documentRoot, extra, redirected, scriptFilename }: Target
-): boolean =>
-  redirected !== true && (upgrade ??
-    (documentRoot === undefined && scriptFilename === undefined && !Object.hasOwn(extra ?? {}, "SCRIPT_FILENAME")))
+const mayUpgrade = ({ upgrade }: FastCgiGatewayFromPoolOptions, target: Target): boolean =>
+  target.redirected !== true && (upgrade ?? !Gather.namesScript(target, target.extra))
 
 const defaultMaxBodySize = 1024 * 1024 * 1024
 
@@ -180,14 +170,14 @@ const withLength = (params: Params, contentLength: number): Params =>
 
 interface Body {
   /** The length of a body that has been gathered. */
-  readonly contentLength?: number
-  readonly stdin: Uint8Array | Stream.Stream<Uint8Array, HttpServerError | RequestRefused> | undefined
+  readonly contentLength?: number | undefined
+  readonly stdin: Uint8Array | Stream.Stream<Uint8Array, HttpServerError | RequestRefused>
 }
 
 // `undefined` where there is none.
 const body = (
   request: HttpServerRequest.HttpServerRequest,
-  options: ForwardOptions,
+  options: FastCgiGatewayFromPoolOptions,
   bodyTimeout: Duration.Duration,
   fileSystem: Option.Option<FileSystem>
 ): Effect.Effect<Body, HttpServerError | RequestRefused, Scope.Scope> | undefined => {
@@ -208,14 +198,12 @@ const body = (
           : Effect.fail(tooLarge(limit))
       }
       const stdin = limited(timed(request.stream, bodyTimeout), limit)
-      return Gather.gathers(options)
-        ? Gather.gather(
-          stdin,
-          Gather.maxGatheredSize(options),
-          fileSystem,
-          (message, cause) => new RequestRefused({ status: cause === undefined ? 413 : 500, message, cause })
-        )
-        : Effect.succeed({ stdin })
+      return Gather.gather(
+        stdin,
+        options,
+        fileSystem,
+        (message, cause) => new RequestRefused({ status: cause === undefined ? 413 : 500, message, cause })
+      )
     }
   )
 }

@@ -8,43 +8,35 @@ import * as Option from "effect/Option"
 import type { PlatformError } from "effect/PlatformError"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-
-/** The options of `FastCgiUpstreamOptions` that decide what is gathered, and where. */
-export interface GatherOptions {
-  readonly gatherBody?: boolean | undefined
-  readonly maxGatheredSize?: number | undefined
-  readonly documentRoot?: string | undefined
-  readonly scriptFilename?: string | undefined
-  readonly params?: Readonly<Record<string, unknown>> | undefined
-}
+import type { FastCgiExchangeOptions } from "../FastCgiHttpClient.ts"
 
 export interface Gathered<E> {
   readonly stdin: Uint8Array | Stream.Stream<Uint8Array, E>
-  readonly contentLength: number
+  /** `undefined` where nothing has been gathered. */
+  readonly contentLength: number | undefined
 }
 
 const defaultMaxGatheredSize = 1024 * 1024
 
-/**
- * Whether bodies of unknown length are gathered. Where SCRIPT_FILENAME is told, php-fpm or fcgiwrap is behind, which take a
- * body without CONTENT_LENGTH for none.
- */
-export const gathers = (options: GatherOptions): boolean =>
-  options.gatherBody ??
-    (options.documentRoot !== undefined || options.scriptFilename !== undefined ||
-      (options.params !== undefined && Object.hasOwn(options.params, "SCRIPT_FILENAME")))
-
-export const maxGatheredSize = (options: GatherOptions): number => options.maxGatheredSize ?? defaultMaxGatheredSize
+/** Whether a script is named: php-fpm or fcgiwrap is behind. */
+export const namesScript = (
+  { documentRoot, scriptFilename }: Pick<FastCgiExchangeOptions, "documentRoot" | "scriptFilename">,
+  params: FastCgiExchangeOptions["params"]
+): boolean =>
+  documentRoot !== undefined || scriptFilename !== undefined || Object.hasOwn(params ?? {}, "SCRIPT_FILENAME")
 
 /**
- * Reads a body to its end. `failed` makes an error of a body that is too long to be kept, and of a file that is of no use.
+ * Reads a body to its end where bodies are gathered: php-fpm and fcgiwrap take one without CONTENT_LENGTH for none. `failed` makes an
+ * error of a body that is too long to be kept, and of a file that is of no use.
  */
-export const gather = Effect.fnUntraced(function*<E, R, E2>(
-  body: Stream.Stream<Uint8Array, E, R>,
-  maxInMemory: number,
+export const gather = Effect.fnUntraced(function*<E, E2>(
+  body: Stream.Stream<Uint8Array, E>,
+  options: FastCgiExchangeOptions,
   fileSystem: Option.Option<FileSystem.FileSystem>,
   failed: (message: string, cause?: PlatformError) => E2
-): Effect.fn.Return<Gathered<E2>, E | E2, R | Scope.Scope> {
+): Effect.fn.Return<Gathered<E | E2>, E | E2, Scope.Scope> {
+  if (!(options.gatherBody ?? namesScript(options, options.params))) return { stdin: body, contentLength: undefined }
+  const maxInMemory = options.maxGatheredSize ?? defaultMaxGatheredSize
   const scope = yield* Effect.scope
   const fileFailed = (cause: PlatformError) => failed("the body cannot be kept in a temporary file", cause)
   const memory = new Memory(maxInMemory)

@@ -8,6 +8,7 @@ import type * as HttpBody from "effect/http/HttpBody"
 import type * as Option from "effect/Option"
 import type { Scope } from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { FastCgiExchangeOptions } from "../FastCgiHttpClient.ts"
 import * as Gather from "./gather.ts"
 import { text } from "./request.ts"
 
@@ -52,21 +53,12 @@ export const fromHttpBody = (body: HttpBody.HttpBody): Effect.Effect<RequestBody
 /** Gathers a body of unknown length, so that its length can be told. */
 export const gather = (
   body: RequestBody,
-  options: Gather.GatherOptions,
+  options: FastCgiExchangeOptions,
   fileSystem: Option.Option<FileSystem>
 ): Effect.Effect<RequestBody, RequestBodyError, Scope> =>
-  body.stdin === undefined || body.stdin instanceof Uint8Array || body.contentLength !== undefined ||
-    !Gather.gathers(options)
+  body.stdin === undefined || body.stdin instanceof Uint8Array || body.contentLength !== undefined
     ? Effect.succeed(body)
-    : Effect.map(
-      Gather.gather(
-        body.stdin,
-        Gather.maxGatheredSize(options),
-        fileSystem,
-        failed
-      ),
-      ({ contentLength, stdin }) => ({ stdin, contentType: body.contentType, contentLength })
-    )
+    : Effect.map(Gather.gather(body.stdin, options, fileSystem, failed), (gathered) => ({ ...body, ...gathered }))
 
 const whole = (bytes: Uint8Array, contentType: string | undefined): RequestBody => ({
   stdin: bytes,
