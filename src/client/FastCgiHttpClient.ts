@@ -19,12 +19,11 @@ import * as CgiParams from "../cgi/CgiParams.ts"
 import * as Settings from "../settings/settings.ts"
 import type { FastCgiClientError } from "./FastCgiClientError.ts"
 import * as FastCgiPool from "./FastCgiPool.ts"
-import { exchange } from "./internal/exchange.ts"
+import { exchange, exchangePolicy } from "./internal/exchange.ts"
 import { PoolTypeId } from "./internal/pool.ts"
 import * as RequestBody from "./internal/requestBody.ts"
 import { FastCgiHttpResponse } from "./internal/response.ts"
 import { withSettings } from "./internal/settings.ts"
-import { textsOf } from "./internal/stderr.ts"
 
 /**
  * The options of requests to an application that `FastCgiHttpClient` and `FastCgiGateway` share.
@@ -168,11 +167,8 @@ export const fromPool = (
   fastCgiPool: FastCgiPool.FastCgiPool,
   options: FastCgiHttpClientFromPoolOptions = {}
 ): Effect.Effect<HttpClient.HttpClient> => {
-  const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? Duration.infinity)
-  const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? Duration.infinity)
-  const catchStderr = textsOf(options.catchStderr)
   const pool = fastCgiPool[PoolTypeId]
-  const headDeadlines = pool.deadlines(Duration.toMillis(headTimeout))
+  const policy = exchangePolicy(pool, options, Duration.infinity)
   return Effect.map(
     Effect.serviceOption(FileSystem),
     (fileSystem) =>
@@ -187,17 +183,7 @@ export const fromPool = (
         })
         signal.addEventListener("abort", abort)
         return toRequest(request, url, options, fileSystem).pipe(
-          Effect.flatMap((fastCgiRequest) =>
-            exchange(pool, fastCgiRequest, {
-              method: request.method,
-              endAtClose: options.endAtClose ?? false,
-              headTimeout,
-              headDeadlines,
-              bodyTimeout,
-              maxHeadSize: options.maxHeadSize,
-              catchStderr
-            })
-          ),
+          Effect.flatMap((fastCgiRequest) => exchange(pool, fastCgiRequest, { policy, method: request.method })),
           Scope.provide(scope),
           Effect.map((exchange) => new FastCgiHttpResponse(request, url.href.split("#")[0], exchange, close)),
           Effect.mapError((error) =>

@@ -16,14 +16,15 @@ import type { Deadline, Deadlines } from "../../connection/internal/deadlines.ts
 import type { Chunks } from "../../connection/internal/inputStream.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import { FastCgiClientError } from "../FastCgiClientError.ts"
+import type { FastCgiExchangeOptions } from "../FastCgiHttpClient.ts"
 import { fail } from "./failures.ts"
 import type { Begun, Pool } from "./pool.ts"
 import { repeatsOf } from "./repeats.ts"
 import { Stderr } from "./stderr.ts"
 import { annotate } from "./tracing.ts"
 
-export interface ExchangeOptions {
-  readonly method: string
+/** What all requests of a client or a gateway have in common. */
+export interface ExchangePolicy {
   readonly endAtClose: boolean
   /** How long to wait for the head once the request has been sent, and the deadlines of all that wait so long. */
   readonly headTimeout: Duration.Duration
@@ -33,10 +34,34 @@ export interface ExchangeOptions {
   readonly maxHeadSize: number | undefined
   /** What is searched for in STDERR. */
   readonly catchStderr: ReadonlyArray<string>
+}
+
+export interface ExchangeOptions {
+  readonly policy: ExchangePolicy
+  readonly method: string
   /** What is to be told where the request has gone. */
   readonly span?: Tracer.Span | undefined
   /** Where the client would go on with another protocol: is told whether the application takes its connection. */
   readonly upgrade?: ((taken: boolean) => void) | undefined
+}
+
+/** What the options amount to. */
+export const exchangePolicy = (
+  pool: Pool,
+  options: FastCgiExchangeOptions,
+  defaultTimeout: Duration.Input
+): ExchangePolicy => {
+  const { catchStderr, endAtClose = false, maxHeadSize } = options
+  const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
+  return {
+    endAtClose,
+    headTimeout,
+    headDeadlines: pool.deadlines(Duration.toMillis(headTimeout)),
+    bodyTimeout: Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout),
+    maxHeadSize,
+    // An empty text, which is everywhere, is none.
+    catchStderr: (typeof catchStderr === "string" ? [catchStderr] : catchStderr ?? []).filter((text) => text !== "")
+  }
 }
 
 export interface Exchange {
@@ -71,8 +96,8 @@ export const exchange = <E, R>(
     (begun) =>
       Effect.withFiber<Exchange, FastCgiClientError>((fiber) => {
         annotate(options.span, begun)
-        const start = (log: Effect.Effect<void>) => pool.fork(log, fiber.context)
-        const stderr = new Stderr(begun.request, request.params, options.catchStderr, start)
+        const start = (log: Effect.Effect<void>) => pool.connections.fork(log, fiber.context)
+        const stderr = new Stderr(begun.request, request.params, options.policy.catchStderr, start)
         return head(begun, stderr, options)
       }),
     // A connection that is handed over is nobody else's.
@@ -84,7 +109,7 @@ const head = (begun: Begun, stderr: Stderr, options: ExchangeOptions): Effect.Ef
   Effect.callback((resume) => {
     const { stdout } = begun.request
     const parser = CgiResponse.makeHeadParser({
-      maxHeadSize: options.maxHeadSize,
+      maxHeadSize: options.policy.maxHeadSize,
       upgrade: options.upgrade !== undefined
     })
     const stop = startDeadline(begun, options)
@@ -145,8 +170,9 @@ const withoutHead = (
   })
 
 // Gives the request up when its head does not come in time, which is what its reader then fails with.
-const startDeadline = (begun: Begun, { headDeadlines, headTimeout, upgrade }: ExchangeOptions): () => void => {
+const startDeadline = (begun: Begun, { policy, upgrade }: ExchangeOptions): () => void => {
   const { sender } = begun.request
+  const { headDeadlines, headTimeout } = policy
   const expire = () => {
     const message = `the application did not answer within ${Duration.format(headTimeout)}`
     begun.connection.abortUnsafe(begun.request, fail({ _tag: "Timeout" }, message))
@@ -245,7 +271,7 @@ const toExchange = (
     contentLength,
     hasBody,
     whole,
-    pull: whole === undefined ? bodyPull(begun, stderr, first, contentLength, options) : wholePull(begun, whole)
+    pull: whole === undefined ? bodyPull(begun, stderr, first, contentLength, options.policy) : wholePull(begun, whole)
   }
 }
 
@@ -296,7 +322,7 @@ const handedOver = (
     contentLength: undefined,
     hasBody: true,
     whole: undefined,
-    pull: bodyPull(begun, stderr, first, undefined, { ...options, bodyTimeout: Duration.infinity })
+    pull: bodyPull(begun, stderr, first, undefined, { ...options.policy, bodyTimeout: Duration.infinity })
   }
 }
 
@@ -307,7 +333,7 @@ const bodyPull = (
   stderr: Stderr,
   first: ReadonlyArray<Uint8Array>,
   contentLength: number | undefined,
-  { bodyTimeout, endAtClose }: ExchangeOptions
+  { bodyTimeout, endAtClose }: ExchangePolicy
 ): Pull.Pull<Chunks, FastCgiClientError> => {
   const { leaveUnsafe: completeUnsafe, request } = begun
   let left = contentLength ?? Infinity
@@ -339,7 +365,6 @@ const bodyPull = (
     )
     : request.stdout.pull
   let pending: Chunks | undefined = take(first)
-  if (left === 0) completeUnsafe()
   const pull: Pull.Pull<Chunks, FastCgiClientError> = Effect.suspend(() => {
     if (pending !== undefined) {
       const chunks = pending

@@ -16,10 +16,9 @@ import type { FastCgiClientRequest } from "../FastCgiClient.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import type { FastCgiGatewayFromPoolOptions } from "../FastCgiGateway.ts"
 import { RequestRefused } from "./errorPage.ts"
-import { type Exchange, exchange, type ExchangeOptions } from "./exchange.ts"
+import { type Exchange, exchange, type ExchangeOptions, exchangePolicy } from "./exchange.ts"
 import * as Gather from "./gather.ts"
 import type { Pool } from "./pool.ts"
-import { textsOf } from "./stderr.ts"
 import { spanned } from "./tracing.ts"
 import { clientBytes, relay, upgradeOf, upgradeParams } from "./upgrade.ts"
 
@@ -46,11 +45,9 @@ export const makeForward = (
   options: FastCgiGatewayFromPoolOptions,
   fileSystem: Option.Option<FileSystem>
 ): Forward => {
-  const headTimeout = Duration.fromInputUnsafe(options.headTimeout ?? defaultTimeout)
-  const headDeadlines = pool.deadlines(Duration.toMillis(headTimeout))
-  const bodyTimeout = Duration.fromInputUnsafe(options.bodyTimeout ?? defaultTimeout)
-  const catchStderr = textsOf(options.catchStderr)
-  const { documentRoot, endAtClose = false, maxHeadSize, params: extra, scriptFilename, scriptName } = options
+  const policy = exchangePolicy(pool, options, defaultTimeout)
+  const { bodyTimeout, endAtClose } = policy
+  const { documentRoot, params: extra, scriptFilename, scriptName } = options
   return (request, target = { url: request.url, documentRoot, scriptFilename, scriptName, extra }) => {
     // What is refused for its head is refused before its body is read.
     const method = target.redirected === true && request.method !== "HEAD" ? "GET" : request.method
@@ -62,18 +59,7 @@ export const makeForward = (
       passed: FastCgiClientRequest<HttpServerError | RequestRefused>,
       upgrade?: ExchangeOptions["upgrade"]
     ): ReturnType<Forward> =>
-      spanned(passed, (passed, span) =>
-        exchange(pool, passed, {
-          method,
-          endAtClose,
-          headTimeout,
-          headDeadlines,
-          bodyTimeout,
-          maxHeadSize,
-          catchStderr,
-          span,
-          upgrade
-        }))
+      spanned(passed, (passed, span) => exchange(pool, passed, { policy, method, span, upgrade }))
     const asked = mayUpgrade(options, target) ? upgradeOf(request) : undefined
     if (asked !== undefined) {
       const taken = Deferred.makeUnsafe<boolean>()

@@ -7,7 +7,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import { Deadlines } from "../../connection/internal/deadlines.ts"
 import type { FastCgiClientRequest } from "../FastCgiClient.ts"
@@ -71,11 +70,6 @@ export class Pool {
     this.repeatDelay = Duration.fromInputUnsafe(options.repeatDelay ?? "100 millis")
     this.waitTimeout = Duration.fromInputUnsafe(options.waitTimeout ?? "60 seconds")
     this.maxRequestsPerConnection = options.maxRequestsPerConnection ?? Infinity
-  }
-
-  /** Runs an Effect in the background, for as long as the pool lives. */
-  fork<A, E>(effect: Effect.Effect<A, E>, context?: Context.Context<never>): Fiber.Fiber<A, E> {
-    return this.connections.fork(effect, context)
   }
 
   /** Deadlines of so many milliseconds for requests of the pool, each of which is a call. */

@@ -9,10 +9,6 @@ import { FastCgiClientError } from "../FastCgiClientError.ts"
 import type { ClientRequest } from "./clientRequest.ts"
 import { annotationsOf, printable } from "./log.ts"
 
-/** The option `catchStderr` as a list. An empty text, which is everywhere, is none. */
-export const textsOf = (option: string | ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
-  (typeof option === "string" ? [option] : option ?? []).filter((text) => text !== "")
-
 /** STDERR of one request. */
 export class Stderr {
   private readonly request: ClientRequest
