@@ -91,7 +91,7 @@ export class Pool {
     use: (begun: Begun) => Effect.Effect<A, FastCgiClientError, R2>,
     fresh = false
   ): Effect.Effect<A, FastCgiClientError, R | R2 | Scope.Scope> {
-    const begin = beginOptions(request, this.connections.keepConnection)
+    const begin = beginOptions(request, this.connections.limits.keepConnection)
     const attempt = (want: Attempt): Effect.Effect<A, FastCgiClientError, R | R2 | Scope.Scope> =>
       Effect.flatMap(this.begin(request, begin, want), (begun) =>
         Effect.matchCauseEffect(use(begun), {
@@ -199,7 +199,7 @@ export class Pool {
     const reused = entry.used > 0
     const last = entry.used + 1 >= this.maxRequestsPerConnection
     // Beside other requests, the application would take them for ended, too.
-    const tellsLast = last && connections.maxRequests === 1
+    const tellsLast = last && connections.limits.maxRequests === 1
     totals.requests++
     totals.requestsOpen++
     const begun = connection.beginUnsafe(tellsLast ? { ...options, keepConnection: false } : options)

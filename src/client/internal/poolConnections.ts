@@ -18,7 +18,7 @@ import type { FastCgiPing, FastCgiPoolOptions, FastCgiUpstream, FastCgiUpstreamS
 import type { ConnectionOptions } from "./clientRequest.ts"
 import { fail } from "./failures.ts"
 import { pinging } from "./ping.ts"
-import type { Entry, Opening, Upstream } from "./poolModel.ts"
+import type { Entry, Opening, PoolLimits, Upstream } from "./poolModel.ts"
 import { limitsOf, type PoolOptions, upstreamsOf } from "./poolOptions.ts"
 import { PoolState } from "./poolState.ts"
 import { defaults, open } from "./request.ts"
@@ -48,9 +48,7 @@ export class PoolConnections {
   readonly connectors: ReadonlyArray<Connector>
   /** What is counted of no upstream. */
   readonly totals: Metrics.Totals
-  /** How many requests a connection carries at once. */
-  readonly maxRequests: number
-  readonly keepConnection: boolean
+  readonly limits: PoolLimits
   private readonly connectionOptions: ConnectionOptions
   private readonly scope: Scope.Scope
   private readonly context: Context.Context<Scope.Scope>
@@ -60,30 +58,27 @@ export class PoolConnections {
   private readonly pending = new WeakMap<PoolOpening, Pending>()
   private readonly scopes = new WeakMap<PoolEntry, Scope.Closeable>()
   private readonly connectTimeout: Duration.Duration
-  private readonly idleTimeout: number
-  private isClosed = false
+  /** Nobody gets a connection any more. */
+  closed = false
 
   constructor(options: PoolOptions, context: Context.Context<Scope.Scope>) {
-    const limits = limitsOf(options)
+    this.limits = limitsOf(options)
     this.scope = Context.get(context, Scope.Scope)
     this.context = context
     this.clock = Context.get(context, Clock.Clock)
     this.timers = new Timers((effect) => this.fork(effect))
-    this.maxRequests = limits.maxRequests
-    this.connectionOptions = { ...defaults, maxRequests: limits.maxRequests }
-    this.keepConnection = limits.keepConnection
+    this.connectionOptions = { ...defaults, maxRequests: this.limits.maxRequests }
     this.connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "30 seconds")
-    this.idleTimeout = limits.idleTimeout
     this.totals = Metrics.totals(context, undefined)
     const upstreams = upstreamsOf(options)
     this.connectors = upstreams.map(({ connect, name }) => ({ name, connect, totals: Metrics.totals(context, name) }))
     this.state = new PoolState(
-      limits,
+      this.limits,
       upstreams.map(({ limits }, i) => ({ limits, counts: this.connectors[i].totals })),
       {
         open: (opening) => this.open(opening),
         cancel: (opening) => this.cancel(opening),
-        closed: (entry) => this.closeScope(entry),
+        closed: (entry) => this.fork(Scope.close(this.scopes.get(entry)!, Exit.void)),
         grant: (waiter) => waiter.wake?.()
       }
     )
@@ -99,48 +94,38 @@ export class PoolConnections {
 
   /** Fails who waits. The connections are closed with their scopes. */
   close(): void {
-    this.isClosed = true
+    this.closed = true
     for (let waiter = this.state.waiting.first; waiter !== undefined; waiter = this.state.waiting.first) {
       this.state.waiting.remove(waiter)
       waiter.wake?.()
     }
   }
 
-  get closed(): boolean {
-    return this.isClosed
-  }
-
   statesUnsafe(): ReadonlyArray<FastCgiUpstreamState> {
     const now = this.now()
-    return this.state.upstreams.map(({ health, idle, index, openings, size }, _, all) => {
-      return {
-        name: this.connectors[index].name,
-        connections: size - openings,
-        idle: idle.size,
-        opening: openings,
-        usable: all.length === 1 || health.usable(now)
-      }
-    })
+    return this.state.upstreams.map(({ health, idle, index, openings, size }, _, all) => ({
+      name: this.connectors[index].name,
+      connections: size - openings,
+      idle: idle.size,
+      opening: openings,
+      usable: all.length === 1 || health.usable(now)
+    }))
   }
 
   /** The connection, when it is open. */
   untilOpened(opening: PoolOpening): Effect.Effect<PoolEntry, FastCgiClientError> {
-    const pending = this.pending.get(opening)
-    if (pending === undefined) return Effect.die(new Error("a place without a connection that is being opened"))
-    return Deferred.await(pending.opened)
+    return Deferred.await(this.pending.get(opening)!.opened)
   }
 
   // --- opening and closing ---------------------------------------------------------------------
 
   private open(opening: PoolOpening): void {
+    // One in advance: nobody asks for a place any more.
+    if (this.closed) return this.state.openFailed(opening, this.now())
     const { upstream } = opening
     const { connect, totals } = this.connectors[upstream.index]
     const pending: Pending = { opened: Deferred.makeUnsafe(), fiber: undefined }
     this.pending.set(opening, pending)
-    if (this.isClosed) {
-      Deferred.doneUnsafe(pending.opened, Exit.fail(poolClosed()))
-      return this.state.openFailed(opening, this.now())
-    }
     const scope = Scope.forkUnsafe(this.scope)
     const startedAt = this.now()
     let entry: PoolEntry | undefined
@@ -210,12 +195,12 @@ export class PoolConnections {
   private settle(entry: PoolEntry, now: number): void {
     this.state.settle(entry, now)
     if (entry.upstream.idle.size === 0) return
-    if (Number.isFinite(this.idleTimeout)) this.timers.start("reap", this.idleTimeout, this.reap)
+    if (Number.isFinite(this.limits.idleTimeout)) this.timers.start("reap", this.limits.idleTimeout, this.reap)
     if (this.state.mayStarve) this.timers.start("relieve", PoolState.reliefAfter, this.relieve)
   }
 
   private readonly reap = (): void => {
-    if (this.state.reap(this.now())) this.timers.start("reap", this.idleTimeout, this.reap)
+    if (this.state.reap(this.now())) this.timers.start("reap", this.limits.idleTimeout, this.reap)
   }
 
   private readonly relieve = (): void => {
@@ -225,11 +210,6 @@ export class PoolConnections {
 
   private readonly fill = (): void => {
     for (const upstream of this.state.upstreams) if (upstream.spareFailed) this.state.fill(upstream)
-  }
-
-  private closeScope(entry: PoolEntry): void {
-    const scope = this.scopes.get(entry)
-    if (scope !== undefined) this.fork(Scope.close(scope, Exit.void))
   }
 
   private ping(upstream: PoolUpstream, options: FastCgiPing): void {

@@ -53,7 +53,7 @@ export interface PoolActions<C extends PooledConnection> {
   /** The connection is closed, or is closed now, and belongs to the pool no more. */
   readonly closed: (entry: Entry<C>) => void
   /** Whoever waits has got a place. */
-  readonly grant: (waiter: Waiter<C>, place: Place<C>) => void
+  readonly grant: (waiter: Waiter<C>) => void
 }
 
 /** What a request asks for. */

@@ -243,7 +243,7 @@ export class PoolState<C extends PooledConnection> {
       if (place === undefined) break
       this.waiting.remove(waiter)
       waiter.place = place
-      this.actions.grant(waiter, place)
+      this.actions.grant(waiter)
     }
     this.dispatching = false
     if (this.limits.minIdle > 0) { for (const upstream of this.upstreams) this.openSpares(upstream) }
