@@ -5,7 +5,7 @@
 import * as Duration from "effect/Duration"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { ReadAhead } from "../../connection/internal/readAhead.ts"
-import type { TimersFor } from "../../connection/internal/timers.ts"
+import type { Timers } from "../../connection/internal/timers.ts"
 import type { ConnectionOptions } from "./clientRequest.ts"
 
 /** What the policy looks at, and what it has done. */
@@ -26,7 +26,7 @@ export class AnswerPolicy extends ReadAhead {
     transport: FastCgiTransport,
     owner: AnswerPolicyOwner,
     options: ConnectionOptions,
-    timers: TimersFor<"stall">
+    timers: Timers<"stall">
   ) {
     super(transport, Duration.toMillis(options.stallTimeout), timers)
     this.owner = owner

@@ -4,7 +4,7 @@
  * holds up and what is dropped then.
  */
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
-import type { TimersFor } from "./timers.ts"
+import type { Timers } from "./timers.ts"
 
 /** Decides when a connection reads. */
 export abstract class ReadAhead {
@@ -14,11 +14,11 @@ export abstract class ReadAhead {
   protected paused = false
   private readonly transport: FastCgiTransport
   private readonly stallTimeout: number
-  private readonly timers: TimersFor<"stall">
+  private readonly timers: Timers<"stall">
   private held = false
 
   /** `stallTimeout` is in milliseconds. */
-  constructor(transport: FastCgiTransport, stallTimeout: number, timers: TimersFor<"stall">) {
+  constructor(transport: FastCgiTransport, stallTimeout: number, timers: Timers<"stall">) {
     this.transport = transport
     this.stallTimeout = stallTimeout
     this.timers = timers

@@ -9,16 +9,10 @@ import type * as Fiber from "effect/Fiber"
 /** Starts an Effect of its own. */
 export type Fork = (effect: Effect.Effect<void>) => Fiber.Fiber<void>
 
-/** What starts and stops some of them. */
-export interface TimersFor<in Name extends string> {
-  readonly start: (name: Name, milliseconds: number, ring: () => void) => void
-  readonly stop: (name: Name) => void
-}
-
 /** Times that may be running. */
-export class Timers<Name extends string> implements TimersFor<Name> {
+export class Timers<in Name extends string> {
   private readonly fork: Fork
-  private running: Map<Name, Fiber.Fiber<void>> | undefined
+  private running: Map<string, Fiber.Fiber<void>> | undefined
 
   constructor(fork: Fork) {
     this.fork = fork

@@ -6,7 +6,7 @@ import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import type { OutputQueue } from "../../connection/internal/outputQueue.ts"
 import { ReadAhead } from "../../connection/internal/readAhead.ts"
 import type { RequestTable } from "../../connection/internal/requestTable.ts"
-import type { TimersFor } from "../../connection/internal/timers.ts"
+import type { Timers } from "../../connection/internal/timers.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { ApplicationReport, ConnectionLimits } from "./application.ts"
 import type { ApplicationRequest } from "./applicationRequest.ts"
@@ -35,13 +35,13 @@ export class InputPolicy extends ReadAhead {
   tunnelled = false
   private readonly owner: InputPolicyOwner
   private readonly limits: ConnectionLimits
-  private readonly unreadTimers: TimersFor<"unread">
+  private readonly unreadTimers: Timers<"unread">
   // How many times something has been pulled or dropped.
   private pulls = 0
   // Whether nothing has been pulled for `unreadTime`.
   private neglected = false
 
-  constructor(owner: InputPolicyOwner, limits: ConnectionLimits, timers: TimersFor<"stall" | "unread">) {
+  constructor(owner: InputPolicyOwner, limits: ConnectionLimits, timers: Timers<"stall" | "unread">) {
     super(owner.transport, limits.stallTimeout, timers)
     this.owner = owner
     this.limits = limits
