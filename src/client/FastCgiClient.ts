@@ -8,6 +8,7 @@
  */
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -236,7 +237,7 @@ export const make = <E = never, R = never>(
         }),
       openUnsafe: () => connection.open,
       activeUnsafe: () => connection.active,
-      closed: connection.untilClosed
+      closed: Deferred.await(connection.closed)
     })
   )
 }

@@ -9,6 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Pull from "effect/Pull"
 import type * as Scheduler from "effect/Scheduler"
 import type { FastCgiTransport, FastCgiTransportError } from "../../connection/FastCgiTransport.ts"
@@ -52,9 +53,10 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   private lowestFree = 1
   // Requests in the table that nobody has given up.
   private live = 0
-  private starters = new Set<() => void>()
+  // Opened when a request may be begun: made by the first who waits.
+  private starters: Latch.Latch | undefined
   private values: Array<ValuesWaiter> = []
-  private readonly closing = Deferred.makeUnsafe<void>()
+  readonly closed = Deferred.makeUnsafe<void>()
   // What is to be told: logs that have grown, requests that have ended, answers to GET_VALUES, and whether anything changed.
   private readonly logs: Array<{ readonly wake: () => void }> = []
   private readonly ends: Array<ClientRequest> = []
@@ -114,15 +116,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   }
 
   /** Waits until a request may be begun, in order; the caller looks again afterwards. */
-  readonly untilAvailable: Effect.Effect<void> = Effect.callback((resume) => {
-    const start = () => resume(Effect.void)
-    this.starters.add(start)
-    return Effect.sync(() => {
-      this.starters.delete(start)
-    })
-  })
-
-  readonly untilClosed: Effect.Effect<void> = Effect.suspend(() => Deferred.await(this.closing))
+  readonly untilAvailable: Effect.Effect<void> = Effect.suspend(() => (this.starters ??= Latch.makeUnsafe()).await)
 
   /** Begins a request. Only when `available`. */
   beginUnsafe(options: BeginOptions): ClientRequest {
@@ -435,7 +429,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
         for (const waiter of values) waiter(Effect.fail(error))
       })
     }
-    this.due.push(() => Deferred.doneUnsafe(this.closing, Effect.void))
+    this.due.push(() => Deferred.doneUnsafe(this.closed, Effect.void))
   }
 
   // --- telling ----------------------------------------------------------------------------------
@@ -471,10 +465,8 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     if (!this.changed) return
     this.changed = false
     const { starters } = this
-    if (starters.size > 0) {
-      this.starters = new Set()
-      for (const start of starters) start()
-    }
+    this.starters = undefined
+    starters?.openUnsafe()
     this.options.onChange?.()
   }
 
