@@ -529,6 +529,23 @@ describe("FastCgiHttpClient", () => {
         }
       }))
 
+    it.effect("not after bodyTimeout, where the application takes a part of the request's body in that time", () =>
+      Effect.gen(function*() {
+        const { connect, opened } = yield* applications({ capacity: 150_000, reading: false })
+        const client = yield* FastCgiHttpClient.make({ connect, bodyTimeout: "5 seconds" })
+        const body = HttpBody.uint8Array(new Uint8Array(3_000_000))
+        const fiber = yield* Effect.forkScoped(Effect.exit(client.post(url, { body })), { startImmediately: true })
+        for (let taken = 0, due = 0; taken < 3_000_000;) {
+          yield* TestClock.adjust("4 seconds")
+          for (due = Math.min(due + 400_000, 3_000_000); taken < due;) {
+            const chunks = yield* within("a part of the body")(Effect.orDie(opened[0].transport.pull))
+            for (const chunk of chunks) taken += chunk.length
+          }
+        }
+        yield* opened[0].send(...answer(1, "\r\n"))
+        assert.isTrue(Exit.isSuccess(yield* within("the answer")(Fiber.join(fiber))))
+      }))
+
     it.effect("after connectTimeout", () =>
       Effect.gen(function*() {
         const client = yield* FastCgiHttpClient.make({ connect: Effect.never, connectTimeout: "3 seconds" })

@@ -124,31 +124,18 @@ const sendBody = <E, R>(
   sendTimeout: Duration.Input | undefined
 ): Effect.Effect<void, E, R> => {
   const timeout = Duration.fromInputUnsafe(sendTimeout ?? Duration.infinity)
-  const send = Duration.isFinite(timeout)
-    ? (chunks: ReadonlyArray<Uint8Array>) =>
-      Effect.timeoutOrElse(connection.send(request, type, chunks), {
-        duration: timeout,
-        orElse: () => notTaken(connection, request, timeout)
-      })
-    : (chunks: ReadonlyArray<Uint8Array>) => connection.send(request, type, chunks)
+  // Where there is room already, no timer is worth its while.
+  const timed = (room: Effect.Effect<void>) =>
+    room === Effect.void || !Duration.isFinite(timeout) ? room : Effect.timeoutOrElse(room, {
+      duration: timeout,
+      orElse: () => notTaken(connection, request, timeout)
+    })
+  const send = (chunks: ReadonlyArray<Uint8Array>) => connection.send(request, type, chunks, timed)
   return Effect.andThen(
-    body instanceof Uint8Array
-      ? Duration.isFinite(timeout)
-        ? Effect.forEach(shares(body), (share) => send([share]), { discard: true })
-        : send([body])
-      : Stream.runForEachArray(body, send),
+    body instanceof Uint8Array ? send([body]) : Stream.runForEachArray(body, send),
     Effect.sync(() => connection.sendEndUnsafe(request, type, last))
   )
 }
-
-// The application has to take a share within the timeout, not the whole.
-const shares = (body: Uint8Array): ReadonlyArray<Uint8Array> =>
-  Array.from(
-    { length: Math.ceil(body.length / shareSize) },
-    (_, i) => body.subarray(i * shareSize, (i + 1) * shareSize)
-  )
-
-const shareSize = 1024 * 1024
 
 // An answer that has begun goes on without the rest of the body: the application may have decided without it.
 const notTaken = (

@@ -145,10 +145,15 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     return request
   }
 
-  /** Writes chunks of STDIN or DATA and waits while there is no room for more. */
-  send(request: ClientRequest, type: RecordType, chunks: ReadonlyArray<Uint8Array>): Effect.Effect<void> {
+  /** Writes chunks of STDIN or DATA and waits while there is no room for more, in the way that `timed` says. */
+  send(
+    request: ClientRequest,
+    type: RecordType,
+    chunks: ReadonlyArray<Uint8Array>,
+    timed: (room: Effect.Effect<void>) => Effect.Effect<void>
+  ): Effect.Effect<void> {
     const shares = new Shares(chunks)
-    const room = Effect.suspend(() => this.output.room)
+    const room = Effect.suspend(() => timed(this.output.room))
     const step: Effect.Effect<void> = Effect.suspend(() => {
       // The fiber is about to be interrupted.
       if (!request.state.isActive) return Effect.never
