@@ -17,9 +17,6 @@ import { printable, requestLine } from "./log.ts"
 import { text } from "./request.ts"
 import { parseSetCookie } from "./response.ts"
 
-/** What a client is told of a request that has no answer. */
-export type ToPage = (error: FastCgiClientError | RequestRefused) => ErrorPage
-
 /** The answer as it came, without what is for nginx. */
 export const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerResponse => {
   const headers: Record<string, string> = Object.create(headersPrototype)
@@ -44,53 +41,24 @@ export const toResponse = (exchange: Exchange): HttpServerResponse.HttpServerRes
 export const withoutAnswer = (
   request: HttpServerRequest.HttpServerRequest,
   error: FastCgiClientError | HttpServerError | RequestRefused,
-  toPage: ToPage
+  toPage: (error: FastCgiClientError | RequestRefused) => ErrorPage
 ): Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError> => {
-  switch (error._tag) {
-    case "FastCgiClientError":
-      return failed(request, error, toPage)
-    case "RequestRefused":
-      return refuse(request, error, toPage)
-    default:
-      return Effect.fail(error)
-  }
-}
-
-const failed = (
-  request: HttpServerRequest.HttpServerRequest,
-  error: FastCgiClientError,
-  toPage: ToPage
-): Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError> => {
-  // The client's own doing: gone, or too large.
-  if (error.reason._tag === "BodyFailed" && error.cause instanceof HttpServerError) return Effect.fail(error.cause)
-  if (error.reason._tag === "BodyFailed" && error.cause instanceof RequestRefused) {
-    return refuse(request, error.cause, toPage)
+  if (error._tag === "HttpServerError") return Effect.fail(error)
+  if (error._tag === "FastCgiClientError" && error.reason._tag === "BodyFailed") {
+    const { cause } = error
+    // The client's own doing: gone, or too large.
+    if (cause instanceof HttpServerError || cause instanceof RequestRefused) {
+      return withoutAnswer(request, cause, toPage)
+    }
   }
   const page = toPage(error)
-  return Effect.as(
-    Effect.logWarning(
-      `${requestLine(request.method, request.url)}: ${page.status}: ${printable(briefly(error))}`
-    ),
-    respondWith(page)
-  )
-}
-
-const refuse = (
-  request: HttpServerRequest.HttpServerRequest,
-  error: RequestRefused,
-  toPage: ToPage
-): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
-  const response = respondWith(toPage(error))
-  return error.cause === undefined
-    ? Effect.succeed(response)
-    : Effect.as(
-      Effect.logError(
-        `${requestLine(request.method, request.url)}: ${error.status}: ${error.message}: ${
-          printable(text(error.cause))
-        }`
-      ),
-      response
-    )
+  const line = `${requestLine(request.method, request.url)}: ${page.status}: `
+  const log = error._tag === "FastCgiClientError"
+    ? Effect.logWarning(line + printable(briefly(error)))
+    : error.cause === undefined
+    ? Effect.void
+    : Effect.logError(`${line}${error.message}: ${printable(text(error.cause))}`)
+  return Effect.as(log, respondWith(page))
 }
 
 /** A page as a response that nobody keeps. */

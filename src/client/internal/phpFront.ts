@@ -10,8 +10,8 @@ import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { Path } from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
-import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { type Plan, plan, type Rules, type Script, toUrl } from "../../cgi/internal/phpPath.ts"
 import type { FastCgiClientError } from "../FastCgiClientError.ts"
 import { type RequestRefused, visitorErrorPage, visitorPage } from "./errorPage.ts"
@@ -19,7 +19,7 @@ import type { Exchange } from "./exchange.ts"
 import type { Forward } from "./forward.ts"
 import { respondWith, toResponse, withoutAnswer } from "./gatewayResponse.ts"
 import { printable, requestLine } from "./log.ts"
-import { type Directory, makeDirectory } from "./phpFiles.ts"
+import { type Directory, type Found, makeDirectory } from "./phpFiles.ts"
 import { makeInternal, type Sent, sentBy, withHeadersOf } from "./phpSendFile.ts"
 
 /** A site. */
@@ -82,39 +82,27 @@ export const makeSite = Effect.fnUntraced(function*(options: SiteOptions, forwar
       case "Missing":
         return otherwise(asked, to.otherwise)
       case "Path":
-        return Effect.flatMap(site.find(to.path), (found): Answer => {
-          switch (found._tag) {
-            case "File":
-              if (!showsFiles) return otherwise(asked, to.otherwise)
-              return found.isSource ? page(404) : show(site, asked, to.path)
-            case "Directory":
-              return Effect.succeed(redirect(asked, toUrl(to.path + "/", prefix)))
-            case "Nothing":
-              return otherwise(asked, to.otherwise)
-            case "Refused":
-              return page(404)
-          }
+        return look(to.path, (found): Answer => {
+          if (found._tag === "Directory") return Effect.succeed(redirect(asked, toUrl(to.path + "/", prefix)))
+          if (found._tag === "Nothing" || !showsFiles) return otherwise(asked, to.otherwise)
+          return found.isSource ? page(404) : show(site, asked, to.path)
         })
       case "Directory":
-        return Effect.flatMap(site.find(to.path), (found): Answer => {
-          switch (found._tag) {
-            case "Directory":
-              return firstOf(asked, to.index)
-            case "Refused":
-              return page(404)
-            case "File":
-            case "Nothing":
-              return otherwise(asked, to.otherwise)
-          }
-        })
+        return look(
+          to.path,
+          (found) => found._tag === "Directory" ? firstOf(asked, to.index) : otherwise(asked, to.otherwise)
+        )
     }
   }
+
+  // What is not for visitors is not there for them.
+  const look = (path: string, use: (found: Exclude<Found, { readonly _tag: "Refused" }>) => Answer): Answer =>
+    Effect.flatMap(site.find(path), (found) => found._tag === "Refused" ? page(404) : use(found))
 
   const firstOf = (asked: Asked, index: Extract<Plan, { readonly _tag: "Directory" }>["index"], at = 0): Answer => {
     if (at === index.length) return page(404)
     const file = index[at]
-    return Effect.flatMap(site.find(file.path), (found): Answer => {
-      if (found._tag === "Refused") return page(404)
+    return look(file.path, (found): Answer => {
       if (found._tag !== "File" || (file._tag === "File" && !showsFiles)) return firstOf(asked, index, at + 1)
       if (file._tag === "Script") return found.mayRun ? run(asked, file) : page(404)
       return found.isSource ? page(404) : show(site, asked, file.path)
@@ -125,10 +113,7 @@ export const makeSite = Effect.fnUntraced(function*(options: SiteOptions, forwar
     script === undefined ? page(404) : runIfThere(asked, script)
 
   const runIfThere = (asked: Asked, script: Script): Answer =>
-    Effect.flatMap(
-      site.find(script.path),
-      (found) => found._tag === "File" && found.mayRun ? run(asked, script) : page(404)
-    )
+    look(script.path, (found) => found._tag === "File" && found.mayRun ? run(asked, script) : page(404))
 
   const run = (asked: Asked, { path, pathInfo }: Script): Answer =>
     Effect.flatMap(Effect.scope, (scope) =>
@@ -194,17 +179,14 @@ export const makeSite = Effect.fnUntraced(function*(options: SiteOptions, forwar
     return (request.method === "TRACE" || request.method === "CONNECT"
       ? page(405)
       : answer(asked, plan(end === -1 ? target : target.substring(0, end), options))).pipe(
-        Effect.catchTags({
-          FastCgiClientError: (error) => withoutAnswer(asked.request, error, visitorErrorPage),
-          RequestRefused: (error) => withoutAnswer(asked.request, error, visitorErrorPage),
-          HttpServerError: (error) => error.reason._tag === "RouteNotFound" ? page(404) : Effect.fail(error),
-          PlatformError: (error) => {
-            const status = error.reason._tag === "PermissionDenied" ? 404 : 500
-            return Effect.andThen(
-              Effect.logError(`${lineOf(asked)}: ${status}: ${printable(error.message)}`),
-              page(status)
-            )
-          }
+        Effect.catch((error) => {
+          if (error._tag === "HttpServerError" && error.reason._tag === "RouteNotFound") return page(404)
+          if (error._tag !== "PlatformError") return withoutAnswer(asked.request, error, visitorErrorPage)
+          const status = error.reason._tag === "PermissionDenied" ? 404 : 500
+          return Effect.andThen(
+            Effect.logError(`${lineOf(asked)}: ${status}: ${printable(error.message)}`),
+            page(status)
+          )
         }),
         // A client that goes away interrupts, which HttpServer.serve does not let through by itself.
         Effect.interruptible
@@ -263,15 +245,8 @@ const redirect = (asked: Asked, url: string): Response =>
 // Reads what is left of an answer, so that its connection can be kept.
 const leave = ({ pull }: Exchange, scope: Scope.Closeable): Effect.Effect<void> => {
   let left = maxLeftBody
-  const read: Effect.Effect<void> = Effect.suspend(() =>
-    Pull.matchEffect(pull, {
-      onSuccess: (chunks) => {
-        for (const chunk of chunks) left -= chunk.length
-        return left < 0 ? Effect.void : read
-      },
-      onFailure: () => Effect.void,
-      onDone: () => Effect.void
-    })
-  )
-  return Effect.ensuring(read, Scope.close(scope, Exit.void))
+  return Stream.runForEachWhile(Stream.fromPull(Effect.succeed(pull)), (chunk) => {
+    left -= chunk.length
+    return Effect.succeed(left >= 0)
+  }).pipe(Effect.ignoreCause, Effect.ensuring(Scope.close(scope, Exit.void)))
 }
