@@ -114,22 +114,7 @@ const bytesOf = (connection: NodeConnection): Stream.Stream<Uint8Array> =>
     let chunks: Array<Uint8Array> = []
     let size = 0
     let ended = connection.destroyed
-    let waiting: ((pulled: Pull.Pull<Chunks>) => void) | undefined
-    const available = (): Pull.Pull<Chunks> | undefined => {
-      if (size === 0) return ended ? Cause.done() : undefined
-      const taken = chunks as unknown as Chunks
-      chunks = []
-      size = 0
-      connection.resume()
-      return Effect.succeed(taken)
-    }
-    const wake = () => {
-      const resume = waiting
-      const pulled = resume === undefined ? undefined : available()
-      if (resume === undefined || pulled === undefined) return
-      waiting = undefined
-      resume(pulled)
-    }
+    let wake = () => {}
     const end = () => {
       ended = true
       wake()
@@ -142,30 +127,26 @@ const bytesOf = (connection: NodeConnection): Stream.Stream<Uint8Array> =>
     })
     connection.on("end", end)
     connection.on("close", end)
-    return Effect.callback<Chunks, Cause.Done>((resume) => {
-      const pulled = available()
-      if (pulled !== undefined) return resume(pulled)
-      waiting = resume
-      return Effect.sync(() => {
-        waiting = undefined
-      })
+    const waiting = Effect.callback<Chunks, Cause.Done>((resume) => {
+      wake = () => resume(pull)
     })
+    const pull: Pull.Pull<Chunks> = Effect.suspend(() => {
+      if (size === 0) return ended ? Cause.done() : waiting
+      const taken = chunks as unknown as Chunks
+      chunks = []
+      size = 0
+      connection.resume()
+      return Effect.succeed(taken)
+    })
+    return pull
   }))
 
-const toClient = (connection: NodeConnection, pull: Exchange["pull"]): Effect.Effect<void, unknown> => {
-  const next: Effect.Effect<void, unknown> = Effect.suspend(() =>
-    Pull.matchEffect(pull, {
-      onSuccess: (chunks) => {
-        let wantsMore = true
-        for (const chunk of chunks) wantsMore = connection.write(chunk)
-        return wantsMore ? next : Effect.andThen(drained(connection), next)
-      },
-      onDone: () => Effect.void,
-      onFailure: (cause) => Effect.failCause(cause)
-    })
-  )
-  return next
-}
+const toClient = (connection: NodeConnection, pull: Exchange["pull"]) =>
+  Stream.runForEachArray(Stream.fromPull(Effect.succeed(pull)), (chunks) => {
+    let wantsMore = true
+    for (const chunk of chunks) wantsMore = connection.write(chunk)
+    return wantsMore ? Effect.void : drained(connection)
+  })
 
 const once = (connection: NodeConnection, events: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.callback((resume) => {
