@@ -91,20 +91,12 @@ export const started = <E, R>(
   Effect.flatMap(Effect.scope, (scope) => {
     const release = Scope.addFinalizer(scope, Effect.sync(() => connection.releaseUnsafe(request)))
     if (begin.body !== undefined) return Effect.as(release, request)
-    const send = begin.role === Role.Filter
-      ? Effect.andThen(
-        sendBody(connection, request, RecordType.Stdin, options.stdin ?? noBody, false, options.sendTimeout),
-        sendBody(connection, request, RecordType.Data, options.data ?? noBody, true, options.sendTimeout)
-      )
-      : sendBody(connection, request, RecordType.Stdin, options.stdin ?? noBody, true, options.sendTimeout)
-    const sender = Effect.catchCause(send, (cause) =>
+    const sender = Effect.catchCause(sendBody(connection, request, options, begin.role), (cause) =>
       Effect.sync(() => {
         if (Cause.hasInterruptsOnly(cause)) return
         const error = Cause.squash(cause)
-        connection.abortUnsafe(
-          request,
-          fail({ _tag: "BodyFailed" }, `the request's body failed: ${text(error)}`, error)
-        )
+        const message = `the request's body failed: ${text(error)}`
+        connection.abortUnsafe(request, fail({ _tag: "BodyFailed" }, message, error))
       }))
     return release.pipe(
       Effect.andThen(Effect.forkIn(Effect.interruptible(sender), scope, { startImmediately: true })),
@@ -118,38 +110,34 @@ export const started = <E, R>(
 const sendBody = <E, R>(
   connection: WebServerEnd,
   request: ClientRequest,
-  type: RecordType,
-  body: FastCgiClientBody<E, R>,
-  last: boolean,
-  sendTimeout: Duration.Input | undefined
+  { data, sendTimeout, stdin }: FastCgiClientRequest<E, R>,
+  role: number
 ): Effect.Effect<void, E, R> => {
   const timeout = Duration.fromInputUnsafe(sendTimeout ?? Duration.infinity)
-  // Where there is room already, no timer is worth its while.
-  const timed = (room: Effect.Effect<void>) =>
-    room === Effect.void || !Duration.isFinite(timeout) ? room : Effect.timeoutOrElse(room, {
-      duration: timeout,
-      orElse: () => notTaken(connection, request, timeout)
-    })
-  const send = (chunks: ReadonlyArray<Uint8Array>) => connection.send(request, type, chunks, timed)
-  return Effect.andThen(
-    body instanceof Uint8Array ? send([body]) : Stream.runForEachArray(body, send),
-    Effect.sync(() => connection.sendEndUnsafe(request, type, last))
-  )
-}
-
-// An answer that has begun goes on without the rest of the body: the application may have decided without it.
-const notTaken = (
-  connection: WebServerEnd,
-  request: ClientRequest,
-  timeout: Duration.Duration
-): Effect.Effect<never> =>
-  Effect.suspend(() => {
+  // An answer that has begun goes on without the rest of the body: the application may have decided without it.
+  const notTaken = () => {
     if (request.received === 0) {
       const message = `the application took nothing of the request's body for ${Duration.format(timeout)}`
       connection.abortUnsafe(request, fail({ _tag: "Timeout" }, message))
     }
     return Effect.never
-  })
+  }
+  // Where there is room already, no timer is worth its while.
+  const timed = (room: Effect.Effect<void>) =>
+    room === Effect.void || !Duration.isFinite(timeout)
+      ? room
+      : Effect.timeoutOrElse(room, { duration: timeout, orElse: notTaken })
+  const send = (type: RecordType, body: FastCgiClientBody<E, R> = noBody, last: boolean) => {
+    const write = (chunks: ReadonlyArray<Uint8Array>) => connection.send(request, type, chunks, timed)
+    return Effect.andThen(
+      body instanceof Uint8Array ? write([body]) : Stream.runForEachArray(body, write),
+      Effect.sync(() => connection.sendEndUnsafe(request, type, last))
+    )
+  }
+  return role === Role.Filter
+    ? Effect.andThen(send(RecordType.Stdin, stdin, false), send(RecordType.Data, data, true))
+    : send(RecordType.Stdin, stdin, true)
+}
 
 // How long END_REQUEST may take, in milliseconds, once the answer is complete (by its Content-Length, say): a program may
 // have things to do behind its answer.
