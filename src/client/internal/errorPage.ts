@@ -58,7 +58,7 @@ ${text}</html>
 })
 
 const toDescription = (error: FastCgiClientError | RequestRefused): Description =>
-  error._tag === "RequestRefused" ? refused(error) : describe(error)
+  error._tag === "RequestRefused" ? refused(error) : descriptions[error.reason._tag] ?? noResponse
 
 const names = {
   400: "Bad Request",
@@ -84,8 +84,6 @@ const refused = ({ message, status }: RequestRefused): Description => ({
   title: "The gateway does not pass this request on",
   hint: escape(`${message.charAt(0).toUpperCase()}${message.slice(1)}.`)
 })
-
-const describe = ({ reason }: FastCgiClientError): Description => descriptions[reason._tag] ?? noResponse
 
 const notForResponder: Description = {
   status: 502,

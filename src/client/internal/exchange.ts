@@ -147,26 +147,18 @@ const head = (begun: Begun, stderr: Stderr, options: ExchangeOptions): Effect.Ef
     })
   })
 
-// Of a request that has ended: why there is no head.
+// Why there is no head of a request whose output has ended.
 const withoutHead = (
   { request }: Begun,
   parser: CgiResponse.CgiHeadParser
 ): Effect.Effect<never, FastCgiClientError> =>
-  Pull.matchEffect(request.stdout.pull, {
-    onSuccess: () => Effect.die(new Error("a request that has ended goes on")),
-    onFailure: (cause) => Effect.failCause(cause),
-    onDone: () =>
-      Effect.flatMap(Deferred.await(request.end), (end) => {
-        const error = parser.end()
-        const status = end.appStatus === 0 ? "" : ` (appStatus ${end.appStatus})`
-        return Effect.fail(fail(
-          { _tag: "BadHead", appStatus: end.appStatus },
-          request.received === 0
-            ? `the application ended the request without an answer${status}`
-            : `the application ended the request inside its response head${status}: ${error.message}`,
-          error
-        ))
-      })
+  Effect.flatMap(Deferred.await(request.end), ({ appStatus }) => {
+    const error = parser.end()
+    const status = appStatus === 0 ? "" : ` (appStatus ${appStatus})`
+    const message = request.received === 0
+      ? `the application ended the request without an answer${status}`
+      : `the application ended the request inside its response head${status}: ${error.message}`
+    return Effect.fail(fail({ _tag: "BadHead", appStatus }, message, error))
   })
 
 // Gives the request up when its head does not come in time, which is what its reader then fails with.

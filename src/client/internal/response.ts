@@ -35,7 +35,6 @@ export class FastCgiHttpResponse extends Inspectable.Class implements HttpClient
   private cachedHeaders: Headers.Headers | undefined
   private cachedCookies: Cookies.Cookies | undefined
   private cachedArrayBuffer: Effect.Effect<ArrayBuffer, HttpClientError.HttpClientError> | undefined
-  private cachedText: Effect.Effect<string, HttpClientError.HttpClientError> | undefined
   private cachedFormData: Effect.Effect<FormData, HttpClientError.HttpClientError> | undefined
 
   constructor(
@@ -71,7 +70,7 @@ export class FastCgiHttpResponse extends Inspectable.Class implements HttpClient
 
   get cookies(): Cookies.Cookies {
     return this.cachedCookies ??= Cookies.fromIterable(
-      setCookies(this.exchange).flatMap((line) => parseSetCookie(line) ?? [])
+      this.exchange.headers.flatMap(([name, value]) => name === "set-cookie" ? parseSetCookie(value) ?? [] : [])
     )
   }
 
@@ -126,7 +125,7 @@ export class FastCgiHttpResponse extends Inspectable.Class implements HttpClient
   }
 
   get text(): Effect.Effect<string, HttpClientError.HttpClientError> {
-    return this.cachedText ??= Effect.map(this.arrayBuffer, (bytes) => new TextDecoder().decode(bytes))
+    return Effect.map(this.arrayBuffer, (bytes) => new TextDecoder().decode(bytes))
   }
 
   get json(): Effect.Effect<Schema.Json, HttpClientError.HttpClientError> {
@@ -192,13 +191,6 @@ export class FastCgiHttpResponse extends Inspectable.Class implements HttpClient
 const readAlready = "the body has been read already"
 
 const formDecoder = new TextDecoder("utf-8", { ignoreBOM: true })
-
-/** The lines of Set-Cookie, as they came. */
-export const setCookies = (exchange: Exchange): Array<string> => {
-  const lines: Array<string> = []
-  for (const [name, value] of exchange.headers) if (name === "set-cookie") lines.push(value)
-  return lines
-}
 
 const space = /[ \t]/
 
