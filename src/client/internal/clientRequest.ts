@@ -40,7 +40,6 @@ export type Outcome = RequestEnd | FastCgiClientError
 /** One request of a connection. Only `WebServerEnd` changes it. */
 export class ClientRequest {
   readonly requestId: number
-  readonly keepConnection: boolean
   readonly endAtClose: boolean
   readonly stdout: InputStream<FastCgiClientError>
   readonly stderr: InputStream<FastCgiClientError>
@@ -61,7 +60,6 @@ export class ClientRequest {
 
   constructor(requestId: number, options: BeginOptions, stdoutOwner: InputOwner, stderrOwner: InputOwner) {
     this.requestId = requestId
-    this.keepConnection = options.keepConnection
     this.endAtClose = options.endAtClose
     this.stdout = new InputStream(stdoutOwner)
     this.stderr = new InputStream(stderrOwner)

@@ -248,7 +248,6 @@ export class Pool {
       if (waiter.place === undefined) waiter.wake = tell
       else tell()
     })
-    if (!Duration.isFinite(this.waitTimeout)) return placed
     return Effect.timeoutOrElse(placed, {
       duration: this.waitTimeout,
       orElse: () => {

@@ -20,7 +20,7 @@ import { fail } from "./failures.ts"
 import { pinging } from "./ping.ts"
 import type { Entry, Opening, PoolLimits, Upstream } from "./poolModel.ts"
 import { limitsOf, type PoolOptions, upstreamsOf } from "./poolOptions.ts"
-import { PoolState } from "./poolState.ts"
+import { PoolState, reliefAfter } from "./poolState.ts"
 import { defaults, open } from "./request.ts"
 import type { WebServerEnd } from "./webServerEnd.ts"
 
@@ -179,14 +179,13 @@ export class PoolConnections {
   ): Effect.Effect<WebServerEnd, FastCgiClientError> {
     const { connectTimeout } = this
     return open(connect, options).pipe(
-      (opened) =>
-        !Duration.isFinite(connectTimeout) ? opened : Effect.timeoutOrElse(opened, {
-          duration: connectTimeout,
-          orElse: () =>
-            Effect.fail(
-              fail({ _tag: "Timeout" }, `no connection to the application within ${Duration.format(connectTimeout)}`)
-            )
-        }),
+      Effect.timeoutOrElse({
+        duration: connectTimeout,
+        orElse: () => {
+          const message = `no connection to the application within ${Duration.format(connectTimeout)}`
+          return Effect.fail(fail({ _tag: "Timeout" }, message))
+        }
+      }),
       Effect.provide(Context.add(this.context, Scope.Scope, scope))
     )
   }
@@ -196,7 +195,7 @@ export class PoolConnections {
     this.state.settle(entry, now)
     if (entry.upstream.idle.size === 0) return
     if (Number.isFinite(this.limits.idleTimeout)) this.timers.start("reap", this.limits.idleTimeout, this.reap)
-    if (this.state.mayStarve) this.timers.start("relieve", PoolState.reliefAfter, this.relieve)
+    if (this.state.mayStarve) this.timers.start("relieve", reliefAfter, this.relieve)
   }
 
   private readonly reap = (): void => {
@@ -205,7 +204,7 @@ export class PoolConnections {
 
   private readonly relieve = (): void => {
     this.state.relieve(this.now())
-    if (this.state.mayStarve) this.timers.start("relieve", PoolState.reliefAfter, this.relieve)
+    if (this.state.mayStarve) this.timers.start("relieve", reliefAfter, this.relieve)
   }
 
   private readonly fill = (): void => {

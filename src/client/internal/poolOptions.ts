@@ -16,7 +16,7 @@ export const limitsOf = (options: PoolOptions): PoolLimits => ({
   maxRequests: options.maxRequests ?? 1,
   minIdle: options.minIdle ?? 0,
   maxIdle: options.maxIdle ?? 16,
-  idleTimeout: millis(options.idleTimeout ?? "60 seconds"),
+  idleTimeout: Duration.toMillis(options.idleTimeout ?? "60 seconds"),
   maxWaiting: options.maxWaiting ?? 10_000
 })
 
@@ -31,10 +31,8 @@ export const upstreamsOf = (options: PoolOptions) => {
       weight: upstream.weight ?? 1,
       maxConnections: upstream.maxConnections ?? maxConnections ?? Infinity,
       maxFails: maxFails === "unbounded" ? Infinity : maxFails ?? 1,
-      failTimeout: millis(failTimeout ?? "10 seconds")
+      failTimeout: Duration.toMillis(failTimeout ?? "10 seconds")
     }
     return { name: upstream.name, connect: upstream.connect, limits }
   })
 }
-
-const millis = (input: Duration.Input): number => Duration.toMillis(Duration.fromInputUnsafe(input))

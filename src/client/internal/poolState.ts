@@ -36,7 +36,7 @@ const settledAfter = 50
 // How long connecting, or the first request on a connection, may be without any sign of the application before idle connections
 // are closed for it: php-fpm and its like give a worker to each connection, and nobody serves the one that waits in the backlog,
 // or for room there, while all workers wait on connections that are idle.
-const reliefAfter = 100
+export const reliefAfter = 100
 
 export class PoolState<C extends PooledConnection> {
   readonly upstreams: ReadonlyArray<Upstream<C>>
@@ -212,9 +212,6 @@ export class PoolState<C extends PooledConnection> {
     }
     this.dispatch(now)
   }
-
-  /** How long until `relieve` is to be called. */
-  static readonly reliefAfter = reliefAfter
 
   /** Holds a place for a connection to an upstream that is not for requests. Returns whether there is one. */
   hold(upstream: Upstream<C>): boolean {

@@ -187,11 +187,8 @@ export class StreamTransport implements FastCgiTransport {
   }
 
   private readonly untilTaken: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.unread < readAhead) return resume(Effect.void)
-    this.taken = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.taken = undefined
-    })
+    if (this.unread < readAhead) resume(Effect.void)
+    else this.taken = () => resume(Effect.void)
   })
 
   private take(): Chunks | undefined {
