@@ -43,23 +43,18 @@ export const gather = Effect.fnUntraced(function*<E, E2>(
   let path: string | undefined
   let size = 0
 
-  const openFile = Effect.gen(function*() {
+  const file = yield* Effect.cached(Effect.gen(function*() {
     if (Option.isNone(fileSystem)) {
       return yield* Effect.fail(failed(`the body is longer than the ${maxInMemory} bytes that are kept of one`))
     }
     const { makeTempFileScoped, open } = fileSystem.value
     path = yield* Effect.mapError(Scope.provide(makeTempFileScoped({ prefix: "fastcgi-body-" }), scope), fileFailed)
     return yield* Effect.mapError(open(path, { flag: "w" }), fileFailed)
-  })
-  let file: Effect.Effect<FileSystem.File, E2, Scope.Scope> = Effect.tap(openFile, (opened) =>
-    Effect.sync(() => {
-      file = Effect.succeed(opened)
-    }))
+  }))
   const write = (bytes: Uint8Array) =>
-    bytes.length === 0 ? Effect.void : Effect.flatMap(
-      Effect.suspend(() => file),
-      (file) => Effect.mapError(file.writeAll(bytes), fileFailed)
-    )
+    bytes.length === 0
+      ? Effect.void
+      : Effect.flatMap(file, (file) => Effect.mapError(file.writeAll(bytes), fileFailed))
   const append = (chunk: Uint8Array): Effect.Effect<void, E2, Scope.Scope> => {
     size += chunk.length
     if (memory.append(chunk)) return Effect.void
