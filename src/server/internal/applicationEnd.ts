@@ -25,7 +25,7 @@ import * as FastCgiParams from "../../protocol/FastCgiParams.ts"
 import { type FastCgiRecord, keepConnection, RecordType, Role, ValueName } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiRequestError } from "../FastCgiRequestError.ts"
 import type { ConnectionLimit } from "./application.ts"
-import { ApplicationRequest } from "./applicationRequest.ts"
+import { ApplicationRequest, type TunnelOwner } from "./applicationRequest.ts"
 import { ConnectionLife } from "./connectionLife.ts"
 import { badRequest, lateParams, type Refusal, tooLargeParams, truncatedParams } from "./refusals.ts"
 
@@ -62,8 +62,6 @@ export class ApplicationEnd extends ConnectionLife {
   // Requests whose PARAMS have ended, in order; those of them whose input is there as a whole start first.
   private readonly toStart: Array<ApplicationRequest> = []
   private readonly complete: Array<ApplicationRequest> = []
-  // Requests that have been given up, and whose handlers have not been told.
-  private givenUp: Array<ApplicationRequest> | undefined
   private begun = 0
   // Whether the first byte is one of HTTP; undefined until it has come.
   private speaksHttp: boolean | undefined
@@ -110,14 +108,14 @@ export class ApplicationEnd extends ConnectionLife {
 
   /** A request has been given up that a handler, or a queue, knows of. */
   onGivenUp(request: ApplicationRequest): void {
-    ;(this.givenUp ??= []).push(request)
+    this.tellLater(() => request.tellInterrupt())
   }
 
   /** A request has been upgraded. */
-  onUpgraded(request: ApplicationRequest): void {
+  onUpgraded(tunnel: TunnelOwner): void {
     this.readAhead.tunnelled = true
     if (this.state.name !== "draining") return
-    this.tellTunnel(request.upgradedTo?.onDrain)
+    this.tellLater(tunnel.onDrain)
     this.settle()
   }
 
@@ -364,14 +362,9 @@ export class ApplicationEnd extends ConnectionLife {
 
   // --- telling ----------------------------------------------------------------------------------
 
-  protected tell(): void {
-    const { complete, givenUp } = this
-    this.tellReports()
-    this.tellTunnels()
-    if (givenUp !== undefined) {
-      this.givenUp = undefined
-      for (const request of givenUp) request.tellInterrupt()
-    }
+  protected override tell(): void {
+    const { complete } = this
+    super.tell()
     if (complete.length > 0) {
       for (let i = 0; i < complete.length; i++) this.start(complete[i])
       complete.length = 0

@@ -241,7 +241,7 @@ export class ApplicationRequest {
     if (!this.isOpen) return
     this.tunnel = tunnel
     this.stdin!.expectAnything()
-    this.owner.onUpgraded(this)
+    this.owner.onUpgraded(tunnel)
     this.head(head)
   }
 

@@ -49,10 +49,8 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   protected readonly limits: ConnectionLimits
   protected readonly shared: Shared
   protected readonly timers: Timers<"idle" | "write" | "close" | "stall" | "unread">
-  // Events that the application has not been told.
-  private reports: Array<ApplicationReport> | undefined
-  // Events that the owners of upgraded connections have not been told.
-  private tunnelEvents: Array<() => void> | undefined
+  // What has been decided and nobody has been told, in order.
+  private untold: Array<() => void> | undefined
   // Ids of ended requests whose input is still on its way.
   protected readonly sending = new DueInput()
   // How many of the requests wait, without END_REQUEST, for the end of the others and with it of the connection.
@@ -101,7 +99,9 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     const wasOpen = this.state.isOpen
     this.state = this.state.after.drain
     if (this.readAhead.multiplexed) this.sayGoodbye()
-    for (const { upgradedTo } of this.requests.values()) this.tellTunnel(upgradedTo?.onDrain)
+    for (const { upgradedTo } of this.requests.values()) {
+      if (upgradedTo !== undefined) this.tellLater(upgradedTo.onDrain)
+    }
     // The server calls this when it has waited for what was on its way: nothing that comes later costs a peer an answer.
     const owesNothing = wasOpen || this.sending.size === 0
     if (this.requests.size === 0 && this.output.pending === 0 && owesNothing) this.destroy()
@@ -133,25 +133,18 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   // --- what is told -----------------------------------------------------------------------------
 
   report(report: ApplicationReport): void {
-    ;(this.reports ??= []).push(report)
+    this.tellLater(() => this.application.report(report))
   }
 
-  protected tellTunnel(event: (() => void) | undefined): void {
-    if (event !== undefined) (this.tunnelEvents ??= []).push(event)
+  protected tellLater(event: () => void): void {
+    ;(this.untold ??= []).push(event)
   }
 
-  protected tellTunnels(): void {
-    const { tunnelEvents } = this
-    if (tunnelEvents === undefined) return
-    this.tunnelEvents = undefined
-    for (const event of tunnelEvents) event()
-  }
-
-  protected tellReports(): void {
-    const { reports } = this
-    if (reports === undefined) return
-    this.reports = undefined
-    for (const report of reports) this.application.report(report)
+  protected tell(): void {
+    const { untold } = this
+    if (untold === undefined) return
+    this.untold = undefined
+    for (const event of untold) event()
   }
 
   protected settleConnection(): void {
@@ -218,7 +211,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
     for (const request of requests) {
       if (request.upgradedTo !== undefined) {
         request.stdin!.end()
-        this.tellTunnel(request.upgradedTo.onPeerEnd)
+        this.tellLater(request.upgradedTo.onPeerEnd)
       } else if (request.isInParams || !allowHalfOpen) request.lose()
       else request.cutInput(() => inputAborted("ConnectionClosed"))
     }
