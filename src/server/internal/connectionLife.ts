@@ -56,9 +56,8 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   // How many of the requests wait, without END_REQUEST, for the end of the others and with it of the connection.
   protected withheld = 0
   private saidGoodbye = false
-  private peerHasEnded = false
-  // Closes when all has been written, and does not wait for the peer to close its end.
-  private closesAtOnce = false
+  // The peer has ended, or is not waited for: the connection closes when all has been written.
+  private nothingComes = false
   private hurrying = false
   // By when the peer has to have closed its direction of a closing connection.
   private due: Deadline<ConnectionLife> | undefined
@@ -202,7 +201,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   }
 
   protected onPeerEnd(): void {
-    this.peerHasEnded = true
+    this.nothingComes = true
     if (!this.state.isOpen) return this.writeOut()
     const requests = this.requests.values()
     const { allowHalfOpen } = this.limits
@@ -284,7 +283,7 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   private close(): void {
     if (!this.state.isOpen) return
     // The peer wants the close, and has sent all its input.
-    this.closesAtOnce = this.transport.deliversWhenClosed === true && this.state.name === "finishing" &&
+    this.nothingComes ||= this.transport.deliversWhenClosed === true && this.state.name === "finishing" &&
       this.sending.size === 0
     this.state = this.state.after.close
     this.writeOut()
@@ -298,13 +297,12 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   private writeOut(): void {
     this.output.flush()
     if (!this.output.handedOverAll || this.isClosed) return
-    const nothingComes = this.peerHasEnded || this.closesAtOnce
     if (this.state.name === "closing") {
       this.state = this.state.after.halfClose
       // The end is written behind what is pending.
-      if (!nothingComes || this.output.pending > 0) this.transport.endUnsafe()
+      if (!this.nothingComes || this.output.pending > 0) this.transport.endUnsafe()
     }
-    if (nothingComes && this.output.pending === 0) this.destroy()
+    if (this.nothingComes && this.output.pending === 0) this.destroy()
   }
 
   private watchClosing(): void {
