@@ -36,7 +36,7 @@ export interface Shared {
   /** What the connections send at the end of a turn is sent in one go. */
   readonly dispatcher: Scheduler.SchedulerDispatcher
   readonly fork: Fork
-  /** Connections that have said everything and wait for their peers to close. */
+  /** Connections whose peers have a moment left: to close, or to take what the server that stops still has for them. */
   readonly closing: Deadlines<ConnectionLife>
   /** Requests whose PARAMS have not come in one read. */
   readonly params: Deadlines<ApplicationRequest>
@@ -306,13 +306,11 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
   }
 
   private watchClosing(): void {
-    const pending = this.output.pending
-    if (pending === 0 && this.sending.size === 0) {
+    const { pending } = this.output
+    if (this.hurrying || (pending === 0 && this.sending.size === 0)) {
       this.timers.stop("close")
-      this.due ??= this.shared.closing.add(this)
-    } else if (this.hurrying) {
-      this.timers.stop("close")
-      this.timers.start("close", closingMoment, () => this.destroy())
+      this.shared.closing.delete(this.due)
+      this.due = this.shared.closing.add(this)
     } else {
       this.timers.start("close", this.limits.lingerTimeout, () => {
         if (this.output.pending < pending) this.watchClosing()
