@@ -66,7 +66,7 @@ export type ConnectionLimit =
 
 /** An event to log or to count. `limit` is the limit that was reached, if any. */
 export interface ApplicationReport {
-  readonly _tag: "ConnectionClosed" | "ConnectionIdle" | "RequestRefused" | "InputDiscarded" | "ResponseCutOff"
+  readonly _tag: "ConnectionClosed" | "ConnectionIdle" | "RequestRefused" | "InputDiscarded"
   readonly requestId?: number | undefined
   readonly limit?: ConnectionLimit | undefined
   readonly message: string

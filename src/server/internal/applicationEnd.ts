@@ -95,11 +95,6 @@ export class ApplicationEnd extends ConnectionLife {
   onFailed(request: ApplicationRequest): void {
     this.withheld++
     this.application.ended(request)
-    this.report({
-      _tag: "ResponseCutOff",
-      requestId: request.requestId,
-      message: "the response broke off behind its head"
-    })
     this.state = this.state.after.finish
     // HAProxy would put its next requests on a connection that ends as long as it sends input of others on it.
     if (this.readAhead.multiplexed || this.readAhead.mayMultiplex) this.sayGoodbye()

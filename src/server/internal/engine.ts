@@ -374,6 +374,8 @@ class Engine<R> implements Application {
   ended(request: ApplicationRequest): void {
     const { afterwards, observation, page } = request
     this.deadlines.delete(request.due)
+    // Why is logged where it failed.
+    if (request.isBrokenOff) this.count(FastCgiMetrics.requestsFailed, 1)
     if (page !== undefined) return
     if (observation !== undefined) this.watch.ended(observation)
     if (afterwards !== undefined) this.left.ended(request)
@@ -390,22 +392,14 @@ class Engine<R> implements Application {
     switch (_tag) {
       case "ConnectionClosed":
         if (limit === undefined) this.count(FastCgiMetrics.connectionErrors, 1)
-        this.reached(limit, "closed a FastCGI connection", message)
-        return
+        return this.reached(limit, "closed a FastCGI connection", message)
       case "ConnectionIdle":
         // Nothing is wrong with it.
-        this.count(FastCgiMetrics.limitsReached, "idleTimeout")
-        return
+        return this.count(FastCgiMetrics.limitsReached, "idleTimeout")
       case "RequestRefused":
-        this.reached(limit, `refused FastCGI request ${requestId}`, message)
-        return
-      case "ResponseCutOff":
-        // Why is logged where it failed.
-        this.count(FastCgiMetrics.requestsFailed, 1)
-        return
+        return this.reached(limit, `refused FastCGI request ${requestId}`, message)
       case "InputDiscarded":
-        this.reached(limit, `dropped input of FastCGI request ${requestId}`, message)
-        return
+        return this.reached(limit, `dropped input of FastCGI request ${requestId}`, message)
     }
   }
 
