@@ -76,10 +76,7 @@ export class Deadlines<A> {
   private readonly ring = (): void => {
     const now = millisecondsOf(this.clock)
     for (let { first } = this.due; first !== undefined; first = this.due.first) {
-      if (first.at > now) {
-        this.timers.start("due", first.at - now, this.ring)
-        return
-      }
+      if (first.at > now) return this.timers.start("due", first.at - now, this.ring)
       this.due.remove(first)
       this.expire(first.it)
     }

@@ -147,10 +147,7 @@ class End implements MemoryTransport {
   destroyUnsafe(): void {
     if (this.closed) return
     // A close with unread bytes is a reset for the peer, as with TCP.
-    if (this.unread > 0) {
-      this.resetUnsafe()
-      return
-    }
+    if (this.unread > 0) return this.resetUnsafe()
     this.close()
     this.other.ended = true
     this.other.schedule()

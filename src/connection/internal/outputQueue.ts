@@ -209,10 +209,7 @@ export class OutputQueue {
   head(requestId: number, head: string, body: Uint8Array | string | undefined, bodyLength: number): void {
     const headLength = head.length
     const length = headLength + bodyLength
-    if (length > copyLimit) {
-      this.longHead(requestId, head, body)
-      return
-    }
+    if (length > copyLimit) return this.longHead(requestId, head, body)
     const padding = paddingTo8(length)
     let at = this.reserve(headerLength + length + padding)
     const bytes = slab
@@ -287,10 +284,7 @@ export class OutputQueue {
    */
   flush(): void {
     if (this.queued === 0) return
-    if (this.transport.pendingUnsafe() > 0) {
-      this.copySoon()
-      return
-    }
+    if (this.transport.pendingUnsafe() > 0) return this.copySoon()
     this.seal()
     if (this.tail !== undefined) this.sealTail()
     const chunks = this.chunks

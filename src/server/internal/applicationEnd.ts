@@ -220,10 +220,7 @@ export class ApplicationEnd extends ConnectionLife {
     // A pipelined request: its predecessor of the same id is complete and may be answered at once.
     if (active?.state.on.Begin === "retry") this.start(active)
     const action: ApplicationAction = rowOf(active).Begin
-    if (action !== "begin") {
-      this.breakOff(`BEGIN_REQUEST for request ${requestId}, which has not ended`)
-      return
-    }
+    if (action !== "begin") return this.breakOff(`BEGIN_REQUEST for request ${requestId}, which has not ended`)
     this.sending.delete(requestId)
     const decision = this.application.begin(role, this.requests.size)
     if (typeof decision === "number") {
@@ -333,15 +330,11 @@ export class ApplicationEnd extends ConnectionLife {
 
   private getValues(content: Uint8Array): void {
     const asked = FastCgiParams.fromBytes(content)
-    if ("_tag" in asked) {
-      this.breakOff(`GET_VALUES content is not name-value pairs: ${asked.message}`)
-      return
-    }
+    if ("_tag" in asked) return this.breakOff(`GET_VALUES content is not name-value pairs: ${asked.message}`)
     let names = 0
     asked.scanLatin1(() => names++)
     if (names > maxValueNames) {
-      this.breakOff(`GET_VALUES asks for ${names} variables, at most ${maxValueNames} are answered`)
-      return
+      return this.breakOff(`GET_VALUES asks for ${names} variables, at most ${maxValueNames} are answered`)
     }
     const values = this.application.values(asked)
     if (values.some(([name, value]) => name === ValueName.MpxsConns && value === "1")) {

@@ -283,10 +283,7 @@ class Engine<R> implements Application {
       request.answer(badParams, 1)
       return
     }
-    if (this.admission.concurrency === "unbounded" || request.page !== undefined) {
-      this.run(request, undefined)
-      return
-    }
+    if (this.admission.concurrency === "unbounded" || request.page !== undefined) return this.run(request, undefined)
     const leave = this.admission.handleUnsafe((release) => {
       // The permit may come at the moment at which the request is given up.
       if (request.isOver) release()
@@ -344,21 +341,12 @@ class Engine<R> implements Application {
   }
 
   private handled(request: ApplicationRequest, exit: Exit.Exit<void, unknown>): void {
-    if (Exit.isSuccess(exit)) {
-      request.end(0)
-      return
-    }
-    if (isBodyTooLarge(exit.cause) && !request.hasHead && request.isOpen) {
-      request.answer(tooLargeBody, 0)
-      return
-    }
+    if (Exit.isSuccess(exit)) return request.end(0)
+    if (isBodyTooLarge(exit.cause) && !request.hasHead && request.isOpen) return request.answer(tooLargeBody, 0)
     const { failureOf } = this.options
     const cause = failureOf === undefined ? exit.cause : failureOf(exit.cause, request)
     if (cause !== undefined) this.failed(request, cause)
-    if (request.hasHead || !request.isOpen) {
-      request.fail()
-      return
-    }
+    if (request.hasHead || !request.isOpen) return request.fail()
     request.stderr(handlerFailed)
     request.answer(Cause.hasInterruptsOnly(exit.cause) ? serviceUnavailable : internalServerError, 1)
   }
