@@ -79,7 +79,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     this.options = options
     this.fork = fork
     this.timers = new Timers(fork)
-    this.readAhead = new AnswerPolicy(transport, this, options, this.timers)
+    this.readAhead = new AnswerPolicy(this, options, this.timers)
   }
 
   /** Begins to read. */

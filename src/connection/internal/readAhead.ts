@@ -4,7 +4,14 @@
  * holds up and what is dropped then.
  */
 import type { FastCgiTransport } from "../FastCgiTransport.ts"
+import type { OutputQueue } from "./outputQueue.ts"
 import type { Timers } from "./timers.ts"
+
+/** The connection that reads. */
+export interface ReadAheadOwner {
+  readonly transport: FastCgiTransport
+  readonly output: OutputQueue
+}
 
 /** Decides when a connection reads. */
 export abstract class ReadAhead {
@@ -12,14 +19,14 @@ export abstract class ReadAhead {
   protected unread = 0
   /** Whether reading has stopped because too much is unread. */
   protected paused = false
-  private readonly transport: FastCgiTransport
+  protected readonly owner: ReadAheadOwner
+  protected readonly timers: Timers<"stall">
   private readonly stallTimeout: number
-  private readonly timers: Timers<"stall">
   private held = false
 
   /** `stallTimeout` is in milliseconds. */
-  constructor(transport: FastCgiTransport, stallTimeout: number, timers: Timers<"stall">) {
-    this.transport = transport
+  constructor(owner: ReadAheadOwner, stallTimeout: number, timers: Timers<"stall">) {
+    this.owner = owner
     this.stallTimeout = stallTimeout
     this.timers = timers
   }
@@ -30,11 +37,8 @@ export abstract class ReadAhead {
   /** Whether a pause holds somebody up. Otherwise it lasts as long as the reader takes. */
   protected abstract get holdsUp(): boolean
 
-  /** Whether a pause has held somebody up for all of `stallTimeout`. `progress` is what it was when the time began. */
-  protected abstract isStalled(progress: number): boolean
-
-  /** A number that grows while a pause holds nobody up after all. */
-  protected abstract get progress(): number
+  /** Whether a pause has held somebody up for all of `stallTimeout`. `accepted` is how much output the peer had taken when that began. */
+  protected abstract isStalled(accepted: number): boolean
 
   /** Drops something of what is unread. */
   protected abstract drop(): void
@@ -54,7 +58,7 @@ export abstract class ReadAhead {
   pauseIfFull(): void {
     if (this.unread < this.limit) return
     this.paused = true
-    this.transport.pauseUnsafe()
+    this.owner.transport.pauseUnsafe()
     this.watchStall()
   }
 
@@ -71,27 +75,27 @@ export abstract class ReadAhead {
     if (!this.paused) return
     this.paused = false
     this.timers.stop("stall")
-    if (!this.held) this.transport.resumeUnsafe()
+    if (!this.held) this.owner.transport.resumeUnsafe()
   }
 
   /** Stops reading until `release`, whatever is unread. */
   hold(): void {
     this.held = true
-    this.transport.pauseUnsafe()
+    this.owner.transport.pauseUnsafe()
   }
 
   /** Lets reading go on, unless too much is unread. */
   release(): void {
     if (!this.held) return
     this.held = false
-    if (!this.paused) this.transport.resumeUnsafe()
+    if (!this.paused) this.owner.transport.resumeUnsafe()
   }
 
   private watchStall(): void {
     if (!this.holdsUp) return
-    const { progress } = this
+    const { accepted } = this.owner.output
     this.timers.start("stall", this.stallTimeout, () => {
-      if (!this.isStalled(progress)) return this.watchStall()
+      if (!this.isStalled(accepted)) return this.watchStall()
       // Reading goes on once enough has been dropped. What is read then has a time of its own.
       do this.drop()
       while (this.unread > 0 && this.unread >= this.limit)

@@ -9,7 +9,7 @@ import type * as Fiber from "effect/Fiber"
 /** Starts an Effect of its own. */
 export type Fork = (effect: Effect.Effect<void>) => Fiber.Fiber<void>
 
-/** Times that may be running. */
+/** Times that may be running. Whoever needs some of the names takes an object that has more. */
 export class Timers<in Name extends string> {
   private readonly fork: Fork
   private running: Map<string, Fiber.Fiber<void>> | undefined

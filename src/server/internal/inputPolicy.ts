@@ -2,26 +2,16 @@
  * How far the application's end reads ahead of its handlers, and what it drops when that holds others up
  * (docs/architecture.md, Input).
  */
-import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
-import type { OutputQueue } from "../../connection/internal/outputQueue.ts"
 import { ReadAhead } from "../../connection/internal/readAhead.ts"
-import type { RequestTable } from "../../connection/internal/requestTable.ts"
 import type { Timers } from "../../connection/internal/timers.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { ApplicationReport, ConnectionLimits } from "./application.ts"
+import type { ConnectionLimits } from "./application.ts"
 import type { ApplicationRequest } from "./applicationRequest.ts"
+import type { ConnectionLife } from "./connectionLife.ts"
 
 // How long, in milliseconds, a handler may read nothing before a connection that is not kept is read ahead to
 // `maxBufferedInput`: behind the unread input may be the news that the peer has given the request up.
 const unreadTime = 1000
-
-/** The input and the events of the policy. */
-export interface InputPolicyOwner {
-  readonly transport: FastCgiTransport
-  readonly output: OutputQueue
-  readonly requests: RequestTable<ApplicationRequest>
-  readonly report: (report: ApplicationReport) => void
-}
 
 /** Decides when the application's end reads. */
 export class InputPolicy extends ReadAhead {
@@ -33,19 +23,17 @@ export class InputPolicy extends ReadAhead {
   kept = false
   /** Whether a request has been upgraded: its client reads what it likes when it likes, and nothing is dropped for that. */
   tunnelled = false
-  private readonly owner: InputPolicyOwner
+  declare protected readonly owner: ConnectionLife
+  declare protected readonly timers: Timers<"stall" | "unread">
   private readonly limits: ConnectionLimits
-  private readonly unreadTimers: Timers<"unread">
   // How many times something has been pulled or dropped.
   private pulls = 0
   // Whether nothing has been pulled for `unreadTime`.
   private neglected = false
 
-  constructor(owner: InputPolicyOwner, limits: ConnectionLimits, timers: Timers<"stall" | "unread">) {
-    super(owner.transport, limits.stallTimeout, timers)
-    this.owner = owner
+  constructor(owner: ConnectionLife, limits: ConnectionLimits, timers: Timers<"stall" | "unread">) {
+    super(owner, limits.stallTimeout, timers)
     this.limits = limits
-    this.unreadTimers = timers
   }
 
   override onConsumed(size: number): void {
@@ -70,10 +58,6 @@ export class InputPolicy extends ReadAhead {
   // sent everything (mod_fcgid, Caddy), or a handler that wants DATA and has not read the STDIN before it.
   protected get holdsUp(): boolean {
     return this.shared || this.blocked || this.awaitsData
-  }
-
-  protected get progress(): number {
-    return this.owner.output.accepted
   }
 
   // A peer that has taken some output is reading, so it is not waiting for us to read.
@@ -113,7 +97,7 @@ export class InputPolicy extends ReadAhead {
   private watchUnread(): void {
     if (this.limit >= this.limits.maxBufferedInput) return
     const pulls = this.pulls
-    this.unreadTimers.start("unread", unreadTime, () => {
+    this.timers.start("unread", unreadTime, () => {
       if (!this.paused) return
       if (this.pulls > pulls) return this.watchUnread()
       this.neglected = true
