@@ -1,7 +1,7 @@
 /**
  * What a pool consists of: upstreams, connections, openings, and requests that wait. `PoolState` alone changes them.
  */
-import { type Linked, LinkedList } from "../../connection/internal/linkedList.ts"
+import { Linked, LinkedList } from "../../connection/internal/linkedList.ts"
 import { type UpstreamChoice, UpstreamHealth } from "./upstreams.ts"
 
 /** What the pool sees of a connection. */
@@ -104,12 +104,9 @@ export class Upstream<C extends PooledConnection> {
 }
 
 /** A connection of the pool. */
-export class Entry<C extends PooledConnection> implements Linked<Entry<C>> {
+export class Entry<C extends PooledConnection> extends Linked<Entry<C>> {
   readonly upstream: Upstream<C>
   readonly connection: C
-  list: LinkedList<Entry<C>> | undefined
-  before: Entry<C> | undefined
-  after: Entry<C> | undefined
   /** Requests that are about to begin on it. */
   reserved: number
   /** Requests that have begun on it. */
@@ -120,6 +117,7 @@ export class Entry<C extends PooledConnection> implements Linked<Entry<C>> {
   removed = false
 
   constructor(upstream: Upstream<C>, connection: C, reserved: number) {
+    super()
     this.upstream = upstream
     this.connection = connection
     this.reserved = reserved
@@ -127,11 +125,8 @@ export class Entry<C extends PooledConnection> implements Linked<Entry<C>> {
 }
 
 /** A connection that is being opened. */
-export class Opening<C extends PooledConnection> implements Linked<Opening<C>> {
+export class Opening<C extends PooledConnection> extends Linked<Opening<C>> {
   readonly upstream: Upstream<C>
-  list: LinkedList<Opening<C>> | undefined
-  before: Opening<C> | undefined
-  after: Opening<C> | undefined
   /** Requests that wait for it. */
   joined = 0
   since = 0
@@ -140,22 +135,21 @@ export class Opening<C extends PooledConnection> implements Linked<Opening<C>> {
   entry: Entry<C> | undefined
 
   constructor(upstream: Upstream<C>) {
+    super()
     this.upstream = upstream
   }
 }
 
 /** A request that waits for a place. */
-export class Waiter<C extends PooledConnection> implements Linked<Waiter<C>> {
+export class Waiter<C extends PooledConnection> extends Linked<Waiter<C>> {
   readonly want: Want<C>
-  list: LinkedList<Waiter<C>> | undefined
-  before: Waiter<C> | undefined
-  after: Waiter<C> | undefined
   /** What it has got. */
   place: Place<C> | undefined
   /** Tells it that it has, or that it will get nothing. */
   wake: (() => void) | undefined
 
   constructor(want: Want<C>) {
+    super()
     this.want = want
   }
 }

@@ -3,7 +3,7 @@
  * timer does for all of them. A timer each costs more than a small request.
  */
 import type * as Clock from "effect/Clock"
-import { type Linked, LinkedList } from "./linkedList.ts"
+import { Linked, LinkedList } from "./linkedList.ts"
 import { type Fork, millisecondsOf, Timers } from "./timers.ts"
 
 // Milliseconds. A timer that rings so soon is left to ring when nothing is due any more: to stop one and start the next for each
@@ -11,14 +11,12 @@ import { type Fork, millisecondsOf, Timers } from "./timers.ts"
 const shortTime = 1000
 
 /** What has a deadline, and when. */
-export class Deadline<A> implements Linked<Deadline<A>> {
-  list: LinkedList<Deadline<A>> | undefined
-  before: Deadline<A> | undefined
-  after: Deadline<A> | undefined
+export class Deadline<A> extends Linked<Deadline<A>> {
   readonly it: A
   readonly at: number
 
   constructor(it: A, at: number) {
+    super()
     this.it = it
     this.at = at
   }

@@ -8,20 +8,18 @@
  */
 
 /** What may be in a list of its kind. Only the list writes these fields. */
-export interface Linked<Element extends Linked<Element>> {
+export abstract class Linked<Element extends Linked<Element>> {
   list: LinkedList<Element> | undefined
   before: Element | undefined
   after: Element | undefined
 }
 
 /** A place in a list for what has no fields for it. */
-export class LinkedItem<A> implements Linked<LinkedItem<A>> {
-  list: LinkedList<LinkedItem<A>> | undefined
-  before: LinkedItem<A> | undefined
-  after: LinkedItem<A> | undefined
+export class LinkedItem<A> extends Linked<LinkedItem<A>> {
   readonly value: A
 
   constructor(value: A) {
+    super()
     this.value = value
   }
 }
