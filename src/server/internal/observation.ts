@@ -4,6 +4,7 @@
  */
 import type * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
+import { Linked } from "../../connection/internal/linkedList.ts"
 import { millisecondsOf } from "../../connection/internal/timers.ts"
 import type { ApplicationRequest } from "./applicationRequest.ts"
 import type { Refusal } from "./refusals.ts"
@@ -12,7 +13,7 @@ import type { Refusal } from "./refusals.ts"
 const maxHeadSize = 64 * 1024
 
 /** One request that is watched. Times are those of `millisecondsOf`, undefined until it is so far. */
-export class Observation {
+export class Observation extends Linked<Observation> {
   readonly request: ApplicationRequest
   private readonly clock: Clock.Clock
   /** When its params were complete. */
@@ -28,12 +29,11 @@ export class Observation {
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   /** Whether no handler was started, because a limit was reached. */
   isRefused = false
-  /** Its place among those that are open (`Watch`). */
-  slot = -1
   private headText = ""
   private parsedStatus: number | undefined
 
   constructor(request: ApplicationRequest, clock: Clock.Clock) {
+    super()
     this.request = request
     this.clock = clock
     this.admittedAt = millisecondsOf(clock)

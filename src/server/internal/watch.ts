@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
+import { LinkedList } from "../../connection/internal/linkedList.ts"
 import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { FastCgiResponse } from "../FastCgiResponse.ts"
 import type { ApplicationRequest } from "./applicationRequest.ts"
@@ -23,7 +24,7 @@ export interface WatchedServer {
   readonly connectionsHeld: () => number
   /** The work that `FastCgiServer.afterResponse` has left. */
   readonly afterResponse: () => number
-  /** Requests that were admitted and are not over, in no order. */
+  /** Requests that were admitted and are not over. */
   readonly open: () => ReadonlyArray<Observation>
 }
 
@@ -75,14 +76,14 @@ export class Watch {
   private readonly watchers: Watchers
   private readonly clock: Clock.Clock
   private readonly needsEnd: boolean
-  private readonly open: Array<Observation> = []
+  private readonly open = new LinkedList<Observation>()
   private leave: ReadonlyArray<() => void>
 
   constructor(watchers: Iterable<Watcher>, clock: Clock.Clock, server: Omit<WatchedServer, "open">) {
     this.watchers = [...new Set(watchers)]
     this.clock = clock
     this.needsEnd = this.watchers.some(({ needsEnd }) => needsEnd !== false)
-    const watched = { ...server, open: () => this.open }
+    const watched = { ...server, open: () => this.open.toArray() }
     this.leave = this.watchers.flatMap(({ onServer }) => onServer === undefined ? [] : [onServer(watched)])
   }
 
@@ -112,7 +113,7 @@ export class Watch {
 
   admitted(request: ApplicationRequest): void {
     const observation = request.observation = new Observation(request, this.clock)
-    observation.slot = this.open.push(observation) - 1
+    this.open.push(observation)
     for (const watcher of this.watchers) {
       watcher.onAdmitted?.(observation)
       const { onLast } = watcher
@@ -125,12 +126,7 @@ export class Watch {
   }
 
   ended(observation: Observation): void {
-    // The last one takes its place.
-    const last = this.open.pop()!
-    if (last !== observation) {
-      this.open[observation.slot] = last
-      last.slot = observation.slot
-    }
+    this.open.remove(observation)
     if (this.needsEnd) observation.onEnd()
     this.tellEnded(observation)
   }
