@@ -2,20 +2,12 @@
  * Two transports joined back to back in memory. They behave like the two ends of a socket, and deliver on the next turn
  * of the scheduler, never inside the write, so that neither side ever runs inside the other.
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as NetAddress from "effect/net/NetAddress"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import type * as Scheduler from "effect/Scheduler"
 import type { Chunks } from "./inputStream.ts"
-import {
-  type FastCgiPullError,
-  type FastCgiTransport,
-  FastCgiTransportError,
-  type FastCgiTransportObserver,
-  type FastCgiTransportReader
-} from "./transportModel.ts"
+import { type FastCgiTransport, FastCgiTransportError } from "./transportModel.ts"
+import { TurnTransport } from "./turnTransport.ts"
 
 /** One end of an in-memory connection, with what a test may do to it. */
 export interface MemoryTransport extends FastCgiTransport {
@@ -47,90 +39,42 @@ export const makePairUnsafe = (
   options?: MemoryTransportOptions
 ): { readonly client: MemoryTransport; readonly server: MemoryTransport } => {
   const capacity = options?.capacity ?? 64 * 1024
-  const client = new End(dispatcher, capacity, Option.none(), false)
-  const server = new End(dispatcher, capacity, Option.fromUndefinedOr(options?.peer), true)
+  const client = new End(dispatcher, undefined, capacity, false)
+  const server = new End(dispatcher, options?.peer, capacity, true)
   client.other = server
   server.other = client
   return { client, server }
 }
 
-class End implements MemoryTransport {
-  readonly peer: Option.Option<NetAddress.SocketAddress>
+// What the peer wrote has been accepted here within `capacity`, and is pending there beyond.
+class End extends TurnTransport implements MemoryTransport {
   other!: End
-  private readonly dispatcher: Scheduler.SchedulerDispatcher
-  private readonly watchesPeer: boolean
   private capacity: number
-  // What the peer wrote: within `capacity` it has been accepted here, beyond it is pending there.
-  private incoming: Array<Uint8Array> = []
-  private unread = 0
-  private ended = false
-  private closed = false
-  private lost = false
-  private reader: ((effect: Effect.Effect<Chunks, FastCgiPullError>) => void) | undefined
-  private flow: FastCgiTransportReader | undefined
-  private flowPaused = false
-  private observer: FastCgiTransportObserver | undefined
-  private drainOwed = false
-  private closeTold = false
-  private scheduled = false
+  private readonly watchesPeer: boolean
 
   constructor(
     dispatcher: Scheduler.SchedulerDispatcher,
+    peer: NetAddress.SocketAddress | undefined,
     capacity: number,
-    peer: Option.Option<NetAddress.SocketAddress>,
     watchesPeer: boolean
   ) {
-    this.dispatcher = dispatcher
+    super(dispatcher, peer)
     this.capacity = capacity
-    this.peer = peer
     this.watchesPeer = watchesPeer
   }
 
-  readonly pull = Effect.suspend(() =>
-    this.take() ??
-      Effect.callback<Chunks, FastCgiPullError>((resume) => {
-        this.reader = resume
-        return Effect.sync(() => {
-          this.reader = undefined
-        })
-      })
-  )
-
-  flowUnsafe(reader: FastCgiTransportReader): void {
-    this.flow = reader
-    this.resumeUnsafe()
-  }
-
   pauseUnsafe(): void {
-    this.flowPaused = true
+    this.paused = true
     if (this.watchesPeer && this.other.closed) this.schedule()
-  }
-
-  resumeUnsafe(): void {
-    this.flowPaused = false
-    this.schedule()
-  }
-
-  observeUnsafe(observer: FastCgiTransportObserver): void {
-    this.observer = observer
-    this.schedule()
   }
 
   writeUnsafe(chunks: ReadonlyArray<Uint8Array>): void {
     if (this.closed) return
-    const other = this.other
-    if (other.closed) {
-      // A socket learns that its peer is gone by writing to it.
-      this.lose()
-      return
-    }
-    for (const chunk of chunks) {
-      if (chunk.length === 0) continue
-      other.incoming.push(chunk)
-      other.unread += chunk.length
-    }
+    // A socket learns that its peer is gone by writing to it.
+    if (this.other.closed) return this.lose()
+    this.other.arrive(chunks)
     if (this.pendingUnsafe() > 0) this.drainOwed = true
-    other.schedule()
+    this.other.schedule()
   }
 
   pendingUnsafe(): number {
@@ -139,9 +83,9 @@ class End implements MemoryTransport {
 
   endUnsafe(): void {
     if (this.closed) return
-    this.other.ended = true
+    this.other.inputEnded = true
     this.other.schedule()
-    if (this.ended && this.unread === 0) this.close()
+    if (this.inputEnded && this.unread === 0) this.close()
   }
 
   destroyUnsafe(): void {
@@ -149,7 +93,7 @@ class End implements MemoryTransport {
     // A close with unread bytes is a reset for the peer, as with TCP.
     if (this.unread > 0) return this.resetUnsafe()
     this.close()
-    this.other.ended = true
+    this.other.inputEnded = true
     this.other.schedule()
   }
 
@@ -172,45 +116,37 @@ class End implements MemoryTransport {
   }
 
   peerEndedUnsafe(): boolean {
-    return this.ended || this.lost
+    return this.inputEnded || this.loss !== undefined
   }
 
   private close(): void {
     this.closed = true
-    this.incoming = []
+    this.arrived = []
     this.unread = 0
     this.schedule()
   }
 
   private lose(): void {
     if (this.closed) return
-    this.lost = true
+    this.loss = new FastCgiTransportError({ message: "connection reset by peer" })
     this.close()
   }
 
-  private take(): Effect.Effect<Chunks, FastCgiPullError> | undefined {
-    if (this.lost) return Effect.fail(new FastCgiTransportError({ message: "connection reset by peer" }))
-    if (this.closed) return Cause.done()
-    if (this.unread === 0) return this.ended ? Cause.done() : undefined
-    const taken = this.takeChunks()
-    return taken === undefined ? undefined : Effect.succeed(taken)
-  }
-
-  private takeChunks(): Chunks | undefined {
-    const taken: Array<Uint8Array> = []
+  protected take(): Chunks | undefined {
     // What is beyond the capacity has not arrived yet.
     let room = Math.min(this.unread, this.capacity)
     if (room === 0) return undefined
     this.unread -= room
+    const taken: Array<Uint8Array> = []
     while (room > 0) {
-      const chunk = this.incoming[0]
+      const chunk = this.arrived[0]
       if (chunk.length <= room) {
         taken.push(chunk)
-        this.incoming.shift()
+        this.arrived.shift()
         room -= chunk.length
       } else {
         taken.push(chunk.subarray(0, room))
-        this.incoming[0] = chunk.subarray(room)
+        this.arrived[0] = chunk.subarray(room)
         room = 0
       }
     }
@@ -218,53 +154,11 @@ class End implements MemoryTransport {
     return taken as unknown as Chunks
   }
 
-  private schedule(): void {
-    if (this.scheduled) return
-    this.scheduled = true
-    this.dispatcher.scheduleTask(this.deliver, 0)
-  }
-
-  private readonly deliver = (): void => {
-    this.scheduled = false
+  protected tell(): void {
     // As a server's end of a socket, whose peer is watched while nobody reads it. What a client has not read may be an answer.
-    if (this.watchesPeer && this.flow !== undefined && this.flowPaused && this.other.closed) this.lose()
-    if (this.drainOwed && this.observer !== undefined && this.pendingUnsafe() === 0) {
-      this.drainOwed = false
-      if (!this.closed) this.observer.onDrain()
-    }
-    if (this.closed && !this.closeTold && this.observer !== undefined) {
-      this.closeTold = true
-      this.observer.onClose()
-    }
-    const reader = this.reader
-    if (reader !== undefined) {
-      const taken = this.take()
-      if (taken !== undefined) {
-        this.reader = undefined
-        reader(taken)
-      }
-    }
-    this.flowOn()
-  }
-
-  private flowOn(): void {
-    const flow = this.flow
-    if (flow === undefined || this.flowPaused || this.closed) return
-    if (this.unread > 0) {
-      const taken = this.takeChunks()
-      if (taken === undefined) return
-      this.hand(flow, () => flow.onRead(taken))
-      if (this.unread > 0 || this.ended) this.schedule()
-    } else if (this.ended) {
-      this.flow = undefined
-      this.hand(flow, () => flow.onReadEnd())
-    }
-  }
-
-  private hand(flow: FastCgiTransportReader, call: () => void): void {
-    const called = Result.try(call)
-    if (Result.isSuccess(called)) return
-    this.destroyUnsafe()
-    flow.onReadDefect(called.failure)
+    if (this.watchesPeer && this.flow !== undefined && this.paused && this.other.closed) this.lose()
+    this.tellDrained()
+    this.tellClosed()
+    this.tellReader()
   }
 }

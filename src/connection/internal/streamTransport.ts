@@ -6,20 +6,11 @@
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type * as NetAddress from "effect/net/NetAddress"
-import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
-import * as Result from "effect/Result"
-import type * as Scheduler from "effect/Scheduler"
 import * as Socket from "effect/socket/Socket"
 import type { Chunks } from "./inputStream.ts"
-import {
-  type FastCgiPullError,
-  type FastCgiTransport,
-  FastCgiTransportError,
-  type FastCgiTransportObserver,
-  type FastCgiTransportReader
-} from "./transportModel.ts"
+import { type FastCgiPullError, type FastCgiTransport, FastCgiTransportError } from "./transportModel.ts"
+import { TurnTransport } from "./turnTransport.ts"
 
 // Bytes that are read before anybody takes them, as in the buffer of a socket: so a peer that is lost is noticed while a request
 // holds its input back.
@@ -33,43 +24,22 @@ const maxBatch = 64 * 1024
 const maxRounds = 4
 
 /** A transport over two streams. */
-export class StreamTransport implements FastCgiTransport {
-  readonly peer: Option.Option<NetAddress.SocketAddress>
-  private readonly dispatcher: Scheduler.SchedulerDispatcher
-  // What has been read, while nobody takes it.
-  private arrived: Array<Uint8Array> = []
-  private unread = 0
+export class StreamTransport extends TurnTransport implements FastCgiTransport {
   private taken: (() => void) | undefined
-  private inputEnded = false
   // How reading failed. It is told behind what has been read, or at once where nobody reads.
   private inputLoss: FastCgiTransportError | undefined
-  private loss: FastCgiTransportError | undefined
-  private reader: ((effect: Effect.Effect<Chunks, FastCgiPullError>) => void) | undefined
-  private flow: FastCgiTransportReader | undefined
-  private paused = false
-  private observer: FastCgiTransportObserver | undefined
   // What has been written and nobody has begun to write out, and the bytes that somebody is writing out.
   private outgoing: Array<Uint8Array> = []
   private queued = 0
   private handedOver = 0
   private outputEnded = false
   private writer: ((effect: Pull.Pull<Chunks>) => void) | undefined
-  private drainOwed = false
-  private closed = false
   // It was closed when all of its output had been taken.
   endsInOrder = false
-  private closeTold = false
-  // Whether something is to be told, a turn of the scheduler will tell it, it is being told, and to the owner of the transport.
+  // Whether something is to be told, and is being told.
   private unsettled = false
-  private scheduled = false
   private telling = false
-  private calling = false
   private whenClosed: (() => void) | undefined
-
-  constructor(dispatcher: Scheduler.SchedulerDispatcher, peer: NetAddress.SocketAddress | undefined) {
-    this.dispatcher = dispatcher
-    this.peer = Option.fromUndefinedOr(peer)
-  }
 
   /** Calls `stop` once when the transport is closed in both directions: what feeds it and what writes it out may end. */
   onClosed(stop: () => void): void {
@@ -80,11 +50,7 @@ export class StreamTransport implements FastCgiTransport {
   readFrom<E, R>(upstream: Pull.Pull<Chunks, E, unknown, R>): Effect.Effect<void, never, R> {
     const next: Effect.Effect<void, never, R> = Pull.matchEffect(upstream, {
       onSuccess: (chunks) => {
-        for (const chunk of chunks) {
-          if (chunk.length === 0) continue
-          this.arrived.push(chunk)
-          this.unread += chunk.length
-        }
+        this.arrive(chunks)
         if (this.unread > 0) this.advance()
         return this.unread < readAhead ? next : Effect.flatMap(this.untilTaken, () => next)
       },
@@ -126,33 +92,9 @@ export class StreamTransport implements FastCgiTransport {
     this.close()
   }
 
-  readonly pull = Effect.suspend(() =>
-    this.available() ?? Effect.callback<Chunks, FastCgiPullError>((resume) => {
-      this.reader = resume
-      return Effect.sync(() => {
-        this.reader = undefined
-      })
-    })
-  )
-
-  flowUnsafe(reader: FastCgiTransportReader): void {
-    this.flow = reader
-    this.schedule()
-  }
-
   pauseUnsafe(): void {
     this.paused = true
     if (this.inputLoss !== undefined) this.schedule()
-  }
-
-  resumeUnsafe(): void {
-    this.paused = false
-    this.schedule()
-  }
-
-  observeUnsafe(observer: FastCgiTransportObserver): void {
-    this.observer = observer
-    this.schedule()
   }
 
   writeUnsafe(chunks: ReadonlyArray<Uint8Array>): void {
@@ -191,7 +133,7 @@ export class StreamTransport implements FastCgiTransport {
     else this.taken = () => resume(Effect.void)
   })
 
-  private take(): Chunks | undefined {
+  protected take(): Chunks | undefined {
     const { arrived } = this
     if (!Arr.isArrayNonEmpty(arrived)) return undefined
     this.arrived = []
@@ -199,15 +141,11 @@ export class StreamTransport implements FastCgiTransport {
     return arrived
   }
 
-  // The bytes that have arrived, the end, or nothing yet.
-  private available(): Effect.Effect<Chunks, FastCgiPullError> | undefined {
-    const arrived = this.take()
-    if (arrived !== undefined) {
-      this.schedule()
-      return Effect.succeed(arrived)
-    }
-    if (this.loss !== undefined) return Effect.fail(this.loss)
-    return this.inputEnded || this.closed ? Cause.done() : undefined
+  protected override available(): Effect.Effect<Chunks, FastCgiPullError> | undefined {
+    const available = super.available()
+    // There may be room for more.
+    if (available !== undefined) this.schedule()
+    return available
   }
 
   private takeOutput(): Pull.Pull<Chunks> | undefined {
@@ -256,21 +194,14 @@ export class StreamTransport implements FastCgiTransport {
     if (!this.calling && !this.scheduled) this.tell()
   }
 
-  private schedule(): void {
+  protected override schedule(): void {
     this.unsettled = true
-    if (this.telling || this.scheduled) return
-    this.scheduled = true
-    this.dispatcher.scheduleTask(this.turn, 0)
-  }
-
-  private readonly turn = (): void => {
-    this.scheduled = false
-    this.tell()
+    if (!this.telling) super.schedule()
   }
 
   // What is written or taken by whoever is told is told on at once: with a turn of the scheduler for each step a request took a
   // quarter longer. Whoever always has something to say waits for the next turn all the same.
-  private tell(): void {
+  protected tell(): void {
     const { telling } = this
     this.telling = true
     for (let rounds = 0; this.unsettled && rounds < maxRounds; rounds++) {
@@ -279,15 +210,16 @@ export class StreamTransport implements FastCgiTransport {
     }
     this.telling = telling
     if (this.unsettled) this.schedule()
+    const { whenClosed } = this
+    if (this.closed && whenClosed !== undefined) {
+      this.whenClosed = undefined
+      whenClosed()
+    }
     this.tellClosed()
   }
 
   private tellOnce(): void {
-    const { observer } = this
-    if (this.drainOwed && !this.closed && this.pendingUnsafe() === 0 && observer !== undefined) {
-      this.drainOwed = false
-      this.call(this.flow, () => observer.onDrain())
-    }
+    this.tellDrained()
     this.tellReader()
     if (this.unread === 0 && this.taken !== undefined) {
       const taken = this.taken
@@ -297,48 +229,6 @@ export class StreamTransport implements FastCgiTransport {
     if (this.inputLoss !== undefined && (this.paused || this.unread === 0)) this.failUnsafe(this.inputLoss)
     this.tellWriter()
     if (this.inputEnded && this.outputEnded && this.unread === 0 && this.pendingUnsafe() === 0) this.close()
-  }
-
-  private tellClosed(): void {
-    if (!this.closed || this.closeTold) return
-    if (this.whenClosed !== undefined) {
-      const { whenClosed } = this
-      this.whenClosed = undefined
-      whenClosed()
-    }
-    if (this.observer === undefined) return
-    this.closeTold = true
-    this.observer.onClose()
-  }
-
-  private tellReader(): void {
-    const { flow, reader } = this
-    if (reader !== undefined) {
-      const available = this.available()
-      if (available === undefined) return
-      this.reader = undefined
-      reader(available)
-    } else if (flow !== undefined && !this.paused && !this.closed) {
-      const arrived = this.take()
-      if (arrived !== undefined) {
-        // The end that came with it is told behind it.
-        if (this.inputEnded) this.schedule()
-        this.call(flow, () => flow.onRead(arrived))
-      } else if (this.inputEnded) {
-        this.flow = undefined
-        this.call(flow, () => flow.onReadEnd())
-      }
-    }
-  }
-
-  // Thrown on, a defect of the owner would end the process, or the fiber that has come to tell it something.
-  private call(flow: FastCgiTransportReader | undefined, tell: () => void): void {
-    this.calling = true
-    const called = Result.try(tell)
-    this.calling = false
-    if (Result.isSuccess(called)) return
-    this.destroyUnsafe()
-    flow?.onReadDefect(called.failure)
   }
 
   private tellWriter(): void {
