@@ -132,7 +132,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     // Where it shares the write with nobody, it needs no turn of the scheduler to wait for others.
     const batch = this.options.maxRequests === 1 && body !== undefined && output.beginBatch()
     output.beginRequest(id, options.role, keepConnection)
-    for (const part of paramsParts(options.params)) output.text(RecordType.Params, id, part)
+    for (const part of paramsParts(options.params)) output.params(id, part)
     output.endStream(RecordType.Params, id)
     if (body === "none") request.sent = true
     else if (body !== undefined) {
