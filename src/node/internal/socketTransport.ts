@@ -239,10 +239,11 @@ class SocketTransport implements FastCgiTransport, Taker {
     if (this.peerEnded) this.flowEnd()
   }
 
-  // Thrown on, a defect of the reader would end the process.
-  private hand(flow: FastCgiTransportReader, chunks: Chunks): void {
+  // Hands over chunks, or their end. Thrown on, a defect of the reader would end the process.
+  private hand(flow: FastCgiTransportReader, chunks: Chunks | undefined): void {
     try {
-      flow.onRead(chunks)
+      if (chunks === undefined) flow.onReadEnd()
+      else flow.onRead(chunks)
     } catch (defect) {
       this.destroyUnsafe()
       flow.onReadDefect(defect)
@@ -253,12 +254,7 @@ class SocketTransport implements FastCgiTransport, Taker {
     const flow = this.flow
     if (flow === undefined || this.flowPaused || this.chunks.length > 0) return
     this.flow = undefined
-    try {
-      flow.onReadEnd()
-    } catch (defect) {
-      this.destroyUnsafe()
-      flow.onReadDefect(defect)
-    }
+    this.hand(flow, undefined)
   }
 
   private takeChunks(): Chunks {
