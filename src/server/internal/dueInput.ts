@@ -34,22 +34,19 @@ export class DueInput {
   }
 
   delete(requestId: number): void {
-    if (this.size === 0) return
-    const at = Math.floor(requestId / idsPerByte)
-    if (at >= this.bits.length) return
-    const shift = shiftOf(requestId)
-    if (((this.bits[at] >> shift) & mask) === 0) return
-    this.bits[at] &= ~(mask << shift)
+    if (this.codeOf(requestId) === 0) return
+    this.bits[Math.floor(requestId / idsPerByte)] &= ~(mask << shiftOf(requestId))
     this.size--
   }
 
   /** Forgets an id when this is the stream that it waits for. */
   ended(requestId: number, stream: LastInput): void {
-    if (this.size === 0) return
+    if (this.codeOf(requestId) === codes[stream]) this.delete(requestId)
+  }
+
+  private codeOf(requestId: number): number {
     const at = Math.floor(requestId / idsPerByte)
-    if (at < this.bits.length && ((this.bits[at] >> shiftOf(requestId)) & mask) === codes[stream]) {
-      this.delete(requestId)
-    }
+    return this.size === 0 || at >= this.bits.length ? 0 : (this.bits[at] >> shiftOf(requestId)) & mask
   }
 }
 
