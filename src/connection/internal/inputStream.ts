@@ -169,8 +169,7 @@ export class InputStream<E> {
 
   /** Whether a pull would not wait. */
   get isReadable(): boolean {
-    return this.unread > 0 || this.ended || this.failure !== undefined ||
-      (this.remaining === 0 && this.whenShort !== undefined)
+    return this.unread > 0 || this.ended || this.failure !== undefined || this.remaining === 0
   }
 
   /** Calls `reader` once, when a pull would not wait any more. One at a time may wait. */
