@@ -14,7 +14,6 @@ import * as Scope from "effect/Scope"
 import type { FastCgiTransport } from "../../connection/FastCgiTransport.ts"
 import { Deadlines } from "../../connection/internal/deadlines.ts"
 import { LinkedItem, LinkedList } from "../../connection/internal/linkedList.ts"
-import type { Fork } from "../../connection/internal/timers.ts"
 import type { FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import { ProtocolStatus } from "../../protocol/FastCgiRecord.ts"
 import * as FastCgiAdmission from "../FastCgiAdmission.ts"
@@ -159,17 +158,11 @@ class Engine<R> implements Application {
     }))
     this.context = this.stopped.addTo(Context.add(context, AfterResponse, this.left.take)) as Context.Context<R>
     this.fork = Effect.runForkWith(this.context)
-    const fork: Fork = (effect) => this.fork(effect)
+    const { fork, limits } = this
     const clock = Context.get(this.context as Context.Context<never>, Clock.Clock)
     this.complaints = new LimitedLog(this.context as Context.Context<never>)
     this.totals = FastCgiMetrics.totals(this.context as Context.Context<never>)
-    this.deadlines = new Deadlines(
-      this.limits.handlerTimeout,
-      clock,
-      fork,
-      (request) => this.late(request)
-    )
-    const { limits } = this
+    this.deadlines = new Deadlines(limits.handlerTimeout, clock, fork, (request) => this.late(request))
     this.shared = {
       limits,
       clock,
