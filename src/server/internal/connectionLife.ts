@@ -258,11 +258,9 @@ export abstract class ConnectionLife extends Endpoint<ApplicationRequest> {
       this.output.flush()
     }
     // A reset may take back what the peer has not read: that record, or the last of another response.
-    const reset = this.output.pending === 0 && !this.saidGoodbye
-    if (reset) this.transport.resetUnsafe()
-    else this.close()
-    for (const request of this.requests.values()) request.lose()
-    if (reset) this.onLost()
+    if (this.output.pending > 0 || this.saidGoodbye) return this.giveUp()
+    this.transport.resetUnsafe()
+    this.onLost()
   }
 
   // Most connections are busy again before the time is over, so it is not stopped then, but measured anew.
