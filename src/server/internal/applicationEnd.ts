@@ -146,26 +146,21 @@ export class ApplicationEnd extends ConnectionLife {
   }
 
   private take(record: FastCgiRecord): void {
+    const request = this.requests.get(record.requestId)
+    const row = rowOf(request)
     switch (record._tag) {
       case "BeginRequest":
-        return this.begin(record.requestId, record.role, keepConnection(record))
-      case "Params": {
-        const request = this.requests.get(record.requestId)
-        const row = rowOf(request)
+        return this.begin(record.requestId, record.role, keepConnection(record), request)
+      case "Params":
         return this.act(record.content.length > 0 ? row.Params : row.ParamsEnd, request, record.content)
-      }
       case "Stdin":
       case "Data": {
-        const request = this.requests.get(record.requestId)
-        const row = rowOf(request)
         const action = record.content.length > 0 ? row.Input : row.InputEnd
         if (action === "forget") return this.sending.ended(record.requestId, record._tag)
         return this.act(action, request, record.content, record._tag === "Stdin" ? request?.stdin : request?.data)
       }
-      case "AbortRequest": {
-        const request = this.requests.get(record.requestId)
-        return this.act(rowOf(request).Abort, request, nothing)
-      }
+      case "AbortRequest":
+        return this.act(row.Abort, request, nothing)
       case "GetValues":
         if (record.requestId === 0) this.getValues(record.content)
         return
@@ -173,13 +168,7 @@ export class ApplicationEnd extends ConnectionLife {
         if (record.requestId === 0) {
           this.output.management(RecordType.UnknownType, Uint8Array.of(record.type, 0, 0, 0, 0, 0, 0, 0))
         }
-        return
-      case "EndRequest":
-      case "Stdout":
-      case "Stderr":
-      case "GetValuesResult":
-      case "UnknownType":
-        return
+        // The others are answers.
     }
   }
 
@@ -215,8 +204,7 @@ export class ApplicationEnd extends ConnectionLife {
     }
   }
 
-  private begin(requestId: number, role: number, keep: boolean): void {
-    const active = this.requests.get(requestId)
+  private begin(requestId: number, role: number, keep: boolean, active: ApplicationRequest | undefined): void {
     // A pipelined request: its predecessor of the same id is complete and may be answered at once.
     if (active?.state.on.Begin === "retry") this.start(active)
     const action: ApplicationAction = rowOf(active).Begin
