@@ -20,7 +20,6 @@ export class Observation extends Linked<Observation> {
   readonly admittedAt: number
   /** When its handler was started. */
   startedAt: number | undefined
-  private hasHead = false
   /** When it was over, where a watcher needs it. */
   endedAt: number | undefined
   /** Bytes of the body of its response. */
@@ -29,7 +28,10 @@ export class Observation extends Linked<Observation> {
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   /** Whether no handler was started, because a limit was reached. */
   isRefused = false
-  private headText = ""
+  /** The header block of the response, with its empty line; undefined until there is one. */
+  head: string | undefined
+  // Of an answer of bytes what there is of it until then.
+  private gathered = ""
   private parsedStatus: number | undefined
 
   constructor(request: ApplicationRequest, clock: Clock.Clock) {
@@ -39,14 +41,9 @@ export class Observation extends Linked<Observation> {
     this.admittedAt = millisecondsOf(clock)
   }
 
-  /** The header block of the response, with its empty line; undefined until there is one. */
-  get head(): string | undefined {
-    return this.hasHead ? this.headText : undefined
-  }
-
   /** The status of the response, 0 when there was none. */
   get status(): number {
-    return this.hasHead ? this.parsedStatus ??= statusOf(this.headText) : 0
+    return this.head === undefined ? 0 : this.parsedStatus ??= statusOf(this.head)
   }
 
   /** How long it has taken, in milliseconds. */
@@ -64,14 +61,13 @@ export class Observation extends Linked<Observation> {
   }
 
   onHead(head: string, bodyLength: number): void {
-    this.hasHead = true
-    this.headText = head
+    this.head = head
     this.bodySize = bodyLength
   }
 
   onStdout(content: Uint8Array): void {
-    if (this.hasHead) this.bodySize += content.length
-    else this.gather(content)
+    if (this.head === undefined) this.gather(content)
+    else this.bodySize += content.length
   }
 
   /** Its answer is complete, and END_REQUEST follows: the last moment for its STDERR. */
@@ -92,11 +88,11 @@ export class Observation extends Linked<Observation> {
   private gather(content: Uint8Array): void {
     let text = ""
     for (let i = 0; i < content.length && i < maxHeadSize; i++) text += String.fromCharCode(content[i])
-    const before = this.headText.length
-    const head = this.headText + text
+    const before = this.gathered.length
+    const head = this.gathered + text
     const end = /\r?\n\r?\n/.exec(head)
     if (end === null && head.length < maxHeadSize) {
-      this.headText = head
+      this.gathered = head
       return
     }
     const length = end === null ? head.length : end.index + end[0].length
