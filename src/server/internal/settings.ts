@@ -91,13 +91,11 @@ export const limits = <List extends Readonly<Record<string, FastCgiLimits.FastCg
   const options: Record<string, Config.Config<unknown>> = {}
   for (const [option, { unbounded, unit }] of Object.entries(list)) {
     const parse: (text: string) => unknown = parsers[unit]
-    options[option] = unbounded
-      ? setting(
-        FastCgiLimits.settingName(option),
-        `${expectations[unit]}, or "unbounded"`,
-        (text) => text === "unbounded" ? text : parse(text)
-      )
-      : setting(FastCgiLimits.settingName(option), expectations[unit], parse)
+    options[option] = setting(
+      FastCgiLimits.settingName(option),
+      unbounded ? `${expectations[unit]}, or "unbounded"` : expectations[unit],
+      (text) => unbounded && text === "unbounded" ? text : parse(text)
+    )
   }
   // The parsed value has the type of the limit's definition.
   return Config.all(options) as Config.Config<unknown> as Config.Config<FastCgiLimits.OptionsOf<List>>
