@@ -53,8 +53,6 @@ export class ApplicationRequest {
   /** Work that is left for after the response. */
   afterwards: Array<Effect.Effect<void>> | undefined
   // Only the functions of this class write these.
-  /** The params. Only once they have ended. */
-  params!: FastCgiParams.FastCgiParams
   /** Its phase. */
   state: ApplicationState = applicationStates.params
   /** The answer that has been decided before a handler was started. */
@@ -66,6 +64,7 @@ export class ApplicationRequest {
   /** Why it has been given up, when a handler or a queue has been told. */
   givenUpFor: AbortReason | undefined
   private decoder: FastCgiParams.FastCgiParamsDecoder | undefined
+  private decoded: FastCgiParams.FastCgiParams | undefined
   private paramsSize = 0
   private wroteStderr = false
   private headListeners: Array<HeadListener> | undefined
@@ -89,6 +88,11 @@ export class ApplicationRequest {
   }
 
   // --- what it is ------------------------------------------------------------------------------
+
+  /** The params. Only once they have ended. */
+  get params(): FastCgiParams.FastCgiParams {
+    return this.decoded!
+  }
 
   /** Whether writing still means anything. */
   get isOpen(): boolean {
@@ -160,7 +164,7 @@ export class ApplicationRequest {
     if (this.state.name !== "params") return undefined
     const params = decoder.end()
     if ("_tag" in params) return params
-    this.params = params
+    this.decoded = params
     return undefined
   }
 
