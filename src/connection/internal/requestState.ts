@@ -76,29 +76,47 @@ export type ApplicationAction =
 /** What the application's end does with each record. */
 export type ApplicationRow = { readonly [R in ApplicationRecord]: ApplicationAction }
 
-const row = (
-  Begin: ApplicationAction,
-  Params: ApplicationAction,
-  ParamsEnd: ApplicationAction,
-  Input: ApplicationAction,
-  InputEnd: ApplicationAction,
-  Abort: ApplicationAction
-): ApplicationRow => ({ Begin, Params, ParamsEnd, Input, InputEnd, Abort })
-
 /** What the application's end does with the records of a web server, by the phase of the request with their id. */
 export const applicationTable = {
-  // Begin, Params, ParamsEnd, Input, InputEnd, Abort
-  inactive: row("begin", "ignore", "ignore", "ignore", "forget", "ignore"),
-  params: row("break", "decode", "admit", "refuse", "refuse", "end"),
-  refused: row("break", "count", "answer", "ignore", "ignore", "end"),
-  ready: row("retry", "ignore", "ignore", "offer", "complete", "end"),
-  queued: row("break", "ignore", "ignore", "offer", "complete", "end"),
-  running: row("break", "ignore", "ignore", "offer", "complete", "interrupt"),
-  interrupted: row("break", "ignore", "ignore", "ignore", "ignore", "ignore"),
+  inactive: {
+    Begin: "begin",
+    Params: "ignore",
+    ParamsEnd: "ignore",
+    Input: "ignore",
+    InputEnd: "forget",
+    Abort: "ignore"
+  },
+  params: { Begin: "break", Params: "decode", ParamsEnd: "admit", Input: "refuse", InputEnd: "refuse", Abort: "end" },
+  refused: { Begin: "break", Params: "count", ParamsEnd: "answer", Input: "ignore", InputEnd: "ignore", Abort: "end" },
+  ready: { Begin: "retry", Params: "ignore", ParamsEnd: "ignore", Input: "offer", InputEnd: "complete", Abort: "end" },
+  queued: { Begin: "break", Params: "ignore", ParamsEnd: "ignore", Input: "offer", InputEnd: "complete", Abort: "end" },
+  running: {
+    Begin: "break",
+    Params: "ignore",
+    ParamsEnd: "ignore",
+    Input: "offer",
+    InputEnd: "complete",
+    Abort: "interrupt"
+  },
+  interrupted: {
+    Begin: "break",
+    Params: "ignore",
+    ParamsEnd: "ignore",
+    Input: "ignore",
+    InputEnd: "ignore",
+    Abort: "ignore"
+  },
   // Its connection takes no record any more.
-  abandoned: row("ignore", "ignore", "ignore", "ignore", "ignore", "ignore"),
-  withheld: row("break", "ignore", "ignore", "ignore", "ignore", "end")
-}
+  abandoned: {
+    Begin: "ignore",
+    Params: "ignore",
+    ParamsEnd: "ignore",
+    Input: "ignore",
+    InputEnd: "ignore",
+    Abort: "ignore"
+  },
+  withheld: { Begin: "break", Params: "ignore", ParamsEnd: "ignore", Input: "ignore", InputEnd: "ignore", Abort: "end" }
+} as const satisfies { readonly [row: string]: ApplicationRow }
 
 /**
  * What else moves a request.
