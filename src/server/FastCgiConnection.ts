@@ -21,7 +21,7 @@ import { type Handlers, type Requirements, toEngineOptions } from "./FastCgiServ
 import type { FastCgiServerOptions } from "./FastCgiServerOptions.ts"
 import type { AbortReason } from "./internal/applicationRequest.ts"
 import * as Engine from "./internal/engine.ts"
-import { applicationRequestOf } from "./internal/requests.ts"
+import { RequestImpl } from "./internal/requests.ts"
 
 /**
  * Serves one connection with a fiber per request, which is interrupted when the web server aborts the request. Ends when the connection
@@ -248,4 +248,4 @@ const take = <Request extends Responder | Authorizer | Filter, Answer>(
   })
 
 const reasonOf = (request: Responder | Authorizer | Filter): AbortReason =>
-  applicationRequestOf(request)?.givenUpFor ?? "ConnectionClosed"
+  (request instanceof RequestImpl ? request.givenUpFor : undefined) ?? "ConnectionClosed"

@@ -52,23 +52,17 @@ export class ApplicationRequest {
   due: Deadline<ApplicationRequest> | undefined
   /** Work that is left for after the response. */
   afterwards: Array<Effect.Effect<void>> | undefined
-  // Only the functions of this class write these.
-  /** Its phase. */
-  state: ApplicationState = applicationStates.params
-  /** The answer that has been decided before a handler was started. */
-  refusal: Refusal | undefined
-  /** Whether a STDOUT record has been appended. */
-  hasHead = false
-  /** The new owner of its client's connection, after an upgrade. */
-  upgradedTo: TunnelOwner | undefined
-  /** Why it has been given up, when a handler or a queue has been told. */
-  givenUpFor: AbortReason | undefined
+  private current: ApplicationState = applicationStates.params
   private decoder: FastCgiParams.FastCgiParamsDecoder | undefined
   private decoded: FastCgiParams.FastCgiParams | undefined
   private paramsSize = 0
+  private decidedAnswer: Refusal | undefined
+  private wroteStdout = false
   private wroteStderr = false
   private headListeners: Array<HeadListener> | undefined
+  private tunnel: TunnelOwner | undefined
   private interrupt: ((reason: AbortReason) => void) | undefined
+  private givenUpFor: AbortReason | undefined
 
   constructor(
     owner: ApplicationEnd,
@@ -94,19 +88,24 @@ export class ApplicationRequest {
     return this.decoded!
   }
 
+  /** Its phase. */
+  get state(): ApplicationState {
+    return this.current
+  }
+
   /** Whether writing still means anything. */
   get isOpen(): boolean {
-    return this.state.isOpen
+    return this.current.isOpen
   }
 
   /** Whether its id is free. */
   get isOver(): boolean {
-    return this.state.isOver
+    return this.current.isOver
   }
 
   /** Whether PARAMS have ended, the request is admitted, and nobody has been asked to run its handler. */
   get isReady(): boolean {
-    return this.state.name === "ready"
+    return this.current.name === "ready"
   }
 
   /** Whether its PARAMS have not ended. */
@@ -114,20 +113,40 @@ export class ApplicationRequest {
     return this.decoder !== undefined
   }
 
+  /** Whether a STDOUT record has been appended. */
+  get hasHead(): boolean {
+    return this.wroteStdout
+  }
+
   /** Whether nobody takes what the handler says, and nothing is wrong with that. */
   get isGivenUp(): boolean {
-    return this.state.name === "interrupted" || this.state.name === "abandoned" || this.state.name === "dropped"
+    return this.current.name === "interrupted" || this.current.name === "abandoned" || this.current.name === "dropped"
   }
 
   /** Whether its response has broken off behind its head. */
   get isBrokenOff(): boolean {
-    return this.state.name === "withheld" || this.state.name === "cutOff"
+    return this.current.name === "withheld" || this.current.name === "cutOff"
+  }
+
+  /** The new owner of its client's connection, after an upgrade. */
+  get upgradedTo(): TunnelOwner | undefined {
+    return this.tunnel
+  }
+
+  /** Why it has been given up, when a handler or a queue has been told. */
+  get reason(): AbortReason | undefined {
+    return this.givenUpFor
+  }
+
+  /** The answer that has been decided before a handler was started. */
+  get refusal(): Refusal | undefined {
+    return this.decidedAnswer
   }
 
   /** The stream that will be the end of what the peer still sends for this request, unless everything has come. */
   get lastInput(): LastInput | undefined {
     // A peer that has given a request up sends nothing more for it.
-    if (this.state.name !== "ended") return undefined
+    if (this.current.name !== "ended") return undefined
     // Of an Authorizer it is not known. Apache, which may keep the connection, sends it no STDIN; lighttpd, which sends an
     // empty one, does not.
     if (this.role === Role.Authorizer) return this.keepConnection ? undefined : "Stdin"
@@ -161,7 +180,7 @@ export class ApplicationRequest {
   endParams(): FastCgiParams.FastCgiParamsError | undefined {
     const decoder = this.decoder!
     this.decoder = undefined
-    if (this.state.name !== "params") return undefined
+    if (this.current.name !== "params") return undefined
     const params = decoder.end()
     if ("_tag" in params) return params
     this.decoded = params
@@ -170,24 +189,24 @@ export class ApplicationRequest {
 
   /** Decides that another answer than the handler's is sent when PARAMS have ended. */
   refuse(refusal: Refusal): void {
-    this.state = this.state.after.refuse
-    this.refusal = refusal
+    this.current = this.current.after.refuse
+    this.decidedAnswer = refusal
   }
 
   /** Says that the handler may run. */
   admit(): void {
-    this.state = this.state.after.admit
+    this.current = this.current.after.admit
   }
 
   /** Says that the request waits for a permit. `leave` gives its place up. */
   queue(leave: () => void): void {
-    this.state = this.state.after.queue
+    this.current = this.current.after.queue
     this.interrupt = leave
   }
 
   /** Says that the handler runs. `interrupt` interrupts it; `end` or `fail` has to follow. */
   start(interrupt: (reason: AbortReason) => void): void {
-    this.state = this.state.after.start
+    this.current = this.current.after.start
     this.interrupt = interrupt
   }
 
@@ -208,7 +227,7 @@ export class ApplicationRequest {
     if (!this.isOpen) return
     const listeners = this.headListeners
     if (listeners !== undefined) { for (const listener of listeners) listener(head.length) }
-    this.hasHead = true
+    this.wroteStdout = true
     this.observation?.onHead(head, bodyLength)
     this.owner.output.head(this.requestId, head, body, bodyLength)
     if (listeners !== undefined) { for (const listener of listeners) listener() }
@@ -220,7 +239,7 @@ export class ApplicationRequest {
    */
   upgrade(head: string, tunnel: TunnelOwner): void {
     if (!this.isOpen) return
-    this.upgradedTo = tunnel
+    this.tunnel = tunnel
     this.stdin!.expectAnything()
     this.owner.onUpgraded(tunnel)
     this.head(head)
@@ -229,7 +248,7 @@ export class ApplicationRequest {
   /** Appends to STDOUT. */
   stdout(content: Uint8Array): void {
     if (!this.isOpen) return
-    this.hasHead = true
+    this.wroteStdout = true
     this.observation?.onStdout(content)
     this.owner.output.stream(RecordType.Stdout, this.requestId, content)
   }
@@ -249,8 +268,8 @@ export class ApplicationRequest {
 
   /** Ends the streams that have to be ended and the request. The id is free from here on. */
   end(appStatus: number, protocolStatus: number = ProtocolStatus.RequestComplete): void {
-    if (this.isOver || this.state.name === "withheld") return
-    const tells = this.state.name !== "abandoned"
+    if (this.isOver || this.current.name === "withheld") return
+    const tells = this.current.name !== "abandoned"
     if (tells) this.writeEnd(appStatus, protocolStatus)
     this.finish("end", tells)
   }
@@ -260,9 +279,9 @@ export class ApplicationRequest {
    * is on it: `appStatus` alone is ignored by every web server.
    */
   fail(): void {
-    if (this.isOver || this.state.name === "withheld") return
+    if (this.isOver || this.current.name === "withheld") return
     if (!this.isOpen) return this.end(1)
-    this.state = this.state.after.fail
+    this.current = this.current.after.fail
     // The caller knows already.
     this.interrupt = undefined
     this.discardInput(inputDiscarded)
@@ -272,15 +291,15 @@ export class ApplicationRequest {
   /** Ends a request whose client has gone, with what has been said to it, and interrupts the handler. */
   hangUp(): void {
     if (this.isOpen) this.end(0)
-    if (this.state.name !== "ended") return
-    this.state = this.state.after.forgo
+    if (this.current.name !== "ended") return
+    this.current = this.current.after.forgo
     this.givenUpFor = "ConnectionClosed"
     this.interrupt?.("ConnectionClosed")
   }
 
   /** Says that whatever the handler still says is not waited for, once the request has ended. */
   forgo(): void {
-    this.state = this.state.after.forgo
+    this.current = this.current.after.forgo
     this.interrupt?.("Shutdown")
   }
 
@@ -295,24 +314,25 @@ export class ApplicationRequest {
 
   /** Obeys ABORT_REQUEST while a handler runs: END_REQUEST follows when its fiber has ended (SPEC 5.4). */
   interruptHandler(): void {
-    this.state = this.state.after.abort
+    this.current = this.current.after.abort
     this.giveUp("AbortRequest")
     this.discardInput(() => inputAborted("AbortRequest"))
   }
 
   /** Gives the request up without a word, because nobody is there to hear it. */
   lose(): void {
-    const { name } = this.state
-    if (this.isOver || name === "abandoned") return
-    if (name !== "interrupted") this.giveUp("ConnectionClosed")
-    if (name !== "running" && name !== "interrupted") return this.finish("lose", false)
-    this.state = this.state.after.lose
-    this.discardInput(() => inputAborted("ConnectionClosed"))
+    if (this.isOver || this.current.name === "abandoned") return
+    const wasRunning = this.current.name === "running"
+    if (this.current.name !== "interrupted") this.giveUp("ConnectionClosed")
+    if (wasRunning || this.current.name === "interrupted") {
+      this.current = this.current.after.lose
+      if (wasRunning) this.discardInput(() => inputAborted("ConnectionClosed"))
+    } else this.finish("lose", false)
   }
 
   /** Interrupts the handler, whose answer still counts. Without one, answers with `refusal` where an answer is allowed. */
   shutDown(refusal: Refusal): void {
-    switch (this.state.name) {
+    switch (this.current.name) {
       case "params":
       case "refused":
         return this.lose()
@@ -323,7 +343,7 @@ export class ApplicationRequest {
       case "running":
         this.giveUp("Shutdown")
         // The owner of the connection says goodbye on it, and waits for the answer.
-        if (this.upgradedTo === undefined) this.discardInput(() => inputAborted("Shutdown"))
+        if (this.tunnel === undefined) this.discardInput(() => inputAborted("Shutdown"))
         return
     }
   }
@@ -362,7 +382,7 @@ export class ApplicationRequest {
   private writeEnd(appStatus: number, protocolStatus: number): void {
     const { output } = this.owner
     this.observation?.onLast?.()
-    if (this.decoder === undefined && (this.hasHead || protocolStatus === ProtocolStatus.RequestComplete)) {
+    if (this.decoder === undefined && (this.wroteStdout || protocolStatus === ProtocolStatus.RequestComplete)) {
       if (this.wroteStderr) output.endStream(RecordType.Stderr, this.requestId)
       output.endStream(RecordType.Stdout, this.requestId)
     }
@@ -370,8 +390,8 @@ export class ApplicationRequest {
   }
 
   private finish(event: "end" | "abort" | "lose", told: boolean): void {
-    const { isAdmitted } = this.state
-    this.state = this.state.after[event]
+    const { isAdmitted } = this.current
+    this.current = this.current.after[event]
     this.discardInput(inputDiscarded)
     this.owner.onEnded(this, isAdmitted, told)
   }

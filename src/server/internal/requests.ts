@@ -9,7 +9,7 @@ import type { InputStream } from "../../connection/internal/inputStream.ts"
 import { Role } from "../../protocol/FastCgiRecord.ts"
 import type { ApacheRole, Authorizer, Filter, RequestBase, Responder } from "../FastCgiRequest.ts"
 import { FastCgiRequestError } from "../FastCgiRequestError.ts"
-import type { ApplicationRequest } from "./applicationRequest.ts"
+import type { AbortReason, ApplicationRequest } from "./applicationRequest.ts"
 import type { BodyLimit } from "./bodyLimit.ts"
 
 type Input = InputStream<FastCgiRequestError>
@@ -18,11 +18,15 @@ const encoder = new TextEncoder()
 
 /** The members of requests of all roles. */
 export class RequestImpl implements RequestBase {
-  /** The request of the connection. */
-  readonly request: ApplicationRequest
+  protected readonly request: ApplicationRequest
 
   constructor(request: ApplicationRequest) {
     this.request = request
+  }
+
+  /** The request of the connection. */
+  get application(): ApplicationRequest {
+    return this.request
   }
 
   get connectionId() {
@@ -43,6 +47,11 @@ export class RequestImpl implements RequestBase {
 
   get params() {
     return this.request.params
+  }
+
+  /** Why the request has been given up. */
+  get givenUpFor(): AbortReason | undefined {
+    return this.request.reason
   }
 
   stderr(text: string): Effect.Effect<void> {
@@ -162,4 +171,4 @@ const inputOf = (input: Input, length: number | undefined, variable: string): In
 
 /** The request of the connection that is behind one that a handler sees. */
 export const applicationRequestOf = (request: unknown): ApplicationRequest | undefined =>
-  request instanceof RequestImpl ? request.request : undefined
+  request instanceof RequestImpl ? request.application : undefined
