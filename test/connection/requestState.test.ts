@@ -116,7 +116,7 @@ describe("the table of records at the application's end", () => {
       // SPEC 5.4: ABORT_REQUEST is answered once, at once or when the handler has ended.
       const aborted = phase?.after.abort
       const isNews = aborted !== undefined && aborted !== phase
-      assert.strictEqual(row.Abort, isNews ? aborted.isOver ? "end" : "interrupt" : "ignore")
+      assert.strictEqual(row.Abort, isNews ? aborted.isOver ? "abort" : "interrupt" : "ignore")
     })
   }
 

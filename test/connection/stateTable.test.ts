@@ -751,7 +751,7 @@ const outcomes: {
       it.ended[it.cell.stream] = true
       yield* leave(it)
     }),
-  end: (it) =>
+  abort: (it) =>
     Effect.gen(function*() {
       const { phase } = it.cell
       yield* it.tell(sample(it.cell))

@@ -13,9 +13,9 @@ export interface ConnectionOptions {
   readonly maxUnread: number
   readonly maxUnreadMultiplexed: number
   readonly stallTimeout: Duration.Input
-  /** Called whenever a request has ended or the connection is closed. */
+  /** Called whenever a request has ended or been given up, an id is free, or the connection is closed. */
   readonly onChange?: (() => void) | undefined
-  /** Called when a request has ended, with what it has ended with as its `outcome`. */
+  /** Called when a request has ended or been given up, with what it has ended with as its `outcome`, before `end` is completed. */
   readonly onEnd?: ((request: ClientRequest) => void) | undefined
 }
 
@@ -49,7 +49,7 @@ export class ClientRequest {
   begunAt = 0
   /** STDOUT bytes that have arrived. */
   received = 0
-  /** Whether the last record of the request, the empty STDIN or DATA, has been written. */
+  /** Whether the last record of the request, the empty STDIN or DATA, has been appended. Never, of one given up before. */
   sent = false
   /** STDOUT bytes that came after the answer was complete for its reader. */
   excess = 0

@@ -178,7 +178,10 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     if (!request.state.isActive) sender.interruptUnsafe()
   }
 
-  /** Gives a request up, unless it has ended. */
+  /**
+   * Gives a request up, unless it has ended: its reader is told at once, its id stays taken until END_REQUEST comes or the
+   * connection is closed, and what comes for it is dropped.
+   */
   abortUnsafe(request: ClientRequest, error: FastCgiClientError): void {
     if (!request.state.isActive) return
     request.state = request.state.after.abort

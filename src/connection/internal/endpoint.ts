@@ -2,11 +2,12 @@
  * One end of a connection: the transport, records read and dispatched, what is written, and who is told. `ApplicationEnd` and
  * `WebServerEnd` say what a record does.
  *
- *     onRead -> decode -> record, record, ... -> tell -> wake readers -> write -> settle
+ *     onRead -> decode -> record, record, ... -> start what waited -> tell -> wake readers -> write -> settle
  *
  * Decide first, tell afterwards: a record, a handler or the transport changes the state of requests and of the connection, in
- * plain synchronous code that calls nobody. Then `settle` starts, interrupts, wakes and closes, in that order. Whoever is
- * told may come back and change the state again: that is taken in when it has returned.
+ * plain synchronous code. Then `settle` tells what has been decided, wakes readers, and decides about the connection, in that
+ * order. Whoever is told may come back and change the state again: `settle` takes that in when the call has returned. The
+ * application's end also tells right behind a record, because what a handler answers may free the id for the next one.
  */
 import type * as Scheduler from "effect/Scheduler"
 import * as FastCgiDecoder from "../../protocol/FastCgiDecoder.ts"
@@ -74,7 +75,7 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
   /** What was called here has thrown, which is a defect. */
   protected abstract onDefect(defect: unknown): void
 
-  /** The peer has half-closed. */
+  /** The peer has half-closed, or ended the connection behind what it sent. */
   protected abstract onPeerEnd(): void
 
   /** Tells what has been decided about requests. */
@@ -83,9 +84,10 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
   /** Starts what there is room for, at the end of a read. Returns whether something waits for room. */
   protected abstract startWaiting(): boolean
 
-  /** Decides about the connection when everything else has been told. */
+  /** Decides about the connection, and tells that, when everything else has been told. */
   protected abstract settleConnection(): void
 
+  /** The transport is gone, and with it the connection and its requests. */
   abstract onClose(): void
   abstract onDrain(): void
   abstract onPending(): void
@@ -134,6 +136,7 @@ export abstract class Endpoint<Request extends { readonly requestId: number }>
     // The transport may have taken at once what was in the way.
     while (at < records.length && this.state.isOpen && !this.output.full) at = this.takeFrom(records, at)
     if (at < records.length && this.state.isOpen) {
+      // Nothing is read before they have been taken.
       this.parked = at === 0 ? records : records.slice(at)
       this.parkedError = error
       this.readAhead.hold()

@@ -18,12 +18,13 @@ import { makeStates, type State, type Transitions } from "./stateMachine.ts"
  * - `ready`: PARAMS have ended, the request is admitted, nobody has started its handler
  * - `queued`: it waits for a permit to run (`concurrency`)
  * - `running`: its handler runs
- * - `interrupted`: ABORT_REQUEST came; the output is dropped; END_REQUEST follows when the handler's fiber has ended (SPEC 5.4)
- * - `abandoned`: the connection is gone, or will be; the output is dropped, and no END_REQUEST follows
+ * - `interrupted`: ABORT_REQUEST came; what is written from then on is dropped; END_REQUEST follows when the handler's fiber has
+ *   ended (SPEC 5.4)
+ * - `abandoned`: the connection is gone, or will be; what is written from then on is dropped, and no END_REQUEST follows
  * - `withheld`: the response broke off behind its head; END_REQUEST would call it complete, so it is held back until the
  *   others on the connection have ended, and the connection ends with it
- * - `ended`: END_REQUEST has been appended
- * - `dropped`: over, and nobody takes what the handler still says
+ * - `ended`: the answer is complete, and END_REQUEST has been appended
+ * - `dropped`: over, by an abort, with its connection, or by `forgo`: what the handler still says counts for nothing
  * - `cutOff`: a response that broke off has ended with its connection
  */
 export type ApplicationPhase =
@@ -53,8 +54,8 @@ export type ApplicationRecord = "Begin" | "Params" | "ParamsEnd" | "Input" | "In
  * - `refuse`: 400, once PARAMS have ended
  * - `offer`, `complete`: input for the handler, its end
  * - `forget`: the last input of a request that has ended
- * - `end`: END_REQUEST at once
- * - `interrupt`: interrupt the handler; END_REQUEST when its fiber has ended (SPEC 5.4)
+ * - `abort`: END_REQUEST at once, and the id is free
+ * - `interrupt`: interrupt the handler; END_REQUEST when its fiber has ended, and not before is the id free (SPEC 5.4)
  * - `ignore`
  */
 export type ApplicationAction =
@@ -69,7 +70,7 @@ export type ApplicationAction =
   | "offer"
   | "complete"
   | "forget"
-  | "end"
+  | "abort"
   | "interrupt"
   | "ignore"
 
@@ -86,10 +87,31 @@ export const applicationTable = {
     InputEnd: "forget",
     Abort: "ignore"
   },
-  params: { Begin: "break", Params: "decode", ParamsEnd: "admit", Input: "refuse", InputEnd: "refuse", Abort: "end" },
-  refused: { Begin: "break", Params: "count", ParamsEnd: "answer", Input: "ignore", InputEnd: "ignore", Abort: "end" },
-  ready: { Begin: "retry", Params: "ignore", ParamsEnd: "ignore", Input: "offer", InputEnd: "complete", Abort: "end" },
-  queued: { Begin: "break", Params: "ignore", ParamsEnd: "ignore", Input: "offer", InputEnd: "complete", Abort: "end" },
+  params: { Begin: "break", Params: "decode", ParamsEnd: "admit", Input: "refuse", InputEnd: "refuse", Abort: "abort" },
+  refused: {
+    Begin: "break",
+    Params: "count",
+    ParamsEnd: "answer",
+    Input: "ignore",
+    InputEnd: "ignore",
+    Abort: "abort"
+  },
+  ready: {
+    Begin: "retry",
+    Params: "ignore",
+    ParamsEnd: "ignore",
+    Input: "offer",
+    InputEnd: "complete",
+    Abort: "abort"
+  },
+  queued: {
+    Begin: "break",
+    Params: "ignore",
+    ParamsEnd: "ignore",
+    Input: "offer",
+    InputEnd: "complete",
+    Abort: "abort"
+  },
   running: {
     Begin: "break",
     Params: "ignore",
@@ -115,7 +137,14 @@ export const applicationTable = {
     InputEnd: "ignore",
     Abort: "ignore"
   },
-  withheld: { Begin: "break", Params: "ignore", ParamsEnd: "ignore", Input: "ignore", InputEnd: "ignore", Abort: "end" }
+  withheld: {
+    Begin: "break",
+    Params: "ignore",
+    ParamsEnd: "ignore",
+    Input: "ignore",
+    InputEnd: "ignore",
+    Abort: "abort"
+  }
 } as const satisfies { readonly [row: string]: ApplicationRow }
 
 /**
@@ -125,10 +154,10 @@ export const applicationTable = {
  * - `admit`: PARAMS have ended, and the request may run
  * - `queue`, `start`: it waits for a permit; its handler starts
  * - `fail`: the response breaks off behind its head
- * - `abort`: ABORT_REQUEST has been obeyed
+ * - `abort`: ABORT_REQUEST has come
  * - `lose`: the connection is gone, or closes
- * - `end`: the answer is complete
- * - `forgo`: the answer is complete, and whatever the handler still makes of it is not waited for
+ * - `end`: the answer is complete, or the handler of an aborted request has ended
+ * - `forgo`: the answer is complete, and the handler that goes on behind it is interrupted
  */
 export type ApplicationEvent = "refuse" | "admit" | "queue" | "start" | "fail" | "abort" | "lose" | "end" | "forgo"
 
@@ -151,7 +180,7 @@ export const applicationTransitions: Transitions<ApplicationPhase, ApplicationEv
 export interface ApplicationTraits {
   /** Whether what is written is sent. */
   readonly isOpen: boolean
-  /** Whether the request is admitted, and counts as one of those that are open. */
+  /** Whether the request has been admitted and is not over: it counts towards `maxRequests`. */
   readonly isAdmitted: boolean
   /** Whether the id is free. */
   readonly isOver: boolean
@@ -186,8 +215,8 @@ export const applicationStates = makeStates(
  * Phases of a request at the web server's end.
  *
  * - `active`: it has begun, and somebody waits for its answer
- * - `left`: its reader has the whole answer, and nobody waits for END_REQUEST
- * - `aborted`: it has been given up; its id is free when END_REQUEST comes (SPEC 3.3)
+ * - `left`: its reader has the whole answer; the request is still active, and told how it ends
+ * - `aborted`: it has been given up; its id is free when END_REQUEST comes (SPEC 3.3), or with the end of the connection
  * - `ended`: END_REQUEST has come, or the connection has closed
  */
 export type WebServerPhase = "active" | "left" | "aborted" | "ended"
@@ -199,7 +228,7 @@ export type WebServerRecord = "Stdout" | "StdoutEnd" | "Stderr" | "End"
  * What the web server's end does with a record.
  *
  * - `deliver`, `complete`: output for the reader, its end
- * - `exceed`: drop it, but not without end
+ * - `exceed`: drop it, and abort the request beyond 64 KiB
  * - `end`: the request is over, and its reader is told how it ended
  * - `free`: the id is free
  * - `ignore`

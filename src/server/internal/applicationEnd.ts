@@ -1,5 +1,6 @@
 /**
  * The application's end of a connection: what it does with each record of the web server, and with what its handlers say.
+ * `ApplicationRequest` appends what is sent of a request, and `ConnectionLife` closes, drains, and tells what is in `tellLater`.
  *
  * The effect of a record on its request is in `applicationTable` (`connection/internal/requestState.ts`); `record` looks it
  * up and does it. The others:
@@ -74,10 +75,11 @@ export class ApplicationEnd extends ConnectionLife {
 
   // --- what its requests say --------------------------------------------------------------------
 
-  /** A request is over. `told` says whether the peer knows it. */
+  /** A request is over: the last thing that its `end`, `abort` and `lose` do. `told` says whether the peer knows it. */
   onEnded(request: ApplicationRequest, wasAdmitted: boolean, told: boolean): void {
     this.requests.delete(request)
     if (request.isInParams) this.endParams(request)
+    // Input of it that is still on its way: until that has come, a close waits longer.
     const lastInput = request.lastInput
     if (lastInput !== undefined) this.sending.set(request.requestId, lastInput)
     if (wasAdmitted) this.application.ended(request)
@@ -196,10 +198,12 @@ export class ApplicationEnd extends ConnectionLife {
       case "complete":
         if (input?.isComplete === false) this.completeInput(request, input)
         return
-      case "end":
+      case "abort":
         if (request.isBrokenOff) this.withheld--
+        // Appends END_REQUEST with appStatus 1, and ends with `onEnded`.
         return request.abort()
       case "interrupt":
+        // The handler is interrupted in `tell`; `request.end` follows when its fiber has ended.
         return request.interruptHandler()
     }
   }
