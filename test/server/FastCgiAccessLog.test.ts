@@ -268,16 +268,27 @@ describe("the access log", () => {
 
   const toStderr = app({ format: "%m %U %s", write: "stderr" })
 
-  it.effect("goes to STDERR of the request", () =>
-    Effect.gen(function*() {
-      const peer = yield* connect
-      yield* peer.send(
-        ...opening(1, { params: { REQUEST_METHOD: "GET", REQUEST_URI: "/raw", SERVER_PROTOCOL: "HTTP/1.1" } }),
-        R.stdin(1)
-      )
-      const { stderr } = yield* peer.reply(1)
-      assert.strictEqual(stderr, "GET /raw 404\n")
-    }).pipe(Effect.scoped, Effect.provide(toStderr.server)))
+  const inSeveralFormats = toStderr.server.pipe(
+    Layer.provide(FastCgiAccessLog.layer({ format: "%s again", write: "stderr" }))
+  )
+
+  for (
+    const [name, server, expected] of [
+      ["goes to STDERR of the request", toStderr.server, "GET /raw 404\n"],
+      ["goes there in each of several formats", inSeveralFormats, "404 again\nGET /raw 404\n"]
+    ] as const
+  ) {
+    it.effect(name, () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        yield* peer.send(
+          ...opening(1, { params: { REQUEST_METHOD: "GET", REQUEST_URI: "/raw", SERVER_PROTOCOL: "HTTP/1.1" } }),
+          R.stdin(1)
+        )
+        const { stderr } = yield* peer.reply(1)
+        assert.strictEqual(stderr, expected)
+      }).pipe(Effect.scoped, Effect.provide(server)))
+  }
 
   it.effect("is provided to an HTTP app, several times, beside or below one another", () =>
     Effect.gen(function*() {

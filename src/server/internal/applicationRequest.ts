@@ -381,7 +381,7 @@ export class ApplicationRequest {
   // SPEC 6.2: no STDOUT before the end of PARAMS. nginx takes one that is empty, and that no head is before, for an error.
   private writeEnd(appStatus: number, protocolStatus: number): void {
     const { output } = this.owner
-    this.observation?.onLast?.()
+    this.observation?.last()
     if (this.decoder === undefined && (this.wroteStdout || protocolStatus === ProtocolStatus.RequestComplete)) {
       if (this.wroteStderr) output.endStream(RecordType.Stderr, this.requestId)
       output.endStream(RecordType.Stdout, this.requestId)

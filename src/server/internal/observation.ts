@@ -28,6 +28,8 @@ export class Observation extends Linked<Observation> {
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   /** Whether no handler was started, because a limit was reached. */
   isRefused = false
+  /** Those who are told of its last moment. */
+  onLast: ReadonlyArray<(observation: Observation) => void> = []
   /** The header block of the response, with its empty line; undefined until there is one. */
   head: string | undefined
   // Of an answer of bytes what there is of it until then.
@@ -71,7 +73,9 @@ export class Observation extends Linked<Observation> {
   }
 
   /** Its answer is complete, and END_REQUEST follows: the last moment for its STDERR. */
-  onLast: (() => void) | undefined
+  last(): void {
+    for (const tell of this.onLast) tell(this)
+  }
 
   onEnd(): void {
     this.endedAt = millisecondsOf(this.clock)

@@ -77,12 +77,14 @@ export class Watch {
   private readonly clock: Clock.Clock
   private readonly needsEnd: boolean
   private readonly open = new LinkedList<Observation>()
+  private readonly onLast: ReadonlyArray<(observation: Observation) => void>
   private leave: ReadonlyArray<() => void>
 
   constructor(watchers: Iterable<Watcher>, clock: Clock.Clock, server: Omit<WatchedServer, "open">) {
     this.watchers = [...new Set(watchers)]
     this.clock = clock
     this.needsEnd = this.watchers.some(({ needsEnd }) => needsEnd !== false)
+    this.onLast = this.watchers.flatMap(({ onLast }) => onLast ?? [])
     const watched = { ...server, open: () => this.open.toArray() }
     this.leave = this.watchers.flatMap(({ onServer }) => onServer === undefined ? [] : [onServer(watched)])
   }
@@ -114,11 +116,8 @@ export class Watch {
   admitted(request: ApplicationRequest): void {
     const observation = request.observation = new Observation(request, this.clock)
     this.open.push(observation)
-    for (const watcher of this.watchers) {
-      watcher.onAdmitted?.(observation)
-      const { onLast } = watcher
-      if (onLast !== undefined) observation.onLast = () => onLast(observation)
-    }
+    observation.onLast = this.onLast
+    for (const { onAdmitted } of this.watchers) onAdmitted?.(observation)
   }
 
   refused(request: ApplicationRequest, refusal: Refusal): void {
