@@ -333,6 +333,9 @@ describe("the access log", () => {
       "the format of the access log: \"%h\" at 1 is no directive of php-fpm's access.format"
     )
     assert.include(message("%{%Q}t"), "\"%{%Q}t\" at 1")
+    for (const format of ["php-fpm:%{giga}M", "php-fpm:%{constructor}M", "%{constructor}T", "%{%{}t"]) {
+      assert.include(message(format), "is no directive of", format)
+    }
     assert.strictEqual(message("combined"), "fine")
   })
 })

@@ -321,7 +321,7 @@ const php = (letter: string, argument: string | undefined, param: AddParam): Par
     case "m":
       return value(param, "REQUEST_METHOD")
     case "M": {
-      const unit = memoryUnits[argument ?? "bytes"]
+      const unit = memoryUnits.get(argument ?? "bytes")
       return unit === undefined ? undefined : integer(({ process }) => Math.round(process.memory() / unit))
     }
     case "n":
@@ -359,13 +359,13 @@ const php = (letter: string, argument: string | undefined, param: AddParam): Par
   }
 }
 
-const memoryUnits: Readonly<Record<string, number>> = {
-  bytes: 1,
-  kilo: 1024,
-  kilobytes: 1024,
-  mega: 1024 * 1024,
-  megabytes: 1024 * 1024
-}
+const memoryUnits: ReadonlyMap<string, number> = new Map([
+  ["bytes", 1],
+  ["kilo", 1024],
+  ["kilobytes", 1024],
+  ["mega", 1024 * 1024],
+  ["megabytes", 1024 * 1024]
+])
 
 /** The length of the body of the request, as the web server announces it. */
 const bodyLength = (param: AddParam) => {
