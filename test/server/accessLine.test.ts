@@ -71,7 +71,7 @@ describe("a line as bytes", () => {
       assert.strictEqual(written((line) => line.millionths(value)), String(value / 1e6))
     }
     for (const value of [0, 7, 70, 123, 999]) {
-      assert.strictEqual(written((line) => line.threeDigits(value)), String(value).padStart(3, "0"))
+      assert.strictEqual(written((line) => line.digits(value, 3)), String(value).padStart(3, "0"))
     }
   })
 })

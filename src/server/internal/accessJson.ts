@@ -203,7 +203,7 @@ const timestamp = (line: LineWriter, { startedAt }: Entry): void => {
     lastSecond = second
   }
   line.literal(lastTime)
-  line.threeDigits(millis - second * 1000)
+  line.digits(millis - second * 1000, 3)
   line.literal(timestampEnd)
 }
 

@@ -125,6 +125,11 @@ export class LineWriter {
     if (value > 999_999_999) return this.ascii(String(value))
     let size = 1
     for (let rest = value; rest >= 10; rest = (rest / 10) | 0) size++
+    this.digits(value, size)
+  }
+
+  /** The last digits of a whole number below 10 to the power of 9, with zeros in front where it has fewer. */
+  digits(value: number, size: number): void {
     if (this.length + size > this.bytes.length) this.grow(size)
     const { bytes } = this
     let rest = value | 0
@@ -135,16 +140,6 @@ export class LineWriter {
     }
   }
 
-  /** A number from 0 to 999, with its zeros. */
-  threeDigits(value: number): void {
-    if (this.length + 3 > this.bytes.length) this.grow(3)
-    const { bytes, length } = this
-    bytes[length] = zero + (value / 100 | 0)
-    bytes[length + 1] = zero + (value / 10 | 0) % 10
-    bytes[length + 2] = zero + value % 10
-    this.length = length + 3
-  }
-
   /** A whole number of millionths, from 0 on, as a decimal fraction without zeros at its end. */
   millionths(value: number): void {
     const whole = Math.floor(value / 1e6)
@@ -152,17 +147,9 @@ export class LineWriter {
     let rest = value - whole * 1e6
     if (rest === 0) return
     let size = 6
-    while (rest % 10 === 0) {
-      rest /= 10
-      size--
-    }
+    for (; rest % 10 === 0; rest /= 10) size--
     this.byte(point)
-    if (this.length + size > this.bytes.length) this.grow(size)
-    const { bytes } = this
-    for (let at = this.length += size; size > 0; size--) {
-      bytes[--at] = zero + rest % 10
-      rest = rest / 10 | 0
-    }
+    this.digits(rest, size)
   }
 
   /** Bytes as a string of JSON, if all of them are plain. Nothing is written, and false returned, where one is not. */
