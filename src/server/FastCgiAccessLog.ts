@@ -12,7 +12,7 @@ import type * as Scope from "effect/Scope"
 import { millisecondsOf } from "../connection/internal/timers.ts"
 import { compile, type CompiledFormat } from "./internal/accessFormat.ts"
 import { json } from "./internal/accessJson.ts"
-import { LineWriter, Literal, literalOf } from "./internal/lineWriter.ts"
+import { LineWriter, literalOf } from "./internal/lineWriter.ts"
 import type { Observation } from "./internal/observation.ts"
 import { ParamsPicker } from "./internal/pickParams.ts"
 import * as Watch from "./internal/watch.ts"
@@ -167,18 +167,13 @@ const makeWatcher = (
     const { write } = options
     const sink = typeof write === "object" ? write : { bytes: new Uint8Array(1024), length: 0 }
     const lines = new LineWriter(sink)
-    const { prefix = "" } = options
-    const pieces = prefix === ""
-      ? format.pieces
-      : [{ kind: Literal, literal: literalOf(prefix) } as const, ...format.pieces]
+    const [first, ...others] = format.texts
+    const texts = [`${options.prefix ?? ""}${first}`, ...others].map(literalOf)
     const make = (observation: Observation): void => {
-      const { admittedAt, request } = observation
-      const endedAt = format.needsEnd ? observation.endedAt ?? millisecondsOf(clock) : admittedAt
-      params.pick(request.params)
-      lines.line(pieces, params, {
+      params.pick(observation.request.params)
+      lines.line(texts, format.writes, {
         observation,
-        startedAt: wallTime(admittedAt),
-        endedAt: wallTime(endedAt),
+        startedAt: wallTime(observation.admittedAt),
         params,
         process
       })

@@ -14,8 +14,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { LogFile } from "../../src/node/internal/logFile.ts"
-import { LineWriter, Literal, literalOf } from "../../src/server/internal/lineWriter.ts"
-import { ParamsPicker } from "../../src/server/internal/pickParams.ts"
+import { LineWriter, literalOf } from "../../src/server/internal/lineWriter.ts"
 import * as Pages from "../support/pages.ts"
 import { describeWith } from "../support/requirement.ts"
 import * as WebServers from "../support/webServers.ts"
@@ -36,7 +35,7 @@ const open = (to: string, interval = 5) =>
     )
     const lines = new LineWriter(log)
     const write = (text: string) => {
-      lines.line([{ kind: Literal, literal: literalOf(text) }], new ParamsPicker([]), undefined)
+      lines.line([literalOf(text)], [], undefined)
       log.onLines(1)
     }
     return { log, write, events }

@@ -3,13 +3,13 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { FastCgiParams } from "effect-fastcgi"
-import { LineWriter, Literal, literalOf, Written } from "../../src/server/internal/lineWriter.ts"
+import { LineWriter, literalOf } from "../../src/server/internal/lineWriter.ts"
 import { ParamsPicker } from "../../src/server/internal/pickParams.ts"
 
 /** What `write` writes, into memory that has to grow for it. */
 const written = (write: (line: LineWriter) => void): string => {
   const memory = { bytes: new Uint8Array(1), length: 0 }
-  new LineWriter(memory).line([{ kind: Written, write }], new ParamsPicker([]), undefined)
+  new LineWriter(memory).line(["", ""].map(literalOf), [write], undefined)
   return Buffer.from(memory.bytes.subarray(0, memory.length)).toString("latin1").slice(0, -1)
 }
 
@@ -58,7 +58,7 @@ describe("a line as bytes", () => {
   it("has texts of any length as they are", () => {
     for (const text of ["", "a", "ab", "abc", "abcd", "abcde", "%\"\\é"]) {
       const memory = { bytes: new Uint8Array(1), length: 0 }
-      new LineWriter(memory).line([{ kind: Literal, literal: literalOf(text) }], new ParamsPicker([]), undefined)
+      new LineWriter(memory).line([literalOf(text)], [], undefined)
       assert.strictEqual(Buffer.from(memory.bytes.subarray(0, memory.length)).toString(), `${text}\n`)
     }
   })

@@ -4,25 +4,15 @@
  */
 import * as DateTime from "effect/DateTime"
 import { commonTime, months, two } from "./commonTime.ts"
-import {
-  type LineWriter,
-  Literal,
-  type LiteralBytes,
-  literalOf,
-  Param,
-  type ParamPiece,
-  type Piece,
-  Written
-} from "./lineWriter.ts"
+import { type LineWriter, type LiteralBytes, literalOf, type Write } from "./lineWriter.ts"
 import type { Observation } from "./observation.ts"
 import type { ParamsPicker } from "./pickParams.ts"
 
 /** The values of a line. */
 export interface Entry {
   readonly observation: Observation
-  /** When the request began and, for a format that needs it, ended, in milliseconds since 1970. */
+  /** When the request began, in milliseconds since 1970. */
   readonly startedAt: number
-  readonly endedAt: number
   /** The params that the format asks for, in its order. */
   readonly params: ParamsPicker
   readonly process: ProcessInfo
@@ -41,7 +31,9 @@ export interface ProcessInfo {
 export interface CompiledFormat {
   /** The params that it asks for. */
   readonly names: ReadonlyArray<string>
-  readonly pieces: ReadonlyArray<Piece<Entry>>
+  /** What stands in front of, between and behind what is written. */
+  readonly texts: ReadonlyArray<string>
+  readonly writes: ReadonlyArray<Write<Entry>>
   /** Whether it asks when a request has ended, or how long it took. */
   readonly needsEnd: boolean
 }
@@ -56,128 +48,101 @@ const directive = /%(!?\d{3}(?:,\d{3})*)?[<>]?(?:\{([^}]*)\})?(\^[a-zA-Z]{2}|[a-
 
 /** Compiles a format string of this syntax. */
 export const compile = (format: string, syntax: "apache" | "php-fpm"): CompiledFormat | FormatProblem => {
+  const { directives, name } = syntaxes[syntax]
   const names: Array<string> = []
   const param = (name: string) => {
     const known = names.indexOf(name)
     return known === -1 ? names.push(name) - 1 : known
   }
-  const pieces: Array<Piece<Entry>> = []
-  // What stands between two directives is one piece.
-  let between = ""
-  const add = (part: Part) => {
-    if (typeof part === "string") {
-      between += part
-      return
-    }
-    if (between !== "") pieces.push({ kind: Literal, literal: literalOf(between) })
-    between = ""
-    pieces.push(typeof part === "function" ? { kind: Written, write: part } : part)
-  }
+  const texts: Array<string> = []
+  const writes: Array<Write<Entry>> = []
+  let text = ""
   let end = 0
   let needsEnd = false
   for (const match of format.matchAll(directive)) {
     const [whole, condition, argument, letter] = match
-    add(format.slice(end, match.index))
+    text += format.slice(end, match.index)
     end = match.index + whole.length
-    if (letter === "%") {
-      add("%")
-      continue
-    }
-    const part = letter === undefined
-      ? undefined
-      : (syntax === "apache" ? apache : php)(letter, argument, param)
+    const part = directives[letter]?.(param, argument)
     if (part === undefined) {
-      return { problem: `${JSON.stringify(whole)} at ${match.index + 1} is no directive of ${syntaxNames[syntax]}` }
+      return { problem: `${JSON.stringify(whole)} at ${match.index + 1} is no directive of ${name}` }
     }
-    needsEnd ||= /[DTd]/.test(letter!) || argument?.startsWith("end:") === true
-    if (condition !== undefined) add(onlyFor(condition, part))
-    else for (const one of listOf(part)) add(one)
+    needsEnd ||= /[DTd]/.test(letter) || argument?.startsWith("end:") === true
+    if (typeof part === "string" && condition === undefined) {
+      text += part
+    } else {
+      texts.push(text)
+      text = ""
+      writes.push(onlyFor(condition, part))
+    }
   }
-  add(format.slice(end))
-  if (between !== "") pieces.push({ kind: Literal, literal: literalOf(between) })
-  return { names, pieces, needsEnd }
+  texts.push(text + format.slice(end))
+  return { names, texts, writes, needsEnd }
 }
 
 // -----------------------------------------------------------------------------
 // Internal
 // -----------------------------------------------------------------------------
 
-const syntaxNames = { "apache": "Apache's LogFormat", "php-fpm": "php-fpm's access.format" }
+// A text that is always the same, or what writes it.
+type Part = string | Write<Entry>
 
-type Writer = (line: LineWriter, entry: Entry) => void
+/** What a directive with this argument stands for, unless there is none. `param` gives the place of a param. */
+type Directive = (param: (name: string) => number, argument?: string) => Part | undefined
 
-// A text that is always the same, a param, or what writes it.
-type Part = string | ParamPiece | Writer
+// By their letters, which are no names that every object has.
+type Directives = Readonly<Record<string, Directive | undefined>>
 
 const dash = 0x2d
 const question = 0x3f
+const space = 0x20
 
-const onlyFor = (condition: string, part: Part | ReadonlyArray<Part>): Writer => {
+/** Writes the part, for all statuses or for those of the condition. */
+const onlyFor = (condition: string | undefined, part: Part): Write<Entry> => {
+  const write: Write<Entry> = typeof part === "string" ? (line) => line.ascii(part) : part
+  if (condition === undefined) return write
   const not = condition.startsWith("!")
   const statuses = new Set((not ? condition.slice(1) : condition).split(",").map(Number))
-  const writers = listOf(part).map(asWriter)
   return (line, entry) => {
     if (statuses.has(entry.observation.status) === not) line.byte(dash)
-    else for (const write of writers) write(line, entry)
+    else write(line, entry)
   }
 }
 
-const listOf = (part: Part | ReadonlyArray<Part>): ReadonlyArray<Part> =>
-  typeof part === "object" && !("kind" in part) ? part : [part]
-
-const asWriter = (part: Part): Writer => {
-  if (typeof part === "function") return part
-  if (typeof part === "string") return (line) => line.ascii(part)
-  return (line, { params }) => line.param(part, params)
+const integerOrDash = (line: LineWriter, number: number): void => {
+  if (number === 0) line.byte(dash)
+  else line.integer(number)
 }
 
-type AddParam = (name: string) => number
+/** A directive that has to have an argument. */
+const named = (directive: (name: string) => Directive): Directive => (param, argument) =>
+  argument === undefined || argument === "" ? undefined : directive(argument)(param)
 
-/** The text of ASCII characters that `f` makes. */
-const text = (f: (entry: Entry) => string): Writer => (line, entry) => line.ascii(f(entry))
-
-/** The number, from 0 on, that `f` makes. */
-const integer = (f: (entry: Entry) => number): Writer => (line, entry) => line.integer(f(entry))
-
-/** The value, or else that of another param. */
-const value = (param: AddParam, name: string, otherwise?: string): ParamPiece => ({
-  kind: Param,
-  place: param(name),
-  otherwise: otherwise === undefined ? -1 : param(otherwise),
-  dashIfEmpty: true
-})
-
-/** The value, which may be empty. */
-const valueIfThere = (param: AddParam, name: string): Part => ({ ...value(param, name), dashIfEmpty: false })
-
-/** The value, and nothing where there is none. */
-const valueOrNothing = (line: LineWriter, params: ParamsPicker, at: number, from = params.starts[at]): void => {
-  if (params.hasValue(at)) line.escaped(params.view, from, params.ends[at])
-}
-
-const headerName = (name: string): string => {
-  const upper = name.toUpperCase().replaceAll("-", "_")
-  return upper === "CONTENT_TYPE" || upper === "CONTENT_LENGTH" ? upper : `HTTP_${upper}`
-}
-
-// The values of a header of the response. Its lines have been checked when they were encoded.
-const responseHeader = (name: string): Writer => {
-  const wanted = `${name.toLowerCase()}:`
-  return (line, { observation: { head } }) => {
-    const values = (head ?? "").split("\n")
-      .filter((line) => line.slice(0, wanted.length).toLowerCase() === wanted)
-      .map((line) => line.slice(wanted.length).trim())
-    if (values.length === 0) line.byte(dash)
-    else line.escapedText(values.join(", "))
+/** The value of a param, or else that of another one. */
+const value = (name: string, otherwise = name): Directive => (param) => {
+  const first = param(name)
+  const second = param(otherwise)
+  return (line, { params: { ends, starts, view } }) => {
+    const at = ends[first] > starts[first] ? first : second
+    const start = starts[at]
+    const end = ends[at]
+    if (end > start) line.escaped(view, start, end)
+    else line.byte(dash)
   }
 }
 
-const status: Writer = (line, { observation: { status } }) => {
-  if (status === 0) line.byte(dash)
-  else line.integer(status)
+/** The request line, whose parts may be empty. */
+const requestLine: Directive = (param) => {
+  const places = ["REQUEST_METHOD", "REQUEST_URI", "SERVER_PROTOCOL"].map((name) => param(name))
+  return (line, { params: { ends, starts, view } }) => {
+    for (let i = 0; i < places.length; i++) {
+      const at = places[i]
+      if (i > 0) line.byte(space)
+      if (ends[at] === -1) line.byte(dash)
+      else line.escaped(view, starts[at], ends[at])
+    }
+  }
 }
-
-const sentSize = ({ observation: { bodySize, head = "" } }: Entry): number => head.length + bodySize
 
 /** Where the query of the target begins, with its question mark: its end where there is none. */
 const queryStart = (params: ParamsPicker, target: number): number => {
@@ -186,178 +151,73 @@ const queryStart = (params: ParamsPicker, target: number): number => {
   return end
 }
 
-const duration = (unit: string | undefined): Writer | undefined => {
-  switch (unit) {
-    case "us":
-    case "micro":
-    case "microseconds":
-      return integer(({ observation }) => Math.round(observation.duration * 1000))
-    case "ms":
-      return integer(({ observation }) => Math.floor(observation.duration))
-    case "milli":
-    case "milliseconds":
-      return text(({ observation }) => observation.duration.toFixed(3))
-    case "s":
-      return integer(({ observation }) => Math.floor(observation.duration / 1000))
-    case "seconds":
-      return text(({ observation }) => (observation.duration / 1000).toFixed(3))
-    default:
-      return undefined
+const path: Directive = (param) => {
+  const at = param("REQUEST_URI")
+  return (line, { params }) => {
+    const start = params.starts[at]
+    const end = queryStart(params, at)
+    if (end > start) line.escaped(params.view, start, end)
+    else line.byte(dash)
   }
 }
 
-const apache = (
-  letter: string,
-  argument: string | undefined,
-  param: AddParam
-): Part | ReadonlyArray<Part> | undefined => {
-  const named = argument !== undefined && argument !== ""
-  switch (letter) {
-    case "a":
-      return value(param, "REMOTE_ADDR")
-    case "h":
-      return value(param, "REMOTE_HOST", "REMOTE_ADDR")
-    case "A":
-      return value(param, "SERVER_ADDR")
-    case "B":
-      return integer(({ observation }) => observation.bodySize)
-    case "b":
-      return (line, { observation: { bodySize } }) => {
-        if (bodySize === 0) line.byte(dash)
-        else line.integer(bodySize)
-      }
-    case "C":
-      return named ? cookie(param, argument) : undefined
-    case "D":
-      return duration("us")
-    case "T":
-      return duration(argument ?? "s")
-    case "e":
-      return named ? value(param, argument) : undefined
-    case "i":
-      return named ? value(param, headerName(argument)) : undefined
-    case "o":
-      return named ? responseHeader(argument) : undefined
-    case "n":
-    case "^ti":
-    case "^to":
-      return named ? "-" : undefined
-    case "l":
-    case "L":
-    case "R":
-      return "-"
-    case "f":
-      return value(param, "SCRIPT_FILENAME")
-    case "H":
-      return value(param, "SERVER_PROTOCOL")
-    case "k":
-      return integer(({ observation: { request } }) => request.keepConnection ? 1 : 0)
-    case "m":
-      return value(param, "REQUEST_METHOD")
-    case "p":
-      return argument === "remote" ? value(param, "REMOTE_PORT") : value(param, "SERVER_PORT")
-    case "P":
-      return integer(({ process: { pid } }) => pid)
-    case "q": {
-      const at = param("REQUEST_URI")
-      return (line, { params }) => valueOrNothing(line, params, at, queryStart(params, at))
-    }
-    case "r":
-      return [
-        valueIfThere(param, "REQUEST_METHOD"),
-        " ",
-        valueIfThere(param, "REQUEST_URI"),
-        " ",
-        valueIfThere(param, "SERVER_PROTOCOL")
-      ]
-    case "s":
-      return status
-    case "t":
-      return argument === undefined ? ["[", startTime, "]"] : time(argument)
-    case "u":
-      return value(param, "REMOTE_USER")
-    case "U": {
-      const at = param("REQUEST_URI")
-      return (line, { params }) => {
-        const end = queryStart(params, at)
-        if (end > params.starts[at]) line.escaped(params.view, params.starts[at], end)
-        else line.byte(dash)
-      }
-    }
-    case "v":
-      return value(param, "SERVER_NAME")
-    case "V":
-      return value(param, "HTTP_HOST", "SERVER_NAME")
-    case "X":
-      return text(({ observation: { request } }) =>
-        request.isGivenUp || request.isBrokenOff ? "X" : request.keepConnection ? "+" : "-"
-      )
-    case "I":
-      return integer(bodyLength(param))
-    case "O":
-      return integer(sentSize)
-    case "S": {
-      const received = bodyLength(param)
-      return integer((entry) => received(entry) + sentSize(entry))
-    }
-    default:
-      return undefined
+const query: Directive = (param) => {
+  const at = param("REQUEST_URI")
+  return (line, { params }) => line.escaped(params.view, queryStart(params, at), params.ends[at])
+}
+
+const headerName = (name: string): string => {
+  const upper = name.toUpperCase().replaceAll("-", "_")
+  return upper === "CONTENT_TYPE" || upper === "CONTENT_LENGTH" ? upper : `HTTP_${upper}`
+}
+
+// The values of a header of the response. Its lines have been checked when they were encoded.
+const responseHeader = (name: string): Directive => () => {
+  const wanted = `${name.toLowerCase()}:`
+  return (line, { observation: { head = "" } }) => {
+    const values = head.split("\n")
+      .filter((line) => line.slice(0, wanted.length).toLowerCase() === wanted)
+      .map((line) => line.slice(wanted.length).trim())
+    if (values.length === 0) line.byte(dash)
+    else line.escapedText(values.join(", "))
   }
 }
 
-const php = (letter: string, argument: string | undefined, param: AddParam): Part | undefined => {
-  const named = argument !== undefined && argument !== ""
-  switch (letter) {
-    case "C":
-      return "0.00"
-    case "d":
-      return duration(argument ?? "seconds")
-    case "e":
-      return named ? value(param, argument) : undefined
-    case "f":
-      return value(param, "SCRIPT_FILENAME")
-    case "l":
-      return integer(bodyLength(param))
-    case "m":
-      return value(param, "REQUEST_METHOD")
-    case "M": {
-      const unit = memoryUnits.get(argument ?? "bytes")
-      return unit === undefined ? undefined : integer(({ process }) => Math.round(process.memory() / unit))
-    }
-    case "n":
-      return (line, { process: { pool } }) => line.escapedText(pool)
-    case "o":
-      return named ? responseHeader(argument) : undefined
-    case "p":
-      return integer(({ process: { pid } }) => pid)
-    case "P":
-      return integer(({ process: { parentPid } }) => parentPid)
-    case "q": {
-      const at = param("QUERY_STRING")
-      return (line, { params }) => valueOrNothing(line, params, at)
-    }
-    case "Q": {
-      const at = param("QUERY_STRING")
-      return (line, { params }) => {
-        if (params.hasValue(at)) line.byte(question)
-      }
-    }
-    case "r":
-      return value(param, "SCRIPT_NAME", "PATH_INFO")
-    case "R":
-      return value(param, "REMOTE_ADDR")
-    case "s":
-      return status
-    case "t":
-      return argument === undefined ? startTime : time(argument)
-    case "T":
-      return argument === undefined ? endTime : time(`end:${argument}`)
-    case "u":
-      return value(param, "REMOTE_USER")
-    default:
-      return undefined
+const cookie = (name: string): Directive => (param) => {
+  const at = param("HTTP_COOKIE")
+  return (line, { params }) => {
+    const pair = params.text(at).split(";").find((pair) => pair.split("=", 1)[0].trim() === name) ?? ""
+    const value = pair.split("=").slice(1).join("=").trim()
+    if (value === "") line.byte(dash)
+    else line.escapedText(value)
   }
 }
+
+const sentSize = ({ observation: { bodySize, head = "" } }: Entry): number => head.length + bodySize
+
+/** The length of the body of the request, as the web server announces it, and of what `others` counts. */
+const receivedSize = (others: (entry: Entry) => number = () => 0): Directive => (param) => {
+  const at = param("CONTENT_LENGTH")
+  return (line, entry) => {
+    const length = entry.params.text(at)
+    line.integer(others(entry) + (/^\d{1,15}$/.test(length) ? Number(length) : 0))
+  }
+}
+
+const microseconds: Write<Entry> = (line, { observation }) => line.integer(Math.round(observation.duration * 1000))
+const milliseconds: Write<Entry> = (line, { observation }) => line.ascii(observation.duration.toFixed(3))
+
+// By their units.
+const durations: ReadonlyMap<string, Write<Entry>> = new Map<string, Write<Entry>>([
+  ["us", microseconds],
+  ["micro", microseconds],
+  ["microseconds", microseconds],
+  ["ms", (line, { observation }) => line.integer(Math.floor(observation.duration))],
+  ["milli", milliseconds],
+  ["milliseconds", milliseconds],
+  ["s", (line, { observation }) => line.integer(Math.floor(observation.duration / 1000))],
+  ["seconds", (line, { observation }) => line.ascii((observation.duration / 1000).toFixed(3))]
+])
 
 const memoryUnits: ReadonlyMap<string, number> = new Map([
   ["bytes", 1],
@@ -367,61 +227,45 @@ const memoryUnits: ReadonlyMap<string, number> = new Map([
   ["megabytes", 1024 * 1024]
 ])
 
-/** The length of the body of the request, as the web server announces it. */
-const bodyLength = (param: AddParam) => {
-  const at = param("CONTENT_LENGTH")
-  return ({ params }: Entry): number => {
-    const length = params.text(at)
-    return /^\d{1,15}$/.test(length) ? Number(length) : 0
-  }
-}
-
-const cookie = (param: AddParam, name: string): Writer => {
-  const at = param("HTTP_COOKIE")
-  return (line, { params }) => {
-    let value = ""
-    for (const pair of params.text(at).split(";")) {
-      const [key, ...rest] = pair.split("=")
-      if (key.trim() !== name) continue
-      value = rest.join("=").trim()
-      break
-    }
-    if (value === "") line.byte(dash)
-    else line.escapedText(value)
-  }
+const memory: Directive = (_, argument = "bytes") => {
+  const unit = memoryUnits.get(argument)
+  return unit === undefined ? undefined : (line, { process }) => line.integer(Math.round(process.memory() / unit))
 }
 
 // A line a request, and many requests a second.
-let lastSecond = -1
-let lastTime = literalOf("")
-const commonTimeOf = (millis: number): LiteralBytes => {
-  const second = Math.floor(millis / 1000)
-  if (second === lastSecond) return lastTime
-  lastTime = literalOf(commonTime(second))
-  lastSecond = second
-  return lastTime
+const eachSecond = (textOf: (second: number) => string) => {
+  let lastSecond = -1
+  let last = literalOf("")
+  return (millis: number): LiteralBytes => {
+    const second = Math.floor(millis / 1000)
+    if (second === lastSecond) return last
+    last = literalOf(textOf(second))
+    lastSecond = second
+    return last
+  }
 }
 
-const startTime: Writer = (line, { startedAt }) => line.literal(commonTimeOf(startedAt))
+const endOf = ({ observation, startedAt }: Entry): number => startedAt + observation.duration
 
-const endTime: Writer = (line, { endedAt }) => line.literal(commonTimeOf(endedAt))
+const plainTime = eachSecond(commonTime)
+const timeInBrackets = eachSecond((second) => `[${commonTime(second)}]`)
 
 // Apache's %{...}t: begin: or end:, then a word or a format of strftime(3), in UTC.
-const time = (argument: string): Writer | undefined => {
+const time = (argument: string): Write<Entry> | undefined => {
   const atEnd = argument.startsWith("end:")
   const format = argument.replace(/^(?:begin|end):/, "")
-  const of = ({ endedAt, startedAt }: Entry): number => atEnd ? endedAt : startedAt
+  const of = (entry: Entry): number => atEnd ? endOf(entry) : entry.startedAt
   switch (format) {
     case "sec":
-      return integer((entry) => Math.floor(of(entry) / 1000))
+      return (line, entry) => line.integer(Math.floor(of(entry) / 1000))
     case "msec":
-      return integer((entry) => Math.floor(of(entry)))
+      return (line, entry) => line.integer(Math.floor(of(entry)))
     case "usec":
-      return integer((entry) => Math.floor(of(entry) * 1000))
+      return (line, entry) => line.integer(Math.floor(of(entry) * 1000))
     case "msec_frac":
-      return text((entry) => String(Math.floor(of(entry)) % 1000).padStart(3, "0"))
+      return (line, entry) => line.ascii(String(Math.floor(of(entry)) % 1000).padStart(3, "0"))
     case "usec_frac":
-      return text((entry) => String(Math.floor(of(entry) * 1000) % 1_000_000).padStart(6, "0"))
+      return (line, entry) => line.ascii(String(Math.floor(of(entry) * 1000) % 1_000_000).padStart(6, "0"))
   }
   // Letters that are not known would otherwise be found when the first request ends.
   for (const [, letter] of format.matchAll(/%(.?)/gs)) if (!Object.hasOwn(strftime, letter)) return undefined
@@ -449,4 +293,82 @@ const strftime: Readonly<Record<string, (parts: DateTime.DateTime.PartsWithWeekd
   Y: ({ year }) => String(year),
   z: () => "+0000",
   Z: () => "UTC"
+}
+
+// Those of both.
+const directives: Directives = {
+  "%": () => "%",
+  e: named(value),
+  f: value("SCRIPT_FILENAME"),
+  m: value("REQUEST_METHOD"),
+  o: named(responseHeader),
+  s: () => (line, { observation }) => integerOrDash(line, observation.status),
+  u: value("REMOTE_USER")
+}
+
+const apache: Directives = {
+  ...directives,
+  a: value("REMOTE_ADDR"),
+  A: value("SERVER_ADDR"),
+  b: () => (line, { observation }) => integerOrDash(line, observation.bodySize),
+  B: () => (line, { observation }) => line.integer(observation.bodySize),
+  C: named(cookie),
+  D: () => microseconds,
+  h: value("REMOTE_HOST", "REMOTE_ADDR"),
+  H: value("SERVER_PROTOCOL"),
+  i: named((name) => value(headerName(name))),
+  I: receivedSize(),
+  k: () => (line, { observation: { request } }) => line.integer(request.keepConnection ? 1 : 0),
+  l: () => "-",
+  L: () => "-",
+  n: named(() => () => "-"),
+  O: () => (line, entry) => line.integer(sentSize(entry)),
+  p: (param, argument) => value(argument === "remote" ? "REMOTE_PORT" : "SERVER_PORT")(param),
+  P: () => (line, { process }) => line.integer(process.pid),
+  q: query,
+  r: requestLine,
+  R: () => "-",
+  S: receivedSize(sentSize),
+  t: (_, argument) =>
+    argument === undefined ? (line, { startedAt }) => line.literal(timeInBrackets(startedAt)) : time(argument),
+  T: (_, unit = "s") => durations.get(unit),
+  U: path,
+  v: value("SERVER_NAME"),
+  V: value("HTTP_HOST", "SERVER_NAME"),
+  X: () => (line, { observation: { request } }) =>
+    line.ascii(request.isGivenUp || request.isBrokenOff ? "X" : request.keepConnection ? "+" : "-"),
+  "^ti": named(() => () => "-"),
+  "^to": named(() => () => "-")
+}
+
+const php: Directives = {
+  ...directives,
+  C: () => "0.00",
+  d: (_, unit = "seconds") => durations.get(unit),
+  l: receivedSize(),
+  M: memory,
+  n: () => (line, { process }) => line.escapedText(process.pool),
+  p: () => (line, { process }) => line.integer(process.pid),
+  P: () => (line, { process }) => line.integer(process.parentPid),
+  q: (param) => {
+    const at = param("QUERY_STRING")
+    return (line, { params: { ends, starts, view } }) => line.escaped(view, starts[at], ends[at])
+  },
+  Q: (param) => {
+    const at = param("QUERY_STRING")
+    return (line, { params }) => {
+      if (params.hasValue(at)) line.byte(question)
+    }
+  },
+  r: value("SCRIPT_NAME", "PATH_INFO"),
+  R: value("REMOTE_ADDR"),
+  t: (_, argument) =>
+    argument === undefined ? (line, { startedAt }) => line.literal(plainTime(startedAt)) : time(argument),
+  T: (_, argument) =>
+    argument === undefined ? (line, entry) => line.literal(plainTime(endOf(entry))) : time(`end:${argument}`)
+}
+
+const syntaxes = {
+  "apache": { name: "Apache's LogFormat", directives: apache },
+  "php-fpm": { name: "php-fpm's access.format", directives: php }
 }

@@ -4,7 +4,7 @@
 import * as DateTime from "effect/DateTime"
 import * as CgiRequest from "../../cgi/CgiRequest.ts"
 import type { CompiledFormat, Entry } from "./accessFormat.ts"
-import { type LineWriter, type LiteralBytes, literalOf, Written } from "./lineWriter.ts"
+import { type LineWriter, type LiteralBytes, literalOf } from "./lineWriter.ts"
 import type { ParamsPicker } from "./pickParams.ts"
 
 const names = [
@@ -32,7 +32,8 @@ const place = Object.fromEntries(names.map((name, at) => [name, at])) as Readonl
 /** The format. */
 export const json: CompiledFormat = {
   names,
-  pieces: [{ kind: Written, write: (line, entry) => write(line, entry) }],
+  texts: ["", ""],
+  writes: [(line, entry) => write(line, entry)],
   needsEnd: true
 }
 

@@ -5,7 +5,6 @@
  * strings themselves, it cost twice of what the same loop over bytes does.
  */
 import { latin1Bytes, utf8 } from "../../protocol/internal/text.ts"
-import type { ParamsPicker } from "./pickParams.ts"
 
 /** Where lines go: the first `length` bytes of `bytes` are written. Both change as lines are written and taken. */
 export interface LineMemory {
@@ -13,26 +12,8 @@ export interface LineMemory {
   length: number
 }
 
-/** A piece of a line: what is written as it is, the value of a param, or what a function writes. */
-export type Piece<Entry> =
-  | { readonly kind: typeof Literal; readonly literal: LiteralBytes }
-  | ParamPiece
-  | { readonly kind: typeof Written; readonly write: (line: LineWriter, entry: Entry) => void }
-
-/** The value of a param, escaped; `-` where there is none. */
-export interface ParamPiece {
-  readonly kind: typeof Param
-  /** Its place, and that of the one that is written where it has no value, or -1. */
-  readonly place: number
-  readonly otherwise: number
-  /** Whether an empty value is `-` too. */
-  readonly dashIfEmpty: boolean
-}
-
-/** The kinds of pieces. */
-export const Literal = 0
-export const Param = 1
-export const Written = 2
+/** Writes a part of a line. */
+export type Write<in Entry> = (line: LineWriter, entry: Entry) => void
 
 /** Bytes that are written as they are, four at a time; the last four may have others behind them. */
 export interface LiteralBytes {
@@ -63,38 +44,22 @@ export class LineWriter {
     this.view = viewOf(memory.bytes)
   }
 
-  /** Writes a line of these pieces. */
-  line<Entry>(pieces: ReadonlyArray<Piece<Entry>>, params: ParamsPicker, entry: Entry): void {
+  /** Writes a line: each of the texts, and behind each but the last what is written there. */
+  line<Entry>(texts: ReadonlyArray<LiteralBytes>, writes: ReadonlyArray<Write<Entry>>, entry: Entry): void {
     const { memory } = this
     if (memory.bytes !== this.bytes) {
       this.bytes = memory.bytes
       this.view = viewOf(memory.bytes)
     }
     this.length = memory.length
-    for (let i = 0; i < pieces.length; i++) {
-      const piece = pieces[i]
-      if (piece.kind === Written) piece.write(this, entry)
-      else if (piece.kind === Literal) this.literal(piece.literal)
-      else this.param(piece, params)
+    for (let i = 0; i < writes.length; i++) {
+      if (texts[i].size > 0) this.literal(texts[i])
+      writes[i](this, entry)
     }
+    this.literal(texts[writes.length])
     this.byte(lineFeed)
     memory.bytes = this.bytes
     memory.length = this.length
-  }
-
-  /** The value of a param. */
-  param(piece: ParamPiece, params: ParamsPicker): void {
-    const { ends, starts } = params
-    let { place } = piece
-    let start = starts[place]
-    let end = ends[place]
-    if (end <= start && piece.otherwise !== -1) {
-      place = piece.otherwise
-      start = starts[place]
-      end = ends[place]
-    }
-    if (end > start) this.escaped(params.view, start, end)
-    else if (piece.dashIfEmpty || end === -1) this.byte(dash)
   }
 
   /** One byte. */
@@ -256,7 +221,6 @@ const escapedJson = (text: string): string =>
 // \x1f is the longest.
 const escapeLength = 4
 
-const dash = 0x2d
 const zero = 0x30
 const point = 0x2e
 const lineFeed = 0x0a
