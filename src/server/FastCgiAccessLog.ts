@@ -142,7 +142,7 @@ const formats: Readonly<Record<string, string>> = {
 const phpPrefix = "php-fpm:"
 
 const compiled = (format: FastCgiAccessLogFormat): Result.Result<CompiledFormat, FastCgiAccessLogError> => {
-  if (format === "json") return Result.succeed(json)
+  if (format === "json") return Result.succeed(json())
   const text = Object.hasOwn(formats, format) ? formats[format] : format
   const result = text.startsWith(phpPrefix)
     ? compile(text.slice(phpPrefix.length), "php-fpm")

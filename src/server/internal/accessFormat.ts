@@ -6,7 +6,7 @@ import * as DateTime from "effect/DateTime"
 import { commonTime, months, two } from "./commonTime.ts"
 import { type LineWriter, type LiteralBytes, literalOf, type Write } from "./lineWriter.ts"
 import type { Observation } from "./observation.ts"
-import type { ParamsPicker } from "./pickParams.ts"
+import { type ParamsPicker, placesIn } from "./pickParams.ts"
 
 /** The values of a line. */
 export interface Entry {
@@ -50,10 +50,7 @@ const directive = /%(!?\d{3}(?:,\d{3})*)?[<>]?(?:\{([^}]*)\})?(\^[a-zA-Z]{2}|[a-
 export const compile = (format: string, syntax: "apache" | "php-fpm"): CompiledFormat | FormatProblem => {
   const { directives, name } = syntaxes[syntax]
   const names: Array<string> = []
-  const param = (name: string) => {
-    const known = names.indexOf(name)
-    return known === -1 ? names.push(name) - 1 : known
-  }
+  const param = placesIn(names)
   const texts: Array<string> = []
   const writes: Array<Write<Entry>> = []
   let text = ""

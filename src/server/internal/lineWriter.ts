@@ -172,19 +172,10 @@ export class LineWriter {
 
   /** Text as a string of JSON. */
   json(text: string): void {
-    const size = text.length
-    if (this.length + size + 2 > this.bytes.length) this.grow(size + 2)
-    const { bytes } = this
-    let at = this.length
-    bytes[at++] = quote
-    for (let i = 0; i < size; i++) {
-      const code = text.charCodeAt(i)
-      // Seldom: the whole of it anew.
-      if (code > 0x7e || kinds[code] !== plain) return this.literal(literalOf(escapedJson(text)))
-      bytes[at++] = code
-    }
-    bytes[at++] = quote
-    this.length = at
+    const bytes = utf8(escapedJson(text))
+    if (this.length + bytes.length > this.bytes.length) this.grow(bytes.length)
+    this.bytes.set(bytes, this.length)
+    this.length += bytes.length
   }
 
   private grow(size: number): void {

@@ -8,6 +8,12 @@
 import { encodedText, type FastCgiParams } from "../../protocol/FastCgiParams.ts"
 import { latin1, utf8, writeLatin1 } from "../../protocol/internal/text.ts"
 
+/** Gathers names, each once. What is returned gives the place of one. */
+export const placesIn = (names: Array<string>) => (name: string): number => {
+  const known = names.indexOf(name)
+  return known === -1 ? names.push(name) - 1 : known
+}
+
 /** Finds these params, in their order. Of several with one name the last counts. */
 export class ParamsPicker {
   /** The pairs of the last `pick`, encoded. */
