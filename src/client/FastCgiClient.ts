@@ -145,7 +145,7 @@ export interface FastCgiClient {
    *
    * Closing the scope gives up a request that has not ended: with ABORT_REQUEST (SPEC 5.4) when others are on the connection, otherwise by
    * closing the connection, which every application understands as an abort. The connection is also closed when the others have ended and
-   * END_REQUEST for the aborted request has not come.
+   * END_REQUEST of the aborted request has not come a second later.
    */
   readonly request: <E = never, R = never>(
     request: FastCgiClientRequest<E, R>

@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import * as FastCgiClient from "../../src/client/FastCgiClient.ts"
 import type { FastCgiClientError } from "../../src/client/FastCgiClientError.ts"
 import * as FastCgiTransport from "../../src/connection/FastCgiTransport.ts"
@@ -485,7 +486,7 @@ describe("FastCgiClient", () => {
         assert.isTrue(client.openUnsafe())
       }))
 
-    it.effect("closes the connection when the last of the others has ended and its own end has not come", () =>
+    it.effect("closes the connection when its own end has not come a second after that of the last of the others", () =>
       Effect.gen(function*() {
         const app = yield* Application.make()
         const client = yield* FastCgiClient.make({ ...app, maxRequests: 4 })
@@ -496,19 +497,31 @@ describe("FastCgiClient", () => {
         yield* app.send(...answer(1, "fine"))
         assert.strictEqual(yield* textOfStream(other.stdout), "fine")
         yield* other.end
+        yield* TestClock.adjust("999 millis")
+        assert.isTrue(client.openUnsafe())
+        yield* TestClock.adjust("1 millis")
         yield* app.untilEnd
         assert.isFalse(client.openUnsafe())
       }))
 
-    it.effect("leaves the connection open when its own end comes before that of the last of the others", () =>
+    it.effect("leaves the connection open when its own end comes in that second", () =>
       Effect.gen(function*() {
         const app = yield* Application.make()
         const client = yield* FastCgiClient.make({ ...app, maxRequests: 4 })
         const other = yield* client.request({ params })
         yield* Effect.scoped(client.request({ params }))
         yield* app.untilTag("AbortRequest")
-        yield* app.send(Record.endRequest(2, 1), ...answer(1, "fine"))
+        yield* app.send(...answer(1, "fine"))
         yield* other.end
+        yield* TestClock.adjust("999 millis")
+        yield* app.send(Record.endRequest(2, 1))
+        // The next one is on it, and has a second of its own.
+        const next = yield* client.request({ params })
+        yield* Effect.scoped(client.request({ params }))
+        yield* app.untilTag("AbortRequest", 2)
+        yield* app.send(...answer(1, "next"))
+        yield* next.end
+        yield* TestClock.adjust("999 millis")
         assert.isTrue(client.openUnsafe())
         assert.isFalse(app.client.closedUnsafe())
       }))

@@ -39,6 +39,9 @@ export const sameWriteLimit = 64 * 1000
 // What an application may send beyond the end of its answer before its request is aborted.
 const maxExcess = 64 * 1024
 
+// How long, in milliseconds, an application may take to end requests that have been aborted, when no others are on the connection.
+const abortedTime = 1000
+
 // STDERR that nobody reads is kept up to this many bytes and dropped beyond: it must not hold up an answer.
 const maxStderrUnread = 64 * 1024
 
@@ -49,7 +52,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   protected readonly readAhead: AnswerPolicy
   private readonly options: ConnectionOptions
   private readonly fork: Fork
-  private readonly timers: Timers<"stall">
+  private readonly timers: Timers<"stall" | "abort">
   private lowestFree = 1
   // Requests in the table that nobody has given up.
   private live = 0
@@ -126,6 +129,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     const request = new ClientRequest(id, options, this, this.stderrOwner)
     this.requests.add(request)
     this.live++
+    this.timers.stop("abort")
     const { body, keepConnection } = options
     if (!keepConnection) this.state = this.state.after.finish
     const { output } = this
@@ -188,8 +192,10 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     this.detach(request, error)
     request.stdout.discard(() => error)
     request.stderr.discard(() => error)
-    // An empty record, behind what is queued. Without others `settleConnection` closes the connection.
+    // php-fpm and most others ignore ABORT_REQUEST, so the connection is closed where nobody else needs it. With others, the
+    // record, an empty one, is written behind what is queued.
     if (this.live > 0) this.output.endStream(RecordType.AbortRequest, request.requestId)
+    else this.close(closedHere)
     this.settle()
   }
 
@@ -374,7 +380,18 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     // Without the end of its input the application may still be reading it: only a multiplexing one is known to skip
     // what comes for an id that has ended (SPEC 3.3).
     if (!request.sent && this.requests.size === 0) this.state = this.state.after.finish
+    if (this.requests.size === 0) this.timers.stop("abort")
+    else if (this.live === 0) this.watchAborted()
     this.changed = true
+  }
+
+  // Those that are left have been given up. An application that obeys ABORT_REQUEST ends them soon. One that does not may never, and
+  // nobody needs the connection any more.
+  private watchAborted(): void {
+    this.timers.start("abort", abortedTime, () => {
+      if (this.live === 0) this.close(closedHere)
+      this.settle()
+    })
   }
 
   // Takes a request out of the connection: its id is free, what has arrived of it is its reader's own.
@@ -461,9 +478,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   }
 
   protected settleConnection(): void {
-    // php-fpm and most others ignore ABORT_REQUEST, and may never end what has been given up: its connection is closed as soon as
-    // nobody else needs it.
-    if (this.live === 0 && (this.state.closesWhenIdle || this.requests.size > 0)) this.close(closedHere)
+    if (this.live === 0 && this.state.closesWhenIdle) this.close(closedHere)
     if (!this.state.isOpen) this.output.release()
     const { due } = this
     if (due.length > 0) {
