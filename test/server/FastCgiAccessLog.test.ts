@@ -13,7 +13,7 @@ import * as Logger from "effect/Logger"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import { connect, opening, serve, type ServeOptions } from "./support/serving.ts"
+import { connect, exchange, opening, serve, type ServeOptions, tags } from "./support/serving.ts"
 
 const start = Date.UTC(2026, 10, 28, 10, 31, 18)
 
@@ -288,6 +288,26 @@ describe("the access log", () => {
         const { stderr } = yield* peer.reply(1)
         assert.strictEqual(stderr, expected)
       }).pipe(Effect.scoped, Effect.provide(server)))
+  }
+
+  for (
+    const [overload, expected] of [
+      ["status", ["Stderr 2", "Stdout 2", "Stderr 2", "Stdout 2", "EndRequest 2"]],
+      ["protocolStatus", ["Stderr 2", "Stderr 2", "EndRequest 2"]]
+    ] as const
+  ) {
+    const full = app({ format: "%m %U %s", write: "stderr" }, { admission: { maxRequests: 1 }, overload })
+    it.effect(`goes to STDERR of a request that is refused (overload: ${overload})`, () =>
+      Effect.gen(function*() {
+        const peer = yield* connect
+        const params = { REQUEST_METHOD: "GET", REQUEST_URI: "/never", SERVER_PROTOCOL: "HTTP/1.1" }
+        yield* peer.send(...opening(1, { params }), R.stdin(1))
+        const records = yield* exchange(peer, ...opening(2, { params }), R.stdin(2))
+        assert.deepStrictEqual(tags(records).toSorted(), [...expected].toSorted())
+        const log = records.flatMap((record) => record._tag === "Stderr" ? [record.content] : [])
+        assert.strictEqual(Buffer.concat(log).toString(), "GET /never 503\n")
+        assert.strictEqual(log.at(-1)!.length, 0)
+      }).pipe(Effect.scoped, Effect.provide(full.server)))
   }
 
   it.effect("is provided to an HTTP app, several times, beside or below one another", () =>

@@ -382,8 +382,8 @@ export class ApplicationRequest {
   private writeEnd(appStatus: number, protocolStatus: number): void {
     const { output } = this.owner
     this.observation?.last()
+    if (this.wroteStderr) output.endStream(RecordType.Stderr, this.requestId)
     if (this.decoder === undefined && (this.wroteStdout || protocolStatus === ProtocolStatus.RequestComplete)) {
-      if (this.wroteStderr) output.endStream(RecordType.Stderr, this.requestId)
       output.endStream(RecordType.Stdout, this.requestId)
     }
     output.endRequest(this.requestId, appStatus, protocolStatus)

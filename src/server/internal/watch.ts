@@ -114,20 +114,25 @@ export class Watch {
   }
 
   admitted(request: ApplicationRequest): void {
-    const observation = request.observation = new Observation(request, this.clock)
+    const observation = this.observe(request)
     this.open.push(observation)
-    observation.onLast = this.onLast
     for (const { onAdmitted } of this.watchers) onAdmitted?.(observation)
   }
 
   refused(request: ApplicationRequest, refusal: Refusal): void {
-    this.tellEnded(new Observation(request, this.clock).refuse(refusal))
+    this.tellEnded(this.observe(request).refuse(refusal))
   }
 
   ended(observation: Observation): void {
     this.open.remove(observation)
     if (this.needsEnd) observation.onEnd()
     this.tellEnded(observation)
+  }
+
+  private observe(request: ApplicationRequest): Observation {
+    const observation = request.observation = new Observation(request, this.clock)
+    observation.onLast = this.onLast
+    return observation
   }
 
   private tellEnded(observation: Observation): void {
