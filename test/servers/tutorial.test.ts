@@ -79,6 +79,10 @@ Machine.describeWith(programs, "a reader of docs/tutorial.md", () => {
           } else {
             const said = yield* machine.run(command, { folder })
             assert.match(said, answers.get(command) ?? /^/, command)
+            // nginx is told to reload, and nobody tells when it has.
+            if (command === "sudo systemctl reload nginx") {
+              yield* WebServers.eventually(command, machine.run("curl -sk https://localhost/", { folder }))
+            }
             // "The third terminal says where the upload is."
             const watching = terminals.get("curl --cacert localhost.crt -N https://localhost:8443/events")
             if (command.includes(":8443/uploads")) {
