@@ -46,7 +46,7 @@ const onSockets = [
 // The applications and servers that tests start, some hundreds, need half the time to start when what V8 has compiled is kept.
 process.env.NODE_COMPILE_CACHE ??= source("./node_modules/.cache/compiled")
 
-/** The tests of a server run over a bare channel as well, some over the stdio of a child, and with `FULL=1` all over every way. */
+/** The tests of a server run over a bare channel as well, and with `FULL=1` over every way. */
 const isFull = process.env.FULL !== undefined
 const otherWays = wayNames.filter((way) => filesOver(way, isFull).length > 0)
 

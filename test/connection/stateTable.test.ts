@@ -403,8 +403,7 @@ const textOf = (stream: Stream.Stream<Uint8Array, unknown>) =>
   Effect.map(Stream.mkUint8Array(stream), (bytes) => new TextDecoder().decode(bytes))
 
 const maxParamsSize = 1000
-// More than the pipes of a child hold.
-const filling = 2_000_000
+const filling = 200_000
 
 const pairs = (...entries: ReadonlyArray<readonly [string, string]>) => FastCgiParams.encodePairs(entries)
 

@@ -43,15 +43,11 @@ const everyWay: ReadonlyArray<string> = [
   "server/timeouts.test.ts"
 ]
 
-// A child for each connection takes its time.
-const shortest: ReadonlyArray<string> = ["connection/stateTable.test.ts", "server/anyTime.test.ts"]
-
 /** The files of tests that are played over a way besides the transport itself. All are with `FULL=1`. */
 export const filesOver = (way: WayName, isFull: boolean): ReadonlyArray<string> => {
   if (way === "over the transport") return []
   if (isFull) return everyWay
-  if (way === "as a bare channel") return everyWay.filter((file) => !slow.has(file))
-  return way === "over the stdio of a child" ? shortest : []
+  return way === "as a bare channel" ? everyWay.filter((file) => !slow.has(file)) : []
 }
 
 const streams: ReadonlyArray<WayName> = [
@@ -98,7 +94,8 @@ const different: ReadonlyArray<
       "the answer to GET_VALUES waits behind what was written before, and nothing else",
       "leaves a peer alone that takes little",
       "holds a peer up that floods with it and reads nothing, and answers it to the last when it reads",
-      /^holds no more memory than its budget and a constant, /
+      /^holds no more memory than its budget and a constant, /,
+      / \| ready, with the output full \| /
     ]
   ],
   [

@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
 import * as ChildProcess from "node:child_process"
 import type * as Net from "node:net"
 import { type Carry, join } from "./ways.ts"
@@ -20,12 +21,14 @@ interface Direction {
   readonly read: Net.Socket
   /** The end has been read. */
   ended: boolean
+  /** Turns of the event loop that are left to an end for being told: Node closes what has ended first, unless nobody pulls. */
+  turnsToTell: number
 }
 
 const directions = new Set<Direction>()
 
 const direction = (written: Net.Socket, read: Net.Socket): Direction => {
-  const one = { written, read, ended: false }
+  const one = { written, read, ended: false, turnsToTell: 10 }
   const { push } = read
   read.push = (chunk, encoding) => {
     if (chunk === null) one.ended = true
@@ -42,20 +45,26 @@ const direction = (written: Net.Socket, read: Net.Socket): Direction => {
 
 // What arrives is kept for a reader who does not take it, up to a limit, and what comes then waits in the pipes. Who writes to one that
 // reads no more gets an error for what the pipes do not hold.
-const isOnItsWay = ({ ended, read, written }: Direction): boolean => {
+const isOnItsWay = ({ ended, read, turnsToTell, written }: Direction): boolean => {
   if (read.destroyed) return !written.destroyed && written.writableLength > 0
-  if (ended || read.readableLength >= read.readableHighWaterMark) return false
-  return written.destroyed || written.writableEnded || written.bytesWritten > read.bytesRead
+  if (ended) return turnsToTell > 0 && !read.closed
+  if (read.readableLength >= read.readableHighWaterMark) return false
+  return written.destroyed || written.writableEnded || written.writableLength > 0 ||
+    written.bytesWritten > read.bytesRead
 }
 
+/** Whether bytes, or an end, are on their way. */
+export const isUnderWay = (): boolean => [...directions].some(isOnItsWay)
+
 const turn = Effect.callback<void>((resume) => {
+  for (const one of directions) if (one.ended) one.turnsToTell--
   const immediate = setImmediate(() => resume(Effect.void))
   return Effect.sync(() => clearImmediate(immediate))
 })
 
-/** Waits until no bytes, and no end, are on their way. */
+/** Waits until nothing is on its way. */
 export const arrived: Effect.Effect<void> = Effect.suspend(() =>
-  [...directions].some(isOnItsWay) ? Effect.andThen(turn, arrived) : Effect.void
+  isUnderWay() ? Effect.andThen(turn, arrived) : Effect.void
 )
 
 const streamsOf = ({ read }: Direction, { written }: Direction) => ({
@@ -77,7 +86,12 @@ export const overStdio: Carry = (transport) =>
     const input = direction(fromListener, stdout)
     const output = direction(stdin, toListener)
     return yield* Effect.gen(function*() {
-      const far = yield* FastCgiTransport.fromStreams(streamsOf(output, input))
+      const { input: answers, output: requests } = streamsOf(output, input)
+      const far = yield* FastCgiTransport.fromStreams({
+        input: answers,
+        // What a peer sends in one turn is one write, and so one read, as without the child.
+        output: Sink.mapInputArray(requests, (chunks: ReadonlyArray<Uint8Array>) => [Buffer.concat(chunks)] as const)
+      })
       const near = yield* FastCgiTransport.fromStreams({
         ...streamsOf(input, output),
         peer: Option.getOrUndefined(transport.peer)

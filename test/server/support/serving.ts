@@ -27,7 +27,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { inject } from "vitest"
 import type { WayName } from "../../support/everyWay.ts"
 import { isLeftOut } from "../../support/everyWay.ts"
-import { arrived, overStdio } from "../../support/relayed.ts"
+import { arrived, isUnderWay, overStdio } from "../../support/relayed.ts"
 import { carried, type Carry, overChannel, overSocket, serveChannels } from "../../support/ways.ts"
 import { withinMemory } from "../../support/within.ts"
 
@@ -108,7 +108,7 @@ const turns = Effect.repeat(Effect.yieldNow, { times: 40 })
 export const settle: Effect.Effect<void> = way.arrived === undefined
   ? turns
   // What arrives may be answered.
-  : Effect.repeat(Effect.andThen(way.arrived, turns), { times: 3 })
+  : Effect.repeat(Effect.andThen(way.arrived, turns), { while: isUnderWay })
 
 /** The clock, which moves when nothing is on its way. */
 const settled = (clock: Clock.Clock): Clock.Clock => {
@@ -171,6 +171,11 @@ export const assertIdle = Effect.gen(function*() {
   yield* settle
   const admission = yield* FastCgiAdmission.FastCgiAdmission
   const observed = yield* Observed
+  if (way.arrived !== undefined) {
+    // That the last peer has gone is told by processes, whose end nobody sees coming.
+    const gone = Effect.repeat(settle, { while: () => admission.connectionsUnsafe() > 0 })
+    yield* withinMemory("the end of the server's connections")(gone)
+  }
   assert.deepStrictEqual(observed.logs, [], "logged")
   assert.strictEqual(admission.requestsUnsafe(), 0, "open requests")
   assert.strictEqual(admission.connectionsUnsafe(), 0, "open connections")
