@@ -104,6 +104,11 @@ const different: ReadonlyArray<
     [/^lets its sibling finish within twice the time that it takes alone, /]
   ],
   [
+    "Some hundred times it is looked at whether all is gone, and when a process is, nobody knows.",
+    stdio,
+    [/^that (?:closes|resets) at any byte of a request to /]
+  ],
+  [
     "A child for each of some thousand connections takes minutes, or more descriptors than there are.",
     stdio,
     [

@@ -27,6 +27,16 @@ interface Direction {
 
 const directions = new Set<Direction>()
 
+/** A connection whose peer has gone, and of which something is left: it may be held, and then nobody waits for it for ever. */
+interface Departure {
+  turnsLeft: number
+}
+
+const departures = new Set<Departure>()
+
+// Turns of the event loop, some milliseconds.
+const turnsToDepart = 300
+
 const direction = (written: Net.Socket, read: Net.Socket): Direction => {
   const one = { written, read, ended: false, turnsToTell: 10 }
   const { push } = read
@@ -54,10 +64,12 @@ const isOnItsWay = ({ ended, read, turnsToTell, written }: Direction): boolean =
 }
 
 /** Whether bytes, or an end, are on their way. */
-export const isUnderWay = (): boolean => [...directions].some(isOnItsWay)
+export const isUnderWay = (): boolean =>
+  [...directions].some(isOnItsWay) || [...departures].some(({ turnsLeft }) => turnsLeft > 0)
 
 const turn = Effect.callback<void>((resume) => {
   for (const one of directions) if (one.ended) one.turnsToTell--
+  for (const one of departures) one.turnsLeft--
   const immediate = setImmediate(() => resume(Effect.void))
   return Effect.sync(() => clearImmediate(immediate))
 })
@@ -81,7 +93,18 @@ export const overStdio: Carry = (transport) =>
     const scope = Scope.forkUnsafe(yield* Effect.scope)
     const context = yield* Effect.context<never>()
     const child = ChildProcess.spawn("sh", ["-c", program], { stdio: ["pipe", "pipe", "ignore", "pipe", "pipe"] })
-    child.once("close", () => Effect.runForkWith(context)(Scope.close(scope, Exit.void)))
+    const departure = { turnsLeft: turnsToDepart }
+    let isOver = false
+    const over = Effect.sync(() => {
+      isOver = true
+      departures.delete(departure)
+    })
+    child.once("close", () => Effect.runForkWith(context)(Effect.andThen(Scope.close(scope, Exit.void), over)))
+    const peer = FastCgiTransport.tap(transport, {
+      onClose: () => {
+        if (!isOver) departures.add(departure)
+      }
+    })
     const [stdin, stdout, , fromListener, toListener] = child.stdio as unknown as ReadonlyArray<Net.Socket>
     const input = direction(fromListener, stdout)
     const output = direction(stdin, toListener)
@@ -96,7 +119,7 @@ export const overStdio: Carry = (transport) =>
         ...streamsOf(input, output),
         peer: Option.getOrUndefined(transport.peer)
       })
-      yield* Effect.forkScoped(join(transport, FastCgiTransport.toChannel<FastCgiTransport.FastCgiTransportError>(far)))
+      yield* Effect.forkScoped(join(peer, FastCgiTransport.toChannel<FastCgiTransport.FastCgiTransportError>(far)))
       // Before the transports close: what they still write has a second, and the clock of a test stands still.
       yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
       return near
