@@ -58,7 +58,7 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
   private live = 0
   // Opened when a request may be begun: made by the first who waits.
   private starters: Latch.Latch | undefined
-  private values: Array<ValuesWaiter> = []
+  private readonly values: Array<ValuesWaiter> = []
   readonly closed = Deferred.makeUnsafe<void>()
   // What is to be told: logs that have grown, requests that have ended, answers to GET_VALUES, and whether anything changed.
   private readonly logs: Array<{ readonly wake: () => void }> = []
@@ -380,18 +380,10 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     // Without the end of its input the application may still be reading it: only a multiplexing one is known to skip
     // what comes for an id that has ended (SPEC 3.3).
     if (!request.sent && this.requests.size === 0) this.state = this.state.after.finish
+    // An application that obeys ABORT_REQUEST ends the requests that are left soon. Another may never, and nobody needs the connection.
     if (this.requests.size === 0) this.timers.stop("abort")
-    else if (this.live === 0) this.watchAborted()
+    else if (this.live === 0) this.timers.start("abort", abortedTime, () => this.closeUnsafe())
     this.changed = true
-  }
-
-  // Those that are left have been given up. An application that obeys ABORT_REQUEST ends them soon. One that does not may never, and
-  // nobody needs the connection any more.
-  private watchAborted(): void {
-    this.timers.start("abort", abortedTime, () => {
-      if (this.live === 0) this.close(closedHere)
-      this.settle()
-    })
   }
 
   // Takes a request out of the connection: its id is free, what has arrived of it is its reader's own.
@@ -445,14 +437,10 @@ export class WebServerEnd extends Endpoint<ClientRequest> {
     this.transport.destroyUnsafe()
     this.timers.stopAll()
     for (const request of this.requests.values()) this.finish(request, () => outcomeOf(request))
-    const { values } = this
-    if (values.length > 0) {
-      this.values = []
+    if (this.values.length > 0) {
       const outcome = outcomeOf(undefined)
-      const error = outcome instanceof FastCgiClientError ? outcome : notOpen()
-      this.due.push(() => {
-        for (const waiter of values) waiter(Effect.fail(error))
-      })
+      const failed = Effect.fail(outcome instanceof FastCgiClientError ? outcome : notOpen())
+      for (const waiter of this.values.splice(0)) this.due.push(() => waiter(failed))
     }
     this.due.push(() => Deferred.doneUnsafe(this.closed, Effect.void))
   }
